@@ -1,0 +1,285 @@
+"""The sweep: gradients travel from the roots back to the leaves, youngest node first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..shapes import ShapeError
+from .mode import set_grad_enabled
+from .tape import Node, TensorBase, cast, counter, differentiable, flat_parents, source, wrap
+
+
+def reachable(roots: Iterable[Any]) -> list[Node]:
+    """All nodes that the roots were made from, youngest first."""
+    found: set[Node] = set()
+    stack = [r for r in roots if isinstance(r, Node)]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(p for p in flat_parents(node) if isinstance(p, Node))
+    return sorted(found, key=lambda node: -node.birth)
+
+
+def sweep(
+    roots: Sequence[Any],
+    seeds: Sequence[Any],
+    retain_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Any] | None = None,
+) -> dict[Any, Any]:
+    """Carry ``seeds``, the gradients of the roots, back through the graph.
+
+    Gradients are arrays, or tensors when ``create_graph``. With ``targets`` (sources) only the way to those is swept.
+
+    Returns
+    -------
+    dict
+        The gradient of each leaf, or of each target, that was reached; arrays in it belong to the caller.
+    """
+    nodes = reachable(roots)
+    needed = None if targets is None else _on_the_way(nodes, targets)
+    found: dict[Any, Any] = {}
+    grads: dict[Any, Any] = {}
+    new: set[Any] = set()  # whose gradient array nobody else holds, so that it may be added to in place
+    for root, seed in zip(roots, seeds):
+        _accumulate(grads, new, root, seed, False, create_graph)
+    with set_grad_enabled(create_graph):
+        for node in nodes:
+            g = grads.pop(node, None)
+            if g is None or (needed is not None and node not in needed):
+                continue
+            if node.hooks or node.retained is not None:
+                g = _show(node, g, create_graph)
+            if targets is not None and node in targets:
+                found[node] = g if create_graph else g.copy()
+            for parent, gp, is_new in node.pull(g, create_graph, needed):
+                if gp is not None:
+                    gp, is_new = _fit(gp, parent, node, is_new)
+                    _accumulate(grads, new, parent, gp, is_new, create_graph)
+            if not retain_graph:
+                node.release()
+        for leaf, g in grads.items():
+            if needed is None or leaf in needed:
+                g = _run_hooks(leaf._hooks, g, create_graph)
+                found[leaf] = g if create_graph or leaf in new else g.copy()
+    return found
+
+
+def _on_the_way(nodes: list[Node], targets: Sequence[Any]) -> set[Any]:
+    """The targets, and every node from which one can be reached."""
+    needed = set(targets)
+    for node in reversed(nodes):
+        if any(p in needed for p in flat_parents(node)):
+            needed.add(node)
+    return needed
+
+
+def _accumulate(grads: dict[Any, Any], new: set[Any], parent: Any, g: Any, is_new: bool, graph: bool) -> None:
+    """Gradients that reach a tensor by several ways add up."""
+    before = grads.get(parent)
+    if before is None:
+        grads[parent] = g
+        if is_new:
+            new.add(parent)
+    elif parent in new:
+        before += g  # in place where it is an array; a NumPy scalar becomes another
+        grads[parent] = before
+    else:
+        grads[parent] = before + g
+        if not graph:
+            new.add(parent)
+
+
+def _fit(g: Any, parent: Any, node: Node, is_new: bool) -> tuple[Any, bool]:
+    """``g`` in the shape and dtype of ``parent``: what the op broadcast is summed, what it converted converted back."""
+    like = parent._array if isinstance(parent, TensorBase) else parent
+    if g.shape != like.shape:
+        try:
+            g, is_new = sum_to(g, like.shape), False
+        except ShapeError:
+            raise ShapeError(
+                f"backward: a rule of {node.name()} gave a gradient of shape {tuple(g.shape)} for an input of shape {like.shape}"
+            ) from None
+    if g.dtype != like.dtype:
+        g = cast(g, like.dtype)
+    return g, is_new
+
+
+def _show(node: Node, g: Any, graph: bool) -> Any:
+    """Show a finished gradient to the hooks of its tensor, and leave it in ``.grad`` where that was asked for."""
+    g = _run_hooks(node.hooks, g, graph)
+    t = node.retained() if node.retained is not None else None
+    if t is not None:
+        deposit(t, g if graph else g.copy(), graph)
+    return g
+
+
+def _run_hooks(hooks: dict[int, Callable[..., Any]] | None, g: Any, graph: bool) -> Any:
+    for hook in tuple((hooks or {}).values()):
+        changed = hook(g if graph else wrap(np.asarray(g) if isinstance(g, np.generic) else g))
+        if changed is not None:
+            if changed.shape != g.shape:
+                raise ShapeError(f"a gradient hook returned shape {changed.shape}, wanted {tuple(g.shape)}")
+            g = changed if graph else changed._array
+    return g
+
+
+def deposit(t: Any, g: Any, graph: bool) -> None:
+    """Add ``g`` to ``t.grad``; an array becomes the tensor's own."""
+    if graph:
+        t.grad = g if t.grad is None else t.grad + g
+    elif t.grad is None:
+        t.grad = wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+    elif t.grad._node is not None:  # it has a history of its own, from create_graph
+        t.grad = wrap(t.grad._array + g)
+    else:
+        t.grad._array += g
+        counter(t.grad).changes += 1
+
+
+def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:
+    """The source of ``output`` and the gradient to start with: 1 for a scalar, else what the caller gives."""
+    root = source(output)
+    if root is None:
+        raise RuntimeError(
+            "backward: the tensor does not require a gradient: no input of the computation had requires_grad=True, "
+            "or it was computed under no_grad()"
+        )
+    array = output._array
+    if gradient is None:
+        if array.size != 1:
+            raise RuntimeError(
+                f"backward: the tensor has shape {array.shape}, and only a tensor of one element has a gradient by itself; "
+                "reduce it (loss.mean()) or pass backward(gradient) of the same shape"
+            )
+        gradient = wrap(backend.xp(array).ones_like(array))
+    elif not isinstance(gradient, TensorBase):
+        raise TypeError(f"backward: gradient must be a Tensor, got {type(gradient).__name__}")
+    elif gradient._array.shape != array.shape:
+        raise ShapeError(f"backward: gradient has shape {gradient._array.shape}, the tensor has {array.shape}")
+    if gradient._array.dtype != array.dtype:
+        gradient = cast(gradient, array.dtype)
+    return root, gradient if graph else gradient._array
+
+
+# -- the shapes of gradients
+
+
+def _sum_axes(g: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    lead = g.ndim - len(shape)
+    if lead < 0 or any(m not in (1, n) for m, n in zip(shape, g.shape[lead:])):
+        raise ShapeError(f"sum_to: shape {tuple(g.shape)} is not a broadcast of {shape}")
+    return (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1))
+
+
+@differentiable
+def sum_to(input: Any, shape: Any) -> Any:
+    """Sum over what broadcasting stretched, back to ``shape``; the transpose of `broadcast_to`."""
+    return input.sum(axis=_sum_axes(input, shape)).reshape(shape)
+
+
+@differentiable(view=True)
+def broadcast_to(input: Any, shape: Any) -> Any:
+    """Stretch sizes of 1 to ``shape``; the transpose of `sum_to`."""
+    return backend.xp(input).broadcast_to(input, shape)
+
+
+sum_to.vjp(input=lambda g, input_shape: broadcast_to(g, input_shape))
+broadcast_to.vjp(input=lambda g, input_shape: sum_to(g, input_shape))
+
+
+# -- the calls
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+
+
+def _start(outputs: Any, gradients: Any, graph: bool, op: str) -> tuple[list[Any], list[Any]]:
+    outputs = _as_tuple(outputs)
+    gradients = (None,) * len(outputs) if gradients is None else _as_tuple(gradients)
+    if len(gradients) != len(outputs):
+        raise RuntimeError(f"{op}: got {len(gradients)} gradients for {len(outputs)} outputs")
+    pairs = [seed(t, g, graph) for t, g in zip(outputs, gradients)]
+    return [root for root, _ in pairs], [g for _, g in pairs]
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradient of ``tensors`` to the ``.grad`` of every leaf they were computed from.
+
+    Parameters
+    ----------
+    tensors : Tensor or sequence of them
+        Where to start.
+    grad_tensors : Tensor, sequence of them or None
+        The gradient to start with at each; may be left out for tensors of one element, where it is 1.
+    retain_graph : bool, optional
+        Keep what the forward pass remembered, for another sweep. Default: the value of ``create_graph``.
+    create_graph : bool
+        Record the sweep itself, so that the gradients can be differentiated again.
+    inputs : Tensor or sequence of them, optional
+        Only these get a gradient.
+    """
+    roots, seeds = _start(tensors, grad_tensors, create_graph, "backward")
+    targets = None if inputs is None else {_wants(t, "backward"): t for t in _as_tuple(inputs)}
+    retain = create_graph if retain_graph is None else retain_graph
+    for origin, g in sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets)).items():
+        deposit(origin if targets is None else targets[origin], g, create_graph)
+
+
+def _wants(t: Any, op: str) -> Any:
+    origin = source(t)
+    if origin is None:
+        raise RuntimeError(f"{op}: one of the inputs (shape {tuple(t.shape)}) does not require a gradient")
+    return origin
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of ``outputs`` (their sum, weighted by ``grad_outputs``) with respect to ``inputs``; no ``.grad`` is touched.
+
+    Only the way from ``outputs`` to ``inputs`` is swept.
+
+    Raises
+    ------
+    RuntimeError
+        If an input was not used to compute the outputs, unless ``allow_unused`` (its gradient is then None) or
+        ``materialize_grads`` (then zeros).
+    """
+    inputs = _as_tuple(inputs)
+    roots, seeds = _start(outputs, grad_outputs, create_graph, "grad")
+    origins = [_wants(t, "grad") for t in inputs]
+    found = sweep(roots, seeds, create_graph if retain_graph is None else retain_graph, create_graph, origins)
+    result: list[Any] = []
+    for i, (t, origin) in enumerate(zip(inputs, origins)):
+        g = found.get(origin)
+        if g is not None:
+            result.append(g if create_graph else wrap(np.asarray(g) if isinstance(g, np.generic) else g))
+        elif materialize_grads:
+            result.append(wrap(backend.xp(t._array).zeros_like(t._array)))
+        elif allow_unused:
+            result.append(None)
+        else:
+            raise RuntimeError(
+                f"grad: input {i} (shape {tuple(t.shape)}) was not used to compute the outputs; "
+                "pass allow_unused=True to get None for it, or materialize_grads=True for zeros"
+            )
+    return tuple(result)

@@ -1,0 +1,1 @@
+"""Calculus: each op's forward and its rules side by side, a file for each family."""

@@ -1,0 +1,164 @@
+"""New tensors from numbers, shapes and arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..autograd.tape import TensorBase, wrap
+from ..backend import check_device
+from ..shapes import ShapeError, as_shape
+
+
+def _new(array: Any, dtype: Any, device: Any, requires_grad: bool, op: str) -> Any:
+    check_device(device, op)
+    t = wrap(array if dtype is None else array.astype(dtypes.as_dtype(dtype).dtype, copy=False))
+    return t.requires_grad_() if requires_grad else t
+
+
+def _python_scalar(data: Any) -> Any:
+    """The first number in nested lists."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
+
+
+def _plain(data: Any) -> Any:
+    """Nested lists with their tensors as arrays."""
+    if isinstance(data, (list, tuple)):
+        return [_plain(x) for x in data]
+    return data._array if isinstance(data, TensorBase) else data
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A new leaf tensor with a copy of ``data``: a number, nested lists of numbers, an array or a tensor.
+
+    Python floats give the default dtype (float32), Python integers int64; arrays keep theirs.
+
+    Raises
+    ------
+    TypeError
+        If the numbers are of a type that tensors do not hold.
+    ShapeError
+        If nested lists are of uneven length.
+    """
+    try:
+        array = np.array(_plain(data))
+    except ValueError as error:
+        raise ShapeError(f"tensor: data: nested lists must have even lengths ({error})") from None
+    if dtype is None:
+        first = _python_scalar(data)
+        if array.size == 0 and isinstance(data, (list, tuple)):
+            dtype = dtypes.get_default_dtype()
+        elif type(first) is float or (array.dtype.kind == "f" and type(first) in (int, bool)):
+            dtype = dtypes.get_default_dtype()
+        else:
+            dtype = dtypes.as_dtype(array.dtype)
+    return _new(array, dtype, device, requires_grad, "tensor")
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """``data`` as a tensor, without copying it if it is a tensor or an array of the wanted dtype."""
+    if isinstance(data, TensorBase):
+        check_device(device, "as_tensor")
+        return data if dtype is None or data.dtype == dtype else data.to(dtype)  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtypes.as_dtype(dtype).dtype):
+        return from_numpy(data)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: Any) -> Any:
+    """A tensor that shares the memory of a NumPy array: a change of one is a change of both.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, or of a dtype that tensors do not hold.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(ndarray).__name__}")
+    dtypes.as_dtype(ndarray.dtype)
+    return wrap(np.asarray(ndarray))
+
+
+def from_dlpack(ext_tensor: Any) -> Any:
+    """A tensor that shares the memory of another library's (PyTorch's, CuPy's ...), by the DLPack protocol."""
+    return from_numpy(np.from_dlpack(ext_tensor))
+
+
+def _float(dtype: Any) -> Any:
+    return dtypes.get_default_dtype() if dtype is None else dtype
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor whose elements are whatever its memory held."""
+    return _new(np.empty(as_shape(size, "empty"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "empty")
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return _new(np.zeros(as_shape(size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "zeros")
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    return _new(np.ones(as_shape(size, "ones"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "ones")
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of one number."""
+    dtype = dtypes.as_dtype(type(fill_value)) if dtype is None else dtypes.as_dtype(dtype)
+    shape = as_shape((size,), "full")
+    return _new(np.full(shape, fill_value, dtype.dtype), None, device, requires_grad, "full")
+
+
+def _like(x: Any, op: str) -> Any:
+    if not isinstance(x, TensorBase):
+        raise TypeError(f"{op}: expected a Tensor, got {type(x).__name__}")
+    return x._array
+
+
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`empty` in the shape, dtype and memory order of ``input``."""
+    return _new(np.empty_like(_like(input, "empty_like")), dtype, device, requires_grad, "empty_like")
+
+
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`zeros` in the shape, dtype and memory order of ``input``."""
+    return _new(np.zeros_like(_like(input, "zeros_like")), dtype, device, requires_grad, "zeros_like")
+
+
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`ones` in the shape, dtype and memory order of ``input``."""
+    return _new(np.ones_like(_like(input, "ones_like")), dtype, device, requires_grad, "ones_like")
+
+
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`full` in the shape, dtype and memory order of ``input``."""
+    wanted = None if dtype is None else dtypes.as_dtype(dtype).dtype
+    return _new(np.full_like(_like(input, "full_like"), fill_value, wanted), None, device, requires_grad, "full_like")
+
+
+def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Numbers from ``start`` (0) up to but without ``end``, ``step`` (1) apart: ``arange(end)``, ``arange(start, end, step)``."""
+    if not 1 <= len(bounds) <= 3:
+        raise TypeError(f"arange: takes end, or start, end and step; got {len(bounds)} numbers")
+    if len(bounds) == 3 and bounds[2] == 0:
+        raise ValueError("arange: step must not be 0")
+    if dtype is None:
+        dtype = dtypes.get_default_dtype() if any(isinstance(b, float) for b in bounds) else dtypes.int64
+    return _new(np.arange(*bounds), dtype, device, requires_grad, "arange")
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
+    return _new(np.linspace(start, end, steps), _float(dtype), device, requires_grad, "linspace")
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """The identity matrix of ``n`` rows and ``m`` (``n``) columns."""
+    return _new(np.eye(n, m, dtype=dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "eye")

@@ -1,0 +1,457 @@
+"""Functions of one, two or three numbers, applied element by element, with broadcasting.
+
+Where a function has a kink the rule follows PyTorch: ``abs`` and ``relu`` have slope 0 at 0, ``clamp`` passes the gradient
+at its bounds, ``maximum`` and ``minimum`` share it equally between equal inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import kernels, xp
+
+# -- arithmetic
+
+
+@differentiable(promotes="common")
+def add(input: Any, other: Any) -> Any:
+    """``input + other``."""
+    return input + other
+
+
+@differentiable(promotes="common")
+def sub(input: Any, other: Any) -> Any:
+    """``input - other``."""
+    if getattr(input, "dtype", None) == bool and getattr(other, "dtype", None) == bool:
+        raise TypeError("sub: two bool tensors cannot be subtracted; use logical_xor, or convert one with .to(int)")
+    return input - other
+
+
+@differentiable(promotes="common")
+def mul(input: Any, other: Any) -> Any:
+    """``input * other``."""
+    return input * other
+
+
+@differentiable(promotes="float")
+def _true_div(input: Any, other: Any) -> Any:
+    return xp(input).true_divide(input, other)
+
+
+@differentiable(promotes="common")
+def floor_divide(input: Any, other: Any) -> Any:
+    """``floor(input / other)``."""
+    return input // other
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """``input / other``; integers give floats unless ``rounding_mode`` is ``"floor"`` or ``"trunc"``."""
+    if rounding_mode is None:
+        return _true_div(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return trunc(_true_div(input, other)).to(floor_divide(input, other).dtype)
+    raise ValueError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+
+
+@differentiable(promotes="common")
+def remainder(input: Any, other: Any) -> Any:
+    """``input - other * floor(input / other)``: the sign is ``other``'s, as Python's ``%``."""
+    return input % other
+
+
+@differentiable(promotes="common")
+def fmod(input: Any, other: Any) -> Any:
+    """``input - other * trunc(input / other)``: the sign is ``input``'s, as C's ``fmod``."""
+    return xp(input).fmod(input, other)
+
+
+@differentiable(promotes="common")
+def pow(input: Any, exponent: Any) -> Any:
+    """``input ** exponent``."""
+    return input**exponent
+
+
+def _pow_rule(g: Any, input: Any, exponent: Any) -> Any:
+    if isinstance(exponent, (int, float)):
+        return g * exponent * input ** (exponent - 1) if exponent != 0 else g * 0
+    return g * where(exponent == 0, 0.0, exponent * input ** where(exponent == 0, 1.0, exponent - 1))
+
+
+def _pow_exponent_rule(g: Any, out: Any, input: Any, exponent: Any) -> Any:
+    flat = logical_zero(input, exponent)  # 0 ** y is flat at 0 for y >= 0, where log(0) has no value
+    return g * where(flat, 0.0, out * log(where(flat, 1.0, input)))
+
+
+def logical_zero(input: Any, exponent: Any) -> Any:
+    """Where ``input ** exponent`` is 0 or 1 because ``input`` is 0."""
+    return (input == 0) & (exponent >= 0)
+
+
+@differentiable
+def neg(input: Any) -> Any:
+    """``-input``."""
+    return -input
+
+
+add.vjp(input=lambda g: g, other=lambda g: g)
+sub.vjp(input=lambda g: g, other=lambda g: -g)
+mul.vjp(input=lambda g, other: g * other, other=lambda g, input: g * input)
+_true_div.op.name = "div"
+_true_div.vjp(input=lambda g, other: g / other, other=lambda g, out, other: -g * out / other)
+floor_divide.vjp(input=lambda g: g * 0, other=lambda g: g * 0)
+remainder.vjp(input=lambda g: g, other=lambda g, input, other: -g * floor(input / other))
+fmod.vjp(input=lambda g: g, other=lambda g, input, other: -g * trunc(input / other))
+pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
+neg.vjp(input=lambda g: -g)
+
+
+def square(input: Any) -> Any:
+    """``input ** 2``."""
+    return input * input
+
+
+def lerp(input: Any, end: Any, weight: Any) -> Any:
+    """``input + weight * (end - input)``."""
+    return input + weight * (end - input)
+
+
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+    """``input + value * tensor1 * tensor2``."""
+    return input + value * (tensor1 * tensor2)
+
+
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+    """``input + value * tensor1 / tensor2``."""
+    return input + value * (tensor1 / tensor2)
+
+
+# -- exponentials, logarithms, roots
+
+
+@differentiable(promotes="float")
+def exp(input: Any) -> Any:
+    """``e ** input``."""
+    return xp(input).exp(input)
+
+
+@differentiable(promotes="float")
+def exp2(input: Any) -> Any:
+    """``2 ** input``."""
+    return xp(input).exp2(input)
+
+
+@differentiable(promotes="float")
+def expm1(input: Any) -> Any:
+    """``exp(input) - 1``, exact near 0."""
+    return xp(input).expm1(input)
+
+
+@differentiable(promotes="float")
+def log(input: Any) -> Any:
+    """The natural logarithm."""
+    return xp(input).log(input)
+
+
+@differentiable(promotes="float")
+def log2(input: Any) -> Any:
+    """The logarithm to base 2."""
+    return xp(input).log2(input)
+
+
+@differentiable(promotes="float")
+def log10(input: Any) -> Any:
+    """The logarithm to base 10."""
+    return xp(input).log10(input)
+
+
+@differentiable(promotes="float")
+def log1p(input: Any) -> Any:
+    """``log(1 + input)``, exact near 0."""
+    return xp(input).log1p(input)
+
+
+@differentiable(promotes="float")
+def logaddexp(input: Any, other: Any) -> Any:
+    """``log(exp(input) + exp(other))`` without overflow."""
+    return xp(input).logaddexp(input, other)
+
+
+@differentiable(promotes="float")
+def sqrt(input: Any) -> Any:
+    """The square root; its slope at 0 is infinite."""
+    return xp(input).sqrt(input)
+
+
+@differentiable(promotes="float")
+def rsqrt(input: Any) -> Any:
+    """``1 / sqrt(input)``."""
+    return 1 / xp(input).sqrt(input)
+
+
+@differentiable(promotes="float")
+def reciprocal(input: Any) -> Any:
+    """``1 / input``."""
+    return 1 / input
+
+
+exp.vjp(input=lambda g, out: g * out)
+exp2.vjp(input=lambda g, out: g * out * math.log(2))
+expm1.vjp(input=lambda g, out: g * (out + 1))
+log.vjp(input=lambda g, input: g / input)
+log2.vjp(input=lambda g, input: g / (input * math.log(2)))
+log10.vjp(input=lambda g, input: g / (input * math.log(10)))
+log1p.vjp(input=lambda g, input: g / (input + 1))
+logaddexp.vjp(input=lambda g, input, out: g * exp(input - out), other=lambda g, other, out: g * exp(other - out))
+sqrt.vjp(input=lambda g, out: g / (2 * out))
+rsqrt.vjp(input=lambda g, out: -0.5 * g * out * out * out)
+reciprocal.vjp(input=lambda g, out: -g * out * out)
+
+
+# -- trigonometric and hyperbolic
+
+
+@differentiable(promotes="float")
+def sin(input: Any) -> Any:
+    """The sine of an angle in radians."""
+    return xp(input).sin(input)
+
+
+@differentiable(promotes="float")
+def cos(input: Any) -> Any:
+    """The cosine of an angle in radians."""
+    return xp(input).cos(input)
+
+
+@differentiable(promotes="float")
+def tan(input: Any) -> Any:
+    """The tangent of an angle in radians."""
+    return xp(input).tan(input)
+
+
+@differentiable(promotes="float")
+def asin(input: Any) -> Any:
+    """The angle in radians whose sine is ``input``."""
+    return xp(input).arcsin(input)
+
+
+@differentiable(promotes="float")
+def acos(input: Any) -> Any:
+    """The angle in radians whose cosine is ``input``."""
+    return xp(input).arccos(input)
+
+
+@differentiable(promotes="float")
+def atan(input: Any) -> Any:
+    """The angle in radians whose tangent is ``input``."""
+    return xp(input).arctan(input)
+
+
+@differentiable(promotes="float")
+def atan2(input: Any, other: Any) -> Any:
+    """The angle in radians of the point (``other``, ``input``), in all four quadrants."""
+    return xp(input).arctan2(input, other)
+
+
+@differentiable(promotes="float")
+def sinh(input: Any) -> Any:
+    """The hyperbolic sine."""
+    return xp(input).sinh(input)
+
+
+@differentiable(promotes="float")
+def cosh(input: Any) -> Any:
+    """The hyperbolic cosine."""
+    return xp(input).cosh(input)
+
+
+@differentiable(promotes="float")
+def tanh(input: Any) -> Any:
+    """The hyperbolic tangent."""
+    return xp(input).tanh(input)
+
+
+@differentiable(promotes="float")
+def asinh(input: Any) -> Any:
+    """The inverse of `sinh`."""
+    return xp(input).arcsinh(input)
+
+
+@differentiable(promotes="float")
+def acosh(input: Any) -> Any:
+    """The inverse of `cosh`, for inputs of at least 1."""
+    return xp(input).arccosh(input)
+
+
+@differentiable(promotes="float")
+def atanh(input: Any) -> Any:
+    """The inverse of `tanh`, for inputs between -1 and 1."""
+    return xp(input).arctanh(input)
+
+
+sin.vjp(input=lambda g, input: g * cos(input))
+cos.vjp(input=lambda g, input: -g * sin(input))
+tan.vjp(input=lambda g, out: g * (1 + out * out))
+asin.vjp(input=lambda g, input: g * rsqrt(1 - input * input))
+acos.vjp(input=lambda g, input: -g * rsqrt(1 - input * input))
+atan.vjp(input=lambda g, input: g / (1 + input * input))
+atan2.vjp(
+    input=lambda g, input, other: g * other / (input * input + other * other),
+    other=lambda g, input, other: -g * input / (input * input + other * other),
+)
+sinh.vjp(input=lambda g, input: g * cosh(input))
+cosh.vjp(input=lambda g, input: g * sinh(input))
+tanh.vjp(input=lambda g, out: g * (1 - out * out))
+asinh.vjp(input=lambda g, input: g * rsqrt(input * input + 1))
+acosh.vjp(input=lambda g, input: g * rsqrt(input * input - 1))
+atanh.vjp(input=lambda g, input: g / (1 - input * input))
+
+
+# -- S-curves and rectifiers
+
+
+@differentiable(promotes="float")
+def sigmoid(input: Any) -> Any:
+    """``1 / (1 + exp(-input))``, computed without overflow as ``(1 + tanh(input / 2)) / 2``."""
+    return 0.5 * (1 + xp(input).tanh(0.5 * input))
+
+
+@differentiable(promotes="float")
+def erf(input: Any) -> Any:
+    """``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to ``input``."""
+    return kernels(input).erf(input)
+
+
+@differentiable
+def relu(input: Any) -> Any:
+    """``max(input, 0)``, with slope 0 at 0."""
+    return xp(input).maximum(input, 0)
+
+
+sigmoid.vjp(input=lambda g, out: g * out * (1 - out))
+erf.vjp(input=lambda g, input: g * (2 / math.sqrt(math.pi)) * exp(-input * input))
+relu.vjp(input=lambda g, out: g * (out > 0))
+
+
+# -- sizes and steps
+
+
+@differentiable
+def abs(input: Any) -> Any:
+    """The absolute value, with slope 0 at 0."""
+    return xp(input).abs(input)
+
+
+@differentiable
+def sign(input: Any) -> Any:
+    """-1, 0 or 1; its slope is 0."""
+    return xp(input).sign(input)
+
+
+@differentiable
+def floor(input: Any) -> Any:
+    """The largest whole number that is not above ``input``; its slope is 0."""
+    return xp(input).floor(input)
+
+
+@differentiable
+def ceil(input: Any) -> Any:
+    """The smallest whole number that is not below ``input``; its slope is 0."""
+    return xp(input).ceil(input)
+
+
+@differentiable
+def trunc(input: Any) -> Any:
+    """``input`` without its fraction; its slope is 0."""
+    return xp(input).trunc(input)
+
+
+@differentiable
+def round(input: Any, *, decimals: int = 0) -> Any:
+    """The nearest number with ``decimals`` places, halves to the even one; its slope is 0."""
+    return xp(input).round(input, decimals)
+
+
+def frac(input: Any) -> Any:
+    """The fraction that `trunc` leaves out."""
+    return input - trunc(input)
+
+
+@differentiable(promotes="common")
+def maximum(input: Any, other: Any) -> Any:
+    """The larger of the two; equal inputs share the gradient equally."""
+    return xp(input).maximum(input, other)
+
+
+@differentiable(promotes="common")
+def minimum(input: Any, other: Any) -> Any:
+    """The smaller of the two; equal inputs share the gradient equally."""
+    return xp(input).minimum(input, other)
+
+
+def _share(a: Any, b: Any) -> Any:
+    """1 where ``a > b``, 1/2 where they are equal, 0 elsewhere."""
+    return 0.5 * ((a > b) * 1.0 + (a >= b) * 1.0)
+
+
+@differentiable
+def _clamp(input: Any, min: Any, max: Any) -> Any:
+    return xp(input).clip(input, min, max)
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """``input`` held between ``min`` and ``max`` (numbers or tensors, or None for no bound).
+
+    Raises
+    ------
+    ValueError
+        If neither bound is given.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: wants min, max or both")
+    if all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
+        return _clamp(input, min, max)
+    out = input if min is None else where(input < min, min, input)
+    return out if max is None else where(out > max, max, out)
+
+
+@differentiable(promotes="common")
+def where(condition: Any, input: Any, other: Any) -> Any:
+    """``input`` where ``condition`` is true, ``other`` elsewhere."""
+    if getattr(condition, "dtype", bool) != bool:
+        raise TypeError(f"where: condition must be a bool tensor, got {condition.dtype}; write condition != 0")
+    return (xp(condition) if hasattr(condition, "dtype") else xp(input)).where(condition, input, other)
+
+
+def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+    """``value`` where ``mask`` is true, ``input`` elsewhere, in ``input``'s dtype."""
+    if getattr(mask, "dtype", None) != bool:
+        raise TypeError(f"masked_fill: mask must be a bool tensor, got {getattr(mask, 'dtype', type(mask).__name__)}")
+    out = where(mask, value, input)
+    return out if out.dtype == input.dtype else out.to(input.dtype)
+
+
+def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """``input`` with NaN replaced by ``nan``, and infinities by ``posinf`` and ``neginf`` or the largest finite numbers."""
+    limits = xp(getattr(input, "_array", input)).finfo(getattr(input, "_array", input).dtype)
+    out = where(input != input, nan, input)
+    out = where(out == math.inf, float(limits.max) if posinf is None else posinf, out)
+    return where(out == -math.inf, float(limits.min) if neginf is None else neginf, out)
+
+
+abs.vjp(input=lambda g, input: g * sign(input))
+sign.vjp(input=lambda g: g * 0)
+floor.vjp(input=lambda g: g * 0)
+ceil.vjp(input=lambda g: g * 0)
+trunc.vjp(input=lambda g: g * 0)
+round.vjp(input=lambda g: g * 0)
+maximum.vjp(input=lambda g, input, other: g * _share(input, other), other=lambda g, input, other: g * _share(other, input))
+minimum.vjp(input=lambda g, input, other: g * _share(other, input), other=lambda g, input, other: g * _share(input, other))
+_clamp.op.name = "clamp"
+_clamp.vjp(
+    input=lambda g, input, min, max: g * ((True if min is None else input >= min) & (True if max is None else input <= max))
+)
+where.vjp(input=lambda g, condition: where(condition, g, 0.0), other=lambda g, condition: where(condition, 0.0, g))

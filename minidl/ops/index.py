@@ -1,0 +1,211 @@
+"""Reading and writing by position: slices, index tensors, masks, gather and scatter.
+
+Reading with repeated indices copies an element to several places, so its gradient is the sum over them. Every pair here
+is a linear map and its transpose: `getitem` and `_put_add`, `gather` and `scatter_add`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import kernels, xp
+from ..shapes import ShapeError, wrap_dim
+from .layout import broadcast_tensors, zeros_for
+
+
+@differentiable(view=True)
+def _getitem(input: Any, index: Any) -> Any:
+    out = input[index]
+    if not hasattr(out, "flags") or not out.ndim:  # NumPy copies a single element out; with ... it gives a view of it
+        return input[(*index, ...) if isinstance(index, tuple) else (index, ...)] if ... not in _parts(index) else out
+    return out
+
+
+def _parts(index: Any) -> list[Any]:
+    return [p for p in (index if isinstance(index, tuple) else (index,)) if p is ...]
+
+
+@differentiable
+def _put_add(input: Any, values: Any, index: Any) -> Any:
+    """``input`` with ``values`` added at ``index``; where an index repeats, all are added."""
+    out = input.copy()
+    kernels(out).add_at(out, index, values)
+    return out
+
+
+@differentiable
+def put(input: Any, values: Any, index: Any) -> Any:
+    """``input`` with ``values`` in place of what was at ``index``."""
+    out = input.copy()
+    out[index] = values
+    return out
+
+
+_getitem.op.name = "getitem"
+_getitem.vjp(input=lambda g, input_shape, index: _put_add(zeros_for(g, input_shape), g, index))
+_put_add.vjp(input=lambda g: g, values=lambda g, index: _getitem(g, index))
+put.vjp(input=lambda g, index: put(g, zeros_for(g, ()), index), values=lambda g, index: _getitem(g, index))
+
+
+def as_key(index: Any) -> Any:
+    """An index with the tensors in it as arrays: what NumPy indexes with.
+
+    Raises
+    ------
+    IndexError
+        For an index tensor that is neither integer nor bool.
+    """
+    if isinstance(index, tuple):
+        return tuple(as_key(i) for i in index)
+    if isinstance(index, list):
+        return [as_key(i) for i in index]
+    array = getattr(index, "_array", index)
+    if getattr(array, "dtype", None) is not None and array.dtype.kind not in "iub":
+        raise IndexError(f"index: a tensor used as an index must hold integers or bools, got {array.dtype}")
+    return array
+
+
+def getitem(input: Any, index: Any) -> Any:
+    """``input[index]``: a view for integers, slices, ``...`` and None; a copy for index tensors and masks."""
+    return _getitem(input, as_key(index))
+
+
+# -- along one dimension
+
+
+def _check_index(op: str, input: Any, dim: int, index: Any) -> None:
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"{op}: index must hold integers, got {index.dtype}")
+    if index.ndim != input.ndim:
+        raise ShapeError(f"{op}: index of shape {index.shape} must have as many dimensions as input of shape {input.shape}")
+    n = input.shape[dim] if input.ndim else 1
+    if index.size and (index.min() < 0 or index.max() >= n):
+        bad = index.min() if index.min() < 0 else index.max()
+        raise IndexError(f"{op}: index {int(bad)} is out of range for dim {dim} of size {n}")
+
+
+def _along(x: Any, index: Any, dim: int) -> Any:
+    """The positions ``[i][j][index[i][j][k]]`` as one key, for ``dim`` = 2."""
+    grid = list(xp(index).ogrid[tuple(slice(n) for n in index.shape)]) if index.ndim else []
+    if not grid:
+        return ()
+    grid[dim] = index
+    return tuple(grid)
+
+
+@differentiable
+def gather(input: Any, dim: int, index: Any) -> Any:
+    """``out[i][j][k] = input[i][index[i][j][k]][k]`` for ``dim`` = 1; ``index`` gives the output's shape."""
+    dim = wrap_dim(dim, input.ndim, "gather")
+    _check_index("gather", input, dim, index)
+    if any(m > n for i, (m, n) in enumerate(zip(index.shape, input.shape)) if i != dim):
+        raise ShapeError(f"gather: index of shape {index.shape} reaches beyond input of shape {input.shape}")
+    return input[_along(input, index, dim)].copy()
+
+
+def _cut(src: Any, index: Any, op: str) -> Any:
+    """The part of ``src`` that ``index`` covers."""
+    if not getattr(src, "ndim", 0) and not hasattr(src, "shape"):
+        return src
+    if src.ndim != index.ndim or any(m > n for m, n in zip(index.shape, src.shape)):
+        raise ShapeError(f"{op}: index of shape {index.shape} reaches beyond src of shape {src.shape}")
+    return src[tuple(slice(n) for n in index.shape)]
+
+
+@differentiable
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """``out[i][index[i][j][k]][k] += src[i][j][k]`` for ``dim`` = 1, starting from ``input``."""
+    dim = wrap_dim(dim, input.ndim, "scatter_add")
+    _check_index("scatter_add", input, dim, index)
+    out = input.copy()
+    kernels(out).add_at(out, _along(input, index, dim), _cut(src, index, "scatter_add"))
+    return out
+
+
+@differentiable
+def _scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
+    dim = wrap_dim(dim, input.ndim, "scatter")
+    _check_index("scatter", input, dim, index)
+    out = input.copy()
+    out[_along(input, index, dim)] = _cut(src, index, "scatter")
+    return out
+
+
+def scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """``out[i][index[i][j][k]][k] = src[i][j][k]`` for ``dim`` = 1, starting from ``input``; ``src`` may be a number.
+
+    Where an index repeats, one of the values stays; its gradient is then not defined, as in PyTorch.
+    """
+    return _scatter(input, dim, index, src)
+
+
+def _src_rule(g: Any, dim: int, index: Any, src_shape: Any) -> Any:
+    """Read back what was written; elements of src that ``index`` does not cover have no part."""
+    out = gather(g, dim, index)
+    if tuple(out.shape) == tuple(src_shape):
+        return out
+    key = tuple(slice(n) for n in index.shape)
+    return put(zeros_for(g, src_shape), out, key)
+
+
+gather.vjp(input=lambda g, input_shape, dim, index: scatter_add(zeros_for(g, input_shape), dim, index, g))
+scatter_add.vjp(input=lambda g: g, src=_src_rule)
+_scatter.op.name = "scatter"
+_scatter.vjp(input=lambda g, dim, index: _scatter(g, dim, index, 0.0), src=_src_rule)
+
+
+def take_along_dim(input: Any, indices: Any, dim: int) -> Any:
+    """`gather` under NumPy's name."""
+    return gather(input, dim, indices)
+
+
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """The slices of ``input`` along ``dim`` listed in the vector ``index``."""
+    dim = wrap_dim(dim, len(input.shape), "index_select")
+    if len(index.shape) > 1:
+        raise ShapeError(f"index_select: index must be a vector, got shape {tuple(index.shape)}")
+    return getitem(input, (slice(None),) * dim + (index if len(index.shape) else index[None],))
+
+
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
+    """``input`` with the slices of ``source`` added at the places along ``dim`` listed in the vector ``index``."""
+    dim = wrap_dim(dim, len(input.shape), "index_add")
+    return _put_add(input, source if alpha == 1 else source * alpha, (slice(None),) * dim + (as_key(index),))
+
+
+def masked_select(input: Any, mask: Any) -> Any:
+    """The elements where ``mask`` is true, as a vector."""
+    array = as_key(mask)
+    if array.dtype != bool:
+        raise TypeError(f"masked_select: mask must be a bool tensor, got {array.dtype}")
+    if tuple(array.shape) != tuple(input.shape):
+        input, array = broadcast_tensors(input, array)
+    return _getitem(input, array)
+
+
+@differentiable
+def _nonzero(input: Any) -> Any:
+    return xp(input).argwhere(input)
+
+
+def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+    """The positions of all elements that are not 0: rows of a matrix, or one vector for each dimension."""
+    found = _nonzero(input)
+    return tuple(found[:, i] for i in range(found.shape[1])) if as_tuple else found
+
+
+@differentiable
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """A last dimension of ``num_classes`` with a 1 at the place each integer names (-1: one more than the largest)."""
+    if tensor.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: wants integers, got {tensor.dtype}")
+    if tensor.size and tensor.min() < 0:
+        raise ValueError(f"one_hot: class numbers must not be negative, got {int(tensor.min())}")
+    if num_classes == -1:
+        if not tensor.size:
+            raise ValueError("one_hot: give num_classes, for there is no element to take it from")
+        num_classes = int(tensor.max()) + 1
+    if tensor.size and tensor.max() >= num_classes:
+        raise ValueError(f"one_hot: class number {int(tensor.max())} does not fit num_classes {num_classes}")
+    return (tensor[..., None] == xp(tensor).arange(num_classes)).astype("int64")

@@ -1,0 +1,272 @@
+"""Many numbers to few: sums, products, extremes, and what is made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .. import dtypes
+from ..autograd import broadcast_to, differentiable
+from ..backend import xp
+from ..shapes import ShapeError, wrap_dim, wrap_dims
+from .elementwise import abs, exp, maximum, minimum, pow, sqrt, where
+from .index import gather
+from .layout import reshape
+
+
+def _kept(shape: Any, dim: Any, op: str) -> tuple[int, ...]:
+    """The shape with the reduced dimensions left at size 1."""
+    dims = wrap_dims(dim, len(shape), op)
+    return tuple(1 if i in dims else n for i, n in enumerate(shape))
+
+
+def spread(x: Any, shape: Any, dim: Any, op: str) -> Any:
+    """A reduced tensor stretched back to the shape it was reduced from."""
+    return broadcast_to(reshape(x, _kept(shape, dim, op)), tuple(shape))
+
+
+def _count(shape: Any, dim: Any, op: str) -> int:
+    return math.prod(shape[i] for i in wrap_dims(dim, len(shape), op))
+
+
+@differentiable
+def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The sum over ``dim`` (one, several, or None for all). Bools and integers add up in int64."""
+    if dtype is None and input.dtype.kind != "f":
+        dtype = dtypes.int64
+    return input.sum(wrap_dims(dim, input.ndim, "sum"), None if dtype is None else dtypes.as_dtype(dtype).dtype, keepdims=keepdim)
+
+
+@differentiable
+def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The mean over ``dim`` (one, several, or None for all)."""
+    if dtype is not None:
+        input = input.astype(dtypes.as_dtype(dtype).dtype)
+    if input.dtype.kind != "f":
+        raise TypeError(f"mean: wants a floating dtype, got {input.dtype}; convert with .float()")
+    dims = wrap_dims(dim, input.ndim, "mean")
+    if input.size == 0:  # 0 / 0, without NumPy's warning
+        return xp(input).full(input.sum(dims, keepdims=keepdim).shape, math.nan, input.dtype)
+    return input.mean(dims, keepdims=keepdim)
+
+
+sum.vjp(input=lambda g, input_shape, dim: spread(g, input_shape, dim, "sum"))
+mean.vjp(
+    input=lambda g, input_shape, dim: spread(g / (_count(input_shape, dim, "mean") or 1), input_shape, dim, "mean")
+)
+
+
+def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
+    """The variance over ``dim``: squared distances from the mean, over their count less ``correction``.
+
+    ``correction=1`` (``unbiased=True``) is the estimate from a sample, ``correction=0`` the variance of what is there.
+    """
+    if unbiased is not None:
+        correction = int(unbiased)
+    distance = input - mean(input, dim, True)
+    n = _count(input.shape, dim, "var") - correction
+    total = sum(distance * distance, dim, keepdim)
+    return total / n if n > 0 else total * math.nan
+
+
+def std(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
+    """The standard deviation over ``dim``, the square root of `var`."""
+    return sqrt(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+
+
+def var_mean(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Any, Any]:
+    """`var` and `mean` together."""
+    return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+# -- extremes
+
+
+class max_result(NamedTuple):
+    """What `max`, `min`, `sort`, `topk` ... along a dimension return."""
+
+    values: Any
+    indices: Any
+
+
+def _check_any(op: str, input: Any, dims: Any) -> None:
+    if any(input.shape[i] == 0 for i in dims) or (input.size == 0 and not dims):
+        raise ShapeError(f"{op}: no element to choose from in shape {input.shape} along {dims or 'all'}")
+
+
+@differentiable
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element over ``dim``; equal ones share the gradient equally."""
+    dims = wrap_dims(dim, input.ndim, "amax")
+    _check_any("amax", input, dims)
+    return input.max(dims, keepdims=keepdim)
+
+
+@differentiable
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element over ``dim``; equal ones share the gradient equally."""
+    dims = wrap_dims(dim, input.ndim, "amin")
+    _check_any("amin", input, dims)
+    return input.min(dims, keepdims=keepdim)
+
+
+def _extreme_rule(g: Any, out: Any, input: Any, dim: Any) -> Any:
+    hits = (input == spread(out, input.shape, dim, "amax")) * 1.0
+    return spread(g, input.shape, dim, "amax") * (hits / sum(hits, dim, True))
+
+
+amax.vjp(input=_extreme_rule)
+amin.vjp(input=_extreme_rule)
+
+
+@differentiable
+def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The place of the largest element (the first of equal ones) along ``dim``, or in the flattened tensor."""
+    return _arg("argmax", input, dim, keepdim)
+
+
+@differentiable
+def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The place of the smallest element (the first of equal ones) along ``dim``, or in the flattened tensor."""
+    return _arg("argmin", input, dim, keepdim)
+
+
+def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Any:
+    dims = wrap_dims(dim, input.ndim, op)
+    _check_any(op, input, dims)
+    axis = None if dim is None or not input.ndim else dims[0]
+    return getattr(xp(input), op)(input, axis, keepdims=keepdim and input.ndim > 0)
+
+
+def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `maximum`."""
+    return _extreme("max", input, dim, keepdim)
+
+
+def min(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `minimum`."""
+    return _extreme("min", input, dim, keepdim)
+
+
+def _extreme(op: str, input: Any, dim: Any, keepdim: bool) -> Any:
+    if dim is None:
+        return (amax if op == "max" else amin)(input)
+    if hasattr(dim, "shape"):
+        return (maximum if op == "max" else minimum)(input, dim)
+    indices = (argmax if op == "max" else argmin)(input, dim, True)
+    values = gather(input, dim, indices)
+    if not keepdim and len(input.shape):
+        shape = [n for i, n in enumerate(input.shape) if i != wrap_dim(dim, len(input.shape), op)]
+        values, indices = reshape(values, shape), reshape(indices, shape)
+    return max_result(values, indices)
+
+
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> tuple[Any, Any]:
+    """The smallest and the largest element."""
+    return amin(input, dim, keepdim), amax(input, dim, keepdim)
+
+
+@differentiable
+def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """Whether every element is true (not 0)."""
+    return xp(input).all(input, wrap_dims(dim, input.ndim, "all"), keepdims=keepdim)
+
+
+@differentiable
+def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """Whether some element is true (not 0)."""
+    return xp(input).any(input, wrap_dims(dim, input.ndim, "any"), keepdims=keepdim)
+
+
+@differentiable
+def count_nonzero(input: Any, dim: Any = None) -> Any:
+    """How many elements are not 0."""
+    return xp(input).count_nonzero(input, wrap_dims(dim, input.ndim, "count_nonzero"))
+
+
+# -- sums of exponentials, norms
+
+
+@differentiable
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    """``log(sum(exp(input)))`` over ``dim``, without overflow: the largest element is taken out first."""
+    m, dims = xp(input), wrap_dims(dim, input.ndim, "logsumexp")
+    top = input.max(dims, keepdims=True, initial=-math.inf)
+    top = m.where(m.isfinite(top), top, m.zeros_like(top))
+    with m.errstate(divide="ignore"):  # the log of an empty sum is -inf
+        out = m.log(m.exp(input - top).sum(dims, keepdims=True)) + top
+    return out if keepdim else out.reshape([n for i, n in enumerate(input.shape) if i not in dims])
+
+
+def _logsumexp_rule(g: Any, input: Any, out: Any, dim: Any) -> Any:
+    return spread(g, input.shape, dim, "logsumexp") * exp(input - spread(out, input.shape, dim, "logsumexp"))
+
+
+logsumexp.vjp(input=_logsumexp_rule)
+
+
+@differentiable
+def softmax(input: Any, dim: int) -> Any:
+    """``exp(input) / sum(exp(input))`` along ``dim``: positive numbers that add up to 1."""
+    dim = wrap_dim(dim, input.ndim, "softmax")
+    m = xp(input)
+    if not input.ndim:
+        return m.ones_like(input)
+    e = m.exp(input - input.max(dim, keepdims=True, initial=-math.inf))
+    e /= e.sum(dim, keepdims=True)
+    return e
+
+
+@differentiable
+def log_softmax(input: Any, dim: int) -> Any:
+    """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
+    dim = wrap_dim(dim, input.ndim, "log_softmax")
+    m = xp(input)
+    if not input.ndim:
+        return m.zeros_like(input)
+    shifted = input - input.max(dim, keepdims=True, initial=-math.inf)
+    return shifted - m.log(m.exp(shifted).sum(dim, keepdims=True))
+
+
+def _log_softmax_rule(g: Any, out: Any, dim: int) -> Any:
+    return g - exp(out) * sum(g, dim, True)
+
+
+softmax.vjp(input=lambda g, out, dim: out * (g - sum(g * out, dim, True)))
+log_softmax.vjp(input=_log_softmax_rule)
+
+
+def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    """The p-norm ``sum(|input| ** p) ** (1 / p)`` over ``dim``; ``p`` may be ``"fro"`` (2), 0, inf or -inf.
+
+    At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).
+    """
+    p = 2 if p in ("fro", None) else p
+    if isinstance(p, str):
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    if p == math.inf:
+        return amax(abs(input), dim, keepdim)
+    if p == -math.inf:
+        return amin(abs(input), dim, keepdim)
+    if p == 0:
+        return sum(where(input != 0, 1.0, 0.0 * input), dim, keepdim)
+    if p == 1:
+        return sum(abs(input), dim, keepdim)
+    if p == 2:
+        return _norm2(input, dim, keepdim)
+    return pow(sum(pow(abs(input), p), dim, keepdim), 1 / p)
+
+
+@differentiable
+def _norm2(input: Any, dim: Any, keepdim: bool) -> Any:
+    return xp(input).sqrt((input * input).sum(wrap_dims(dim, input.ndim, "norm"), keepdims=keepdim))
+
+
+def _norm2_rule(g: Any, input: Any, out: Any, dim: Any) -> Any:
+    length = spread(out, input.shape, dim, "norm")
+    zero = length == 0
+    return spread(g, input.shape, dim, "norm") * where(zero, 0.0, input / where(zero, 1.0, length))
+
+
+_norm2.op.name = "norm"
+_norm2.vjp(input=_norm2_rule)

@@ -1,0 +1,138 @@
+"""Running totals and order: cumulative sums and products, sorting, the largest few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..autograd import differentiable
+from ..backend import xp
+from ..shapes import ShapeError, wrap_dim, wrap_dims
+from .elementwise import where
+from .index import gather
+from .layout import cat, flip, narrow, reshape
+from .reduce import max_result, spread
+
+
+@differentiable
+def cumsum(input: Any, dim: int, dtype: Any = None) -> Any:
+    """At each place along ``dim``, the sum of the elements up to it."""
+    return _scan("cumsum", input, dim, dtype)
+
+
+@differentiable
+def cumprod(input: Any, dim: int, dtype: Any = None) -> Any:
+    """At each place along ``dim``, the product of the elements up to it."""
+    return _scan("cumprod", input, dim, dtype)
+
+
+def _scan(op: str, input: Any, dim: int, dtype: Any) -> Any:
+    dim = wrap_dim(dim, input.ndim, op)
+    if dtype is None and input.dtype.kind != "f":
+        dtype = dtypes.int64
+    wanted = input.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
+    return getattr(xp(input), op)(input, dim, wanted) if input.ndim else input.astype(wanted)
+
+
+def _reverse_cumsum(g: Any, dim: int) -> Any:
+    return flip(cumsum(flip(g, dim), dim), dim) if len(g.shape) else g
+
+
+def _cumprod_rule(g: Any, input: Any, out: Any, dim: int) -> Any:
+    """``d out[k] / d x[i] = prod of x[j], j <= k, j != i``: by division where no zero stands before, and around the first zero
+    by the products that leave it out."""
+    if not len(input.shape):
+        return g
+    zero = input == 0
+    count = cumsum(zero, dim)  # zeros up to here
+    plain = _reverse_cumsum(where(count == 0, g * out, 0.0), dim) / where(zero, 1.0, input)
+    first = zero & (count == 1)
+    without = cumprod(where(first, 1.0, input), dim)
+    at_first = _reverse_cumsum(where(count == 1, g * without, 0.0), dim)
+    return where(first, at_first, where(count == 0, plain, 0.0))
+
+
+cumsum.vjp(input=lambda g, dim: _reverse_cumsum(g, dim))
+cumprod.vjp(input=_cumprod_rule)
+
+
+@differentiable
+def prod(input: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The product over ``dim``, or of all elements. Bools and integers multiply in int64."""
+    if dtype is None and input.dtype.kind != "f":
+        dtype = dtypes.int64
+    dims = wrap_dims(dim, input.ndim, "prod")
+    return input.prod(dims, None if dtype is None else dtypes.as_dtype(dtype).dtype, keepdims=keepdim)
+
+
+def _prod_rule(g: Any, input: Any, dim: Any) -> Any:
+    """Times the product of all *other* elements, found without division so that zeros are no trouble."""
+    flat = reshape(input, (-1,)) if dim is None else input
+    axis = 0 if dim is None else wrap_dim(dim, len(input.shape), "prod")
+    others = _products(flat, axis, False) * _products(flat, axis, True)
+    return spread(g, input.shape, dim, "prod") * reshape(others, tuple(input.shape))
+
+
+def _products(x: Any, dim: int, after: bool) -> Any:
+    """At each place along ``dim``, the product of the elements before it (or after it)."""
+    if not x.shape or x.shape[dim] == 0:
+        return x * 0 + 1
+    x = flip(x, dim) if after else x
+    one = narrow(x, dim, 0, 1) * 0 + 1
+    out = cat([one, cumprod(narrow(x, dim, 0, x.shape[dim] - 1), dim)], dim)
+    return flip(out, dim) if after else out
+
+
+prod.vjp(input=_prod_rule)
+
+
+@differentiable
+def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """The places of the elements along ``dim`` in rising (or falling) order; always stable."""
+    dim = wrap_dim(dim, input.ndim, "argsort")
+    m = xp(input)
+    if not input.ndim:
+        return m.zeros((), "int64")
+    if not descending:
+        return m.argsort(input, dim, kind="stable")
+    n = input.shape[dim]  # sorting the reversed input and reversing the result keeps equal elements in order
+    return n - 1 - m.flip(m.argsort(m.flip(input, dim), dim, kind="stable"), dim)
+
+
+def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """``(values, indices)`` along ``dim`` in rising (or falling) order; always stable."""
+    indices = argsort(input, dim, descending)
+    return max_result(gather(input, dim, indices), indices)
+
+
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """``(values, indices)`` of the ``k`` largest (or smallest) elements along ``dim``, in order."""
+    n = input.shape[wrap_dim(dim, len(input.shape), "topk")] if len(input.shape) else 1
+    if not 0 <= k <= n:
+        raise ShapeError(f"topk: k = {k} is not between 0 and {n}, the size of dim {dim}")
+    values, indices = sort(input, dim, descending=largest)
+    return max_result(narrow(values, dim, 0, k), narrow(indices, dim, 0, k)) if len(input.shape) else (values, indices)
+
+
+def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element (the lower one of two); with ``dim`` a pair ``(values, indices)``."""
+    flat = input.reshape(-1) if dim is None else input
+    axis = 0 if dim is None else dim
+    values, indices = sort(flat, axis)
+    middle = (flat.shape[wrap_dim(axis, len(flat.shape), "median")] - 1) // 2
+    values, indices = narrow(values, axis, middle, 1), narrow(indices, axis, middle, 1)
+    if dim is None:
+        return values.reshape(())
+    return max_result(values, indices) if keepdim else max_result(values.squeeze(axis), indices.squeeze(axis))
+
+
+@differentiable
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each integer from 0 occurs in a vector."""
+    return xp(input).bincount(input, weights, minlength)
+
+
+@differentiable
+def unique(input: Any) -> Any:
+    """The different elements, in rising order."""
+    return xp(input).unique(input)

@@ -1,0 +1,551 @@
+"""`Tensor`: the tape's tensor with everything a person does to one. Mostly one table that binds ops as methods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .autograd import inplace, sweep, tape
+from .autograd.tape import TensorBase, counter, source, wrap
+from .backend import check_device, device
+from .ops import compare, create, elementwise, index, layout, linear, reduce, scan
+from .printing import tensor_text
+from .random import rng
+from .shapes import as_index, wrap_dim
+
+
+def _swapped(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """The method for ``number op tensor``."""
+
+    def method(self: Any, other: Any) -> Any:
+        return op(other, self) if _operand(other) else NotImplemented
+
+    return method
+
+
+def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """The method for ``tensor op other``, which leaves types it does not know to the other side."""
+
+    def method(self: Any, other: Any) -> Any:
+        return op(self, other) if _operand(other) else NotImplemented
+
+    return method
+
+
+def _operand(x: Any) -> bool:
+    return isinstance(x, (TensorBase, int, float, np.ndarray, np.generic))
+
+
+def _changing(op: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method that does ``op`` in place."""
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        inplace.check_writable(self, name)
+        return inplace.change(self, op(self, *args, **options), name)
+
+    method.__name__ = name
+    method.__doc__ = f"`{op.__name__.strip('_')}` in place."
+    return method
+
+
+class Tensor(TensorBase):
+    """An array with a gradient. Made by `minidl.tensor`, `minidl.zeros` and the like; see there for dtypes.
+
+    Parameters
+    ----------
+    *data
+        Sizes, ``Tensor(2, 3)``, for an uninitialised float tensor; or numbers, ``Tensor([1, 2])``, for a float tensor of them.
+    """
+
+    def __new__(cls, *data: Any) -> Any:
+        if not data or all(isinstance(n, (int, np.integer)) for n in data):
+            made = create.empty(tuple(data) if data else (0,))
+        else:
+            made = create.tensor(data[0], dtype=dtypes.get_default_dtype())
+        made.__class__ = cls
+        return made
+
+    # -- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each dimension."""
+        return self._array.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        """The type of the elements, such as ``minidl.float32``."""
+        return dtypes.as_dtype(self._array.dtype)
+
+    @property
+    def device(self) -> device:
+        """Where the memory is."""
+        return device("cpu")
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the memory is a GPU's."""
+        return False
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes in an element."""
+        return self._array.itemsize  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in all elements."""
+        return self._array.nbytes  # type: ignore[no-any-return]
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.shape[wrap_dim(dim, self.ndim, "size")]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._array.size  # type: ignore[no-any-return]
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes in an element."""
+        return self.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How many elements apart in memory neighbours along each dimension (or ``dim``) are."""
+        strides = tuple(n // self.itemsize for n in self._array.strides)
+        return strides if dim is None else strides[wrap_dim(dim, self.ndim, "stride")]
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in memory in row-major order."""
+        return bool(self._array.flags.c_contiguous)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a floating one."""
+        return self.dtype.is_floating_point
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._array.ctypes.data  # type: ignore[no-any-return]
+
+    # -- its gradient
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient is wanted for it: asked for on a leaf, inherited by what is computed from one."""
+        return source(self) is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient (or stop asking); returns itself.
+
+        Raises
+        ------
+        RuntimeError
+            If it holds no floating numbers, or is no leaf and asked to stop.
+        """
+        if requires_grad and self._array.dtype.kind != "f":
+            raise RuntimeError(f"requires_grad_: only floating tensors can require a gradient, this one is {self.dtype}")
+        if source(self) is not None and self._node is not None:
+            if not requires_grad:
+                raise RuntimeError("requires_grad_: only a leaf can stop requiring a gradient; use detach() for a copy that does not")
+            return self
+        self._requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded op made it."""
+        source(self)
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Any:
+        """The node of the tape that made it; None for a leaf."""
+        source(self)
+        return self._node
+
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
+        """Add the gradient of this tensor to the ``.grad`` of every leaf it was computed from; see `minidl.autograd.backward`."""
+        sweep.backward(self, gradient, retain_graph, create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without the history."""
+        out: Tensor = wrap(self._array)
+        out._counter = counter(self)
+        return out
+
+    def detach_(self) -> Tensor:
+        """Forget its own history; returns itself."""
+        if self._base is not None:
+            raise RuntimeError("detach_: a view cannot forget its history in place; use detach()")
+        self._node, self._requires_grad = None, False
+        self._epoch += 1
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without the history, and without notice of changes: PyTorch's back door. Prefer `detach`."""
+        out: Tensor = wrap(self._array)
+        return out
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self._array = value._array
+
+    def retain_grad(self) -> None:
+        """Keep the gradient in ``.grad`` although this is no leaf."""
+        node = source(self)
+        if node is None:
+            raise RuntimeError("retain_grad: this tensor does not require a gradient")
+        if isinstance(node, tape.Node):
+            node.retained = tape.weakref.ref(self)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
+        """Call ``hook(grad)`` whenever this tensor's gradient is complete; what it returns, if not None, takes its place.
+
+        Returns a handle with a method ``remove()``.
+        """
+        target: Any = source(self)
+        if target is None:
+            raise RuntimeError("register_hook: this tensor does not require a gradient")
+        name = "hooks" if isinstance(target, tape.Node) else "_hooks"
+        hooks = getattr(target, name)
+        if hooks is None:
+            hooks = {}
+            setattr(target, name, hooks)
+        return tape.Handle(hooks, hook)
+
+    # -- leaving minidl, and other copies
+
+    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
+        """The NumPy array behind it, sharing memory.
+
+        Raises
+        ------
+        RuntimeError
+            If it requires a gradient, since changes of the array would pass unseen: use ``detach().numpy()`` or ``force``.
+        """
+        if self.requires_grad and not force:
+            raise RuntimeError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+        return self._array  # type: ignore[no-any-return]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    def item(self) -> Any:
+        """The number in a tensor of one element, as a Python number."""
+        if self._array.size != 1:
+            raise RuntimeError(f"item: a tensor of {self._array.size} elements (shape {self.shape}) is not one number")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The numbers as nested lists."""
+        return self._array.tolist()
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+        """Itself in another dtype or on another device: ``to(float64)``, ``to("cpu")``, ``to(other)``, ``to(device, dtype)``."""
+        for arg in args:
+            if isinstance(arg, TensorBase):
+                dtype = arg._array.dtype
+            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda") or hasattr(arg, "index") and hasattr(arg, "type"):
+                device = arg
+            elif isinstance(arg, bool):
+                raise TypeError("to: give non_blocking and copy by name")
+            elif arg is not None:
+                dtype = arg
+        check_device(device, "to")
+        wanted = self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
+        if wanted == self._array.dtype:
+            return self.clone() if copy else self  # type: ignore[no-any-return]
+        return tape.cast(self, wanted)  # type: ignore[no-any-return]
+
+    def type(self, dtype: Any) -> Tensor:
+        """Itself in another dtype."""
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """Itself in ``other``'s dtype."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """Itself in float32."""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Tensor:
+        """Itself in float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """Itself in float16."""
+        return self.to(dtypes.float16)
+
+    def long(self) -> Tensor:
+        """Itself in int64."""
+        return self.to(dtypes.int64)
+
+    def int(self) -> Tensor:
+        """Itself in int32."""
+        return self.to(dtypes.int32)
+
+    def bool(self) -> Tensor:
+        """Whether each element is not 0."""
+        return self.to(dtypes.bool_)
+
+    def cpu(self) -> Tensor:
+        """Itself in the CPU's memory."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Tensor:
+        """Itself in a GPU's memory."""
+        return self.to("cuda" if device is None else device)
+
+    def new_tensor(self, data: Any, *, requires_grad: Any = False) -> Any:
+        """A tensor of ``data`` in this one's dtype."""
+        return create.tensor(data, dtype=self.dtype, requires_grad=requires_grad)
+
+    def new_zeros(self, *size: Any, dtype: Any = None) -> Any:
+        """Zeros in this tensor's dtype."""
+        return create.zeros(*size, dtype=dtype or self.dtype)
+
+    def new_ones(self, *size: Any, dtype: Any = None) -> Any:
+        """Ones in this tensor's dtype."""
+        return create.ones(*size, dtype=dtype or self.dtype)
+
+    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None) -> Any:
+        """One number in this tensor's dtype."""
+        return create.full(size, fill_value, dtype=dtype or self.dtype)
+
+    # -- as Python sees it
+
+    def __repr__(self) -> str:
+        return tensor_text(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self._array.size == 1 and not self.ndim else repr(self), spec)
+
+    def __len__(self) -> Any:
+        if not self.ndim:
+            raise TypeError("len: a tensor without dimensions has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.ndim:
+            raise TypeError("iter: a tensor without dimensions cannot be iterated over")
+        return iter(layout.unbind(self))
+
+    def __contains__(self, element: Any) -> Any:
+        return (self == element).any().item()
+
+    def __bool__(self) -> Any:
+        if self._array.size != 1:
+            raise RuntimeError(f"bool: a tensor of {self._array.size} elements is neither true nor false; use any() or all()")
+        return self._array.item() != 0
+
+    def __float__(self) -> Any:
+        return 1.0 * self.item()
+
+    def __int__(self) -> Any:
+        return self.item().__int__()
+
+    def __index__(self) -> Any:
+        if self._array.dtype.kind == "f":
+            raise TypeError("index: only an integer tensor of one element can be used as an index")
+        return as_index(self.item(), "index")
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError("deepcopy: only leaf tensors can be copied deeply; use detach().clone()")
+        out = wrap(self._array.copy())
+        memo[id(self)] = out
+        out.__class__, out._requires_grad = self.__class__, self._requires_grad
+        out.grad = copy.deepcopy(self.grad, memo)
+        return out
+
+    def __reduce__(self) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError("pickle: only leaf tensors can be pickled; use detach()")
+        return _rebuild, (self.__class__, self._array, self._requires_grad)
+
+    __hash__ = TensorBase.__hash__
+
+    # -- indexing
+
+    __getitem__ = index.getitem
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        inplace.change_part(self, index.put.op, index.as_key(key), value)
+
+    # -- operators
+
+    __add__ = _operator(elementwise.add)
+    __radd__ = _swapped(elementwise.add)
+    __sub__ = _operator(elementwise.sub)
+    __rsub__ = _swapped(elementwise.sub)
+    __mul__ = _operator(elementwise.mul)
+    __rmul__ = _swapped(elementwise.mul)
+    __truediv__ = _operator(elementwise.div)
+    __rtruediv__ = _swapped(elementwise.div)
+    __floordiv__ = _operator(elementwise.floor_divide)
+    __rfloordiv__ = _swapped(elementwise.floor_divide)
+    __mod__ = _operator(elementwise.remainder)
+    __rmod__ = _swapped(elementwise.remainder)
+    __pow__ = _operator(elementwise.pow)
+    __rpow__ = _swapped(elementwise.pow)
+    __matmul__ = _operator(linear.matmul)
+    __rmatmul__ = _swapped(linear.matmul)
+    __neg__ = elementwise.neg
+    __abs__ = elementwise.abs
+    __invert__ = compare.bitwise_not
+    __and__ = _operator(compare.bitwise_and)
+    __rand__ = _swapped(compare.bitwise_and)
+    __or__ = _operator(compare.bitwise_or)
+    __ror__ = _swapped(compare.bitwise_or)
+    __xor__ = _operator(compare.bitwise_xor)
+    __rxor__ = _swapped(compare.bitwise_xor)
+    __eq__ = _operator(compare.eq)  # type: ignore[assignment]
+    __ne__ = _operator(compare.ne)  # type: ignore[assignment]
+    __lt__ = _operator(compare.lt)
+    __le__ = _operator(compare.le)
+    __gt__ = _operator(compare.gt)
+    __ge__ = _operator(compare.ge)
+
+    __iadd__ = add_ = _changing(elementwise.add, "add_")
+    __isub__ = sub_ = _changing(elementwise.sub, "sub_")
+    __imul__ = mul_ = _changing(elementwise.mul, "mul_")
+    __itruediv__ = div_ = _changing(elementwise.div, "div_")
+    __ifloordiv__ = floor_divide_ = _changing(elementwise.floor_divide, "floor_divide_")
+    __imod__ = remainder_ = _changing(elementwise.remainder, "remainder_")
+    __ipow__ = pow_ = _changing(elementwise.pow, "pow_")
+    __iand__ = _changing(compare.bitwise_and, "bitwise_and_")
+    __ior__ = _changing(compare.bitwise_or, "bitwise_or_")
+    __ixor__ = _changing(compare.bitwise_xor, "bitwise_xor_")
+
+    # -- methods whose name needs a word
+
+    @property
+    def T(self) -> Tensor:
+        """The dimensions in reverse order; of a matrix, its transpose."""
+        return layout.permute(self, tuple(reversed(range(self.ndim))))  # type: ignore[no-any-return]
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        return layout.transpose(self, -1, -2)  # type: ignore[no-any-return]
+
+    def reshape(self, *shape: Any) -> Any:
+        """Itself in another shape: a view where memory allows, else a copy."""
+        return layout.reshape(self, layout.as_shape(shape, "reshape"))
+
+    def view(self, *shape: Any) -> Any:
+        """Itself in another shape and the same memory; or, given a dtype of the same width, not supported."""
+        if len(shape) == 1 and not isinstance(shape[0], (int_, tuple, list, np.integer)):
+            raise NotImplementedError("view: a change of dtype is not supported; use .to(dtype)")
+        return layout.view(self, *shape)
+
+    def view_as(self, other: Tensor) -> Any:
+        """Itself in the shape of ``other``."""
+        return layout.view(self, other.shape)
+
+    def reshape_as(self, other: Tensor) -> Any:
+        """Itself in the shape of ``other``."""
+        return layout.reshape(self, other.shape)
+
+    def flip(self, *dims: Any) -> Any:
+        """The order reversed along ``dims``."""
+        return layout.flip(self, layout.as_shape(dims, "flip"))
+
+    def where(self, condition: Any, other: Any) -> Any:
+        """Itself where ``condition`` is true, ``other`` elsewhere."""
+        return elementwise.where(condition, self, other)
+
+    # -- changes in place that are not an op's
+
+    def fill_(self, value: Any) -> Tensor:
+        """Every element set to ``value``, in place."""
+        return self.copy_(create.full((), value, dtype=self.dtype) if not isinstance(value, TensorBase) else value)
+
+    def zero_(self) -> Tensor:
+        """Every element set to 0, in place."""
+        return self.fill_(0)
+
+    def copy_(self, src: Any, non_blocking: Any = False) -> Tensor:
+        """The elements of ``src`` (broadcast, and converted to this dtype) put in place of its own."""
+        inplace.check_writable(self, "copy_")
+        src = create.as_tensor(src)
+        new = inplace.overwritten(self, src.to(self.dtype))
+        return inplace.change(self, new, "copy_")  # type: ignore[no-any-return]
+
+    def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
+        """Elements drawn evenly from [from_, to), in place."""
+        return self.copy_(np.asarray(rng(generator).uniform(from_, to, self.shape), self._array.dtype))
+
+    def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
+        """Elements drawn from a normal distribution, in place."""
+        return self.copy_(np.asarray(rng(generator).normal(mean, std, self.shape), self._array.dtype))
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+        """Ones with probability ``p`` and zeros, in place."""
+        return self.copy_(np.asarray(rng(generator).random(self.shape) < p, self._array.dtype))
+
+
+int_ = int
+
+
+def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:
+    out = wrap(array)
+    out.__class__, out._requires_grad = cls, requires_grad
+    return out
+
+
+# One table: these functions are methods too, with the tensor as first argument.
+METHODS: dict[Any, str] = {
+    elementwise: "add sub mul div floor_divide remainder fmod pow neg square lerp addcmul addcdiv exp exp2 expm1 log log2 log10 "
+    "log1p logaddexp sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf relu "
+    "abs sign floor ceil trunc round frac maximum minimum clamp masked_fill nan_to_num",
+    compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
+    "isnan isinf isfinite isclose allclose equal",
+    reduce: "sum mean var std amax amin argmax argmin max min aminmax all any count_nonzero logsumexp softmax log_softmax norm",
+    scan: "prod cumsum cumprod argsort sort topk median bincount unique",
+    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat repeat_interleave "
+    "contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
+    index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
+    linear: "matmul mm mv bmm dot outer addmm trace",
+}
+IN_PLACE = (
+    "neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan tanh sigmoid relu abs sign floor ceil "
+    "trunc round clamp masked_fill fmod addcmul addcdiv scatter scatter_add index_add"
+).split()
+
+for _module, _names in METHODS.items():
+    for _name in _names.split():
+        setattr(Tensor, _name, getattr(_module, _name))
+        if _name in IN_PLACE:
+            setattr(Tensor, f"{_name}_", _changing(getattr(_module, _name), f"{_name}_"))
+Tensor.clone = layout.copy  # type: ignore[attr-defined]
+
+tape.tensor_class = Tensor
