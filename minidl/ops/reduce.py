@@ -90,7 +90,7 @@ class max_result(NamedTuple):
 
 
 def _check_any(op: str, input: Any, dims: Any) -> None:
-    if any(input.shape[i] == 0 for i in dims) or (input.size == 0 and not dims):
+    if 0 in [input.shape[i] for i in dims]:
         raise ShapeError(f"{op}: no element to choose from in shape {input.shape} along {dims or 'all'}")
 
 
