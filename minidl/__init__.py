@@ -214,4 +214,4 @@ from .random import (
     set_rng_state,
 )
 from .shapes import ShapeError, broadcast_shapes
-from .tensor import Tensor
+from ._tensor import Tensor

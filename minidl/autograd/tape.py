@@ -79,7 +79,7 @@ def wrap(array: Any, node: Node | None = None) -> Any:
     return t
 
 
-tensor_class: Any = TensorBase  # set to Tensor by minidl.tensor, once
+tensor_class: Any = TensorBase  # set to Tensor by minidl._tensor, once
 
 
 def counter(t: TensorBase) -> Counter:
