@@ -195,13 +195,8 @@ from .ops.scan import (
     topk,
     unique,
 )
-from .random import (
-    Generator,
+from .ops.random import (
     bernoulli,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
     multinomial,
     normal,
     rand,
@@ -210,6 +205,13 @@ from .random import (
     randn,
     randn_like,
     randperm,
+)
+from .random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
     seed,
     set_rng_state,
 )

@@ -1,4 +1,4 @@
-"""Random numbers: a generator with a state that can be kept, and tensors drawn from it."""
+"""Where random numbers come from: a generator with a state that can be kept, and the default one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
 from .autograd.tape import TensorBase, wrap
 from .backend import check_device
-from .ops.create import _float, _like, _new
-from .shapes import as_shape
 
 
 class Generator:
@@ -95,99 +92,3 @@ def set_rng_state(new_state: Any) -> None:
 def rng(generator: Generator | None) -> np.random.Generator:
     """NumPy's generator behind ``generator``, or behind the default one."""
     return (generator or default_generator).numpy
-
-
-def _uniform(shape: Any, dtype: Any, generator: Generator | None) -> Any:
-    wanted = dtypes.as_dtype(dtype)
-    if not wanted.is_floating_point:
-        raise TypeError(f"rand: wants a floating dtype, got {wanted}")
-    drawn = rng(generator).random(shape, np.float64 if wanted == dtypes.float64 else np.float32)
-    return np.asarray(drawn, wanted.dtype)
-
-
-def _normal(shape: Any, dtype: Any, generator: Generator | None) -> Any:
-    wanted = dtypes.as_dtype(dtype)
-    if not wanted.is_floating_point:
-        raise TypeError(f"randn: wants a floating dtype, got {wanted}")
-    drawn = rng(generator).standard_normal(shape, np.float64 if wanted == dtypes.float64 else np.float32)
-    return np.asarray(drawn, wanted.dtype)
-
-
-def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """Numbers drawn evenly from [0, 1)."""
-    return _new(_uniform(as_shape(size, "rand"), _float(dtype), generator), None, device, requires_grad, "rand")
-
-
-def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """Numbers drawn from the normal distribution of mean 0 and variance 1."""
-    return _new(_normal(as_shape(size, "randn"), _float(dtype), generator), None, device, requires_grad, "randn")
-
-
-def randint(
-    *bounds: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None, device: Any = None
-) -> Any:
-    """Integers drawn evenly from ``low`` (0) up to but without ``high``: ``randint(high, size)`` or ``randint(low, high, size)``."""
-    if size is None:
-        *bounds, size = bounds  # type: ignore[assignment]
-    if not 1 <= len(bounds) <= 2:
-        raise TypeError(f"randint: takes (low,) high and size, got {len(bounds)} bounds")
-    low, high = bounds if len(bounds) == 2 else (0, bounds[0])
-    if low >= high:
-        raise ValueError(f"randint: low must be below high, got {low} and {high}")
-    drawn = rng(generator).integers(low, high, as_shape((size,), "randint"))
-    return _new(np.asarray(drawn), dtypes.int64 if dtype is None else dtype, device, False, "randint")
-
-
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
-    """The integers 0 to ``n - 1`` in a random order."""
-    return _new(rng(generator).permutation(n), dtypes.int64 if dtype is None else dtype, device, False, "randperm")
-
-
-def rand_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """`rand` in the shape and dtype of ``input``."""
-    like = _like(input, "rand_like")
-    return rand(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
-
-
-def randn_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """`randn` in the shape and dtype of ``input``."""
-    like = _like(input, "randn_like")
-    return randn(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
-
-
-def normal(mean: float, std: float, size: Any, *, generator: Generator | None = None, dtype: Any = None) -> Any:
-    """Numbers drawn from the normal distribution of this mean and standard deviation."""
-    if std < 0:
-        raise ValueError(f"normal: std must not be negative, got {std}")
-    return randn(size, generator=generator, dtype=dtype) * std + mean
-
-
-def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
-    """Ones and zeros, each a one with the probability that ``input`` gives for it."""
-    p = _like(input, "bernoulli")
-    if p.size and not (p.min() >= 0 and p.max() <= 1):
-        raise ValueError("bernoulli: the probabilities in input must lie between 0 and 1")
-    return wrap(np.asarray(rng(generator).random(p.shape) < p, p.dtype))
-
-
-def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:
-    """Places drawn with the (unnormalised) probabilities in ``input``, a vector or one vector a row.
-
-    Raises
-    ------
-    ValueError
-        If a probability is negative, a row adds up to 0, or too few places are there to draw without replacement.
-    """
-    p = _like(input, "multinomial").astype(np.float64)
-    rows = p if p.ndim == 2 else p[None]
-    if rows.ndim != 2 or (rows < 0).any() or (rows.sum(1) <= 0).any():
-        raise ValueError("multinomial: input must hold one or more rows of numbers, none negative, with a positive sum each")
-    if not replacement and (np.count_nonzero(rows, 1) < num_samples).any():
-        raise ValueError(f"multinomial: too few nonzero probabilities to draw {num_samples} without replacement")
-    source = rng(generator)
-    drawn = np.stack([source.choice(len(r), num_samples, replacement, r / r.sum()) for r in rows])
-    return wrap(drawn.reshape(p.shape[:-1] + (num_samples,)))
