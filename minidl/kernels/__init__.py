@@ -1,5 +1,25 @@
 """Loops. One contract, several providers: `reference` is the definition, `cpu` is quick.
 
-Every provider has the same functions over arrays; none of them knows calculus. Letters: N images, C channels,
-F filters, G groups, H x W pixels in, I x J pixels out, K x L taps.
+Every provider has the functions below, over arrays of its library; none of them knows calculus, none changes its inputs.
+
+Letters: N images, C channels, F filters, G groups, H x W pixels in, I x J positions of the window out, K x L taps in a window.
+Shapes are always those written here; the order in memory is the provider's own affair.
+
+========================================================= ===================================================================
+``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)
+``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats; changes ``out``
+``erf(x)``                                                 the error function of each element
+``conv2d(x, w, window, groups)``                           (N, C, H, W), (F, C/G, K, L) -> (N, F, I, J)
+``conv2d_input_grad(g, w, window, groups, size)``          (N, F, I, J), (F, C/G, K, L) -> (N, C, H, W), ``size`` = (H, W)
+``conv2d_weight_grad(x, g, window, groups)``               (N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)
+``max_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J), and which tap was the largest
+``max_pool2d_place(g, taps, window, size)``                (N, C, I, J) -> (N, C, H, W): each g added where its tap points
+``max_pool2d_pick(x, taps, window)``                       (N, C, H, W) -> (N, C, I, J): what each tap points at
+``sum_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J)
+``sum_pool2d_spread(g, window, size)``                     (N, C, I, J) -> (N, C, H, W): each g added to its whole window
+``moments(x, dims)``                                       the mean and the mean squared distance from it, dimensions kept
+========================================================= ===================================================================
+
+The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w) * g)``, linear in each of its
+three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to that.
 """

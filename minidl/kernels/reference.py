@@ -1,0 +1,142 @@
+"""The definition of every kernel, as loops over single numbers. Slow on purpose: tests compare the others with it, students read it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..shapes import Window
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The matrix product of the last two dimensions; the others broadcast."""
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = np.broadcast_to(a, lead + a.shape[-2:]), np.broadcast_to(b, lead + b.shape[-2:])
+    out = np.zeros((*lead, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    for place in np.ndindex(*lead):
+        for m, n, k in np.ndindex(a.shape[-2], b.shape[-1], a.shape[-1]):
+            out[(*place, m, n)] += a[(*place, m, k)] * b[(*place, k, n)]
+    return out
+
+
+def add_at(out: Any, index: Any, values: Any) -> None:
+    """``out[index] += values``, adding every time an index repeats."""
+    places = np.arange(out.size).reshape(out.shape)[index]
+    for place, value in zip(np.ravel(places), np.ravel(np.broadcast_to(values, np.shape(places)))):
+        out[np.unravel_index(place, out.shape)] += value
+
+
+def erf(x: Any) -> Any:
+    """The error function."""
+    return np.array([math.erf(v) for v in x.ravel()], x.dtype).reshape(x.shape)
+
+
+def _windows(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Every position (i, j) of the window with every tap (k, l) that falls on a pixel, and that pixel (h, w)."""
+    out_i, out_j = window.out_size(size)
+    for i, j, k, l in itertools.product(range(out_i), range(out_j), range(window.kernel[0]), range(window.kernel[1])):
+        h = i * window.stride[0] - window.before[0] + k * window.dilation[0]
+        w = j * window.stride[1] - window.before[1] + l * window.dilation[1]
+        if 0 <= h < size[0] and 0 <= w < size[1]:
+            yield i, j, k, l, h, w
+
+
+def _connections(n_channels: int, n_filters: int, groups: int) -> Iterator[tuple[int, int, int]]:
+    """Every filter with every channel it sees: (filter, channel of the input, channel of the filter)."""
+    per_group = n_channels // groups
+    for f, c in itertools.product(range(n_filters), range(per_group)):
+        yield f, f // (n_filters // groups) * per_group + c, c
+
+
+def conv2d(x: Any, w: Any, window: Window, groups: int) -> Any:
+    """``out[n, f, i, j] = sum over c, k, l of x[n, c, i * stride - padding + k * dilation, j ...] * w[f, c, k, l]``."""
+    out = np.zeros((x.shape[0], w.shape[0], *window.out_size(x.shape[2:])), np.result_type(x, w))
+    for n, (f, c, cw) in itertools.product(range(x.shape[0]), _connections(x.shape[1], w.shape[0], groups)):
+        for i, j, k, l, row, column in _windows(window, x.shape[2:]):
+            out[n, f, i, j] += x[n, c, row, column] * w[f, cw, k, l]
+    return out
+
+
+def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
+    """What `conv2d` reads, it gives back: the same products with ``x`` and ``out`` exchanged."""
+    gx = np.zeros((g.shape[0], w.shape[1] * groups, *size), np.result_type(g, w))
+    for n, (f, c, cw) in itertools.product(range(g.shape[0]), _connections(gx.shape[1], w.shape[0], groups)):
+        for i, j, k, l, row, column in _windows(window, size):
+            gx[n, c, row, column] += g[n, f, i, j] * w[f, cw, k, l]
+    return gx
+
+
+def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
+    """The same products with ``w`` and ``out`` exchanged."""
+    gw = np.zeros((g.shape[1], x.shape[1] // groups, *window.kernel), np.result_type(x, g))
+    for n, (f, c, cw) in itertools.product(range(x.shape[0]), _connections(x.shape[1], g.shape[1], groups)):
+        for i, j, k, l, row, column in _windows(window, x.shape[2:]):
+            gw[f, cw, k, l] += x[n, c, row, column] * g[n, f, i, j]
+    return gw
+
+
+def max_pool2d(x: Any, window: Window) -> tuple[Any, Any]:
+    """The largest pixel of each window, the first of equal ones, NaN before all; and the number of its tap, ``k * L + l``."""
+    out = np.full((*x.shape[:2], *window.out_size(x.shape[2:])), -np.inf, x.dtype)
+    taps = np.full(out.shape, -1)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i, j, k, l, row, column in _windows(window, x.shape[2:]):
+            value, best = x[n, c, row, column], out[n, c, i, j]
+            if taps[n, c, i, j] < 0 or value > best or (math.isnan(value) and not math.isnan(best)):
+                out[n, c, i, j], taps[n, c, i, j] = value, k * window.kernel[1] + l
+    return out, taps
+
+
+def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
+    """Each ``g`` added to the pixel that its tap points at."""
+    gx = np.zeros((*g.shape[:2], *size), g.dtype)
+    for n, c in np.ndindex(*g.shape[:2]):
+        for i, j, k, l, row, column in _windows(window, size):
+            if taps[n, c, i, j] == k * window.kernel[1] + l:
+                gx[n, c, row, column] += g[n, c, i, j]
+    return gx
+
+
+def max_pool2d_pick(x: Any, taps: Any, window: Window) -> Any:
+    """The pixel that each tap points at."""
+    out = np.zeros((*x.shape[:2], *window.out_size(x.shape[2:])), x.dtype)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i, j, k, l, row, column in _windows(window, x.shape[2:]):
+            if taps[n, c, i, j] == k * window.kernel[1] + l:
+                out[n, c, i, j] = x[n, c, row, column]
+    return out
+
+
+def sum_pool2d(x: Any, window: Window) -> Any:
+    """The sum of each window; what it covers of the padding counts as 0."""
+    out = np.zeros((*x.shape[:2], *window.out_size(x.shape[2:])), x.dtype)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i, j, _, _, row, column in _windows(window, x.shape[2:]):
+            out[n, c, i, j] += x[n, c, row, column]
+    return out
+
+
+def sum_pool2d_spread(g: Any, window: Window, size: tuple[int, int]) -> Any:
+    """Each ``g`` added to every pixel of its window."""
+    gx = np.zeros((*g.shape[:2], *size), g.dtype)
+    for n, c in np.ndindex(*g.shape[:2]):
+        for i, j, _, _, row, column in _windows(window, size):
+            gx[n, c, row, column] += g[n, c, i, j]
+    return gx
+
+
+def moments(x: Any, dims: tuple[int, ...]) -> tuple[Any, Any]:
+    """The mean over ``dims`` and the mean squared distance from it."""
+    kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
+    mean, var = np.zeros(kept, x.dtype), np.zeros(kept, x.dtype)
+    count = x.size // max(mean.size, 1)
+    for place in np.ndindex(*x.shape):
+        mean[tuple(0 if d in dims else i for d, i in enumerate(place))] += x[place] / count
+    for place in np.ndindex(*x.shape):
+        at = tuple(0 if d in dims else i for d, i in enumerate(place))
+        var[at] += (x[place] - mean[at]) ** 2 / count
+    return mean, var

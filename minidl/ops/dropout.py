@@ -1,0 +1,23 @@
+"""Dropout: random zeros while training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import xp
+from ..random import rng
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``, so that the mean stays.
+
+    Source: Srivastava et al., Dropout, JMLR 15, 2014.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
+    if not training or p == 0:
+        return input
+    array = getattr(input, "_array", input)
+    keep = rng(None).random(array.shape, "float32") >= p
+    mask = xp(array).asarray(keep * (1 / (1 - p) if p < 1 else 0.0), array.dtype)
+    return input.mul_(mask) if inplace else input * mask

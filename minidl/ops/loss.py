@@ -1,0 +1,147 @@
+"""Losses over classes: the negative log-likelihood, and cross-entropy made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import xp
+from ..shapes import ShapeError
+from .elementwise import where
+from .index import scatter
+from .layout import unsqueeze, zeros_for
+from .reduce import log_softmax, mean, sum
+
+
+def reduced(loss: Any, reduction: str, op: str) -> Any:
+    """The mean or the sum of a loss, or (``"none"``) itself.
+
+    Raises
+    ------
+    ValueError
+        For any other ``reduction``.
+    """
+    check_reduction(reduction, op)
+    return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
+
+
+def check_reduction(reduction: str, op: str) -> None:
+    """Refuse a ``reduction`` that is not one of the three."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+
+
+def _check_classes(op: str, input: Any, target: Any, weight: Any, ignore_index: int) -> None:
+    if len(input.shape) < 2 or tuple(target.shape) != (input.shape[0], *input.shape[2:]):
+        raise ShapeError(
+            f"{op}: input of shape {tuple(input.shape)} (N, C, ...) wants target of shape "
+            f"{(input.shape[0], *input.shape[2:]) if input.shape else '(N, ...)'}, got {tuple(target.shape)}"
+        )
+    classes = getattr(target, "_array", target)
+    if classes.dtype.kind not in "iu":
+        raise TypeError(f"{op}: target must hold class numbers as integers, got {classes.dtype}")
+    wrong = (classes != ignore_index) & ((classes < 0) | (classes >= input.shape[1]))
+    if wrong.any():
+        raise IndexError(f"{op}: target {int(classes[wrong][0])} is out of range for {input.shape[1]} classes")
+    if weight is not None and tuple(weight.shape) != (input.shape[1],):
+        raise ShapeError(f"{op}: weight must have shape ({input.shape[1]},), one number for each class, got {tuple(weight.shape)}")
+
+
+@differentiable(keeps="share classes")
+def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
+    """The loss, the share that each element of target has in it, and the classes as places along dimension 1."""
+    m = xp(input)
+    counted = target != ignore_index
+    classes = m.where(counted, target, 0)
+    share = (counted if weight is None else counted * weight[classes]).astype(input.dtype)
+    classes = classes[:, None]
+    loss = -m.take_along_axis(input, classes, 1)[:, 0]
+    loss[~counted] = 0  # not 0 * loss: what is ignored may be infinite
+    loss *= share
+    if reduction == "none":
+        return loss, share, classes
+    total = share.sum()
+    if reduction == "mean":
+        share = share / total
+        return loss.sum() / total, share, classes
+    return loss.sum(), share, classes
+
+
+def _nll_rule(g: Any, share: Any, classes: Any, input_shape: Any) -> Any:
+    return scatter(zeros_for(g, input_shape), 1, classes, unsqueeze(-g * share, 1))
+
+
+_nll.op.name = "nll_loss"
+_nll.vjp(input=_nll_rule)
+
+
+def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """``-weight[target] * input[target]``, where ``input`` holds log-probabilities; the mean is weighted too.
+
+    Shapes: input (N, C) or (N, C, ...) or (C,), target (N,) or (N, ...) or (), weight (C,) -> () or, with ``reduction="none"``, target's.
+    Targets equal to ``ignore_index`` do not count.
+
+    Raises
+    ------
+    IndexError
+        For a class number out of range.
+    """
+    check_reduction(reduction, "nll_loss")
+    if len(input.shape) == 1 and not len(target.shape):
+        out = nll_loss(unsqueeze(input, 0), target[None], weight, ignore_index, reduction)
+        return out[0] if reduction == "none" else out
+    _check_classes("nll_loss", input, target, weight, ignore_index)
+    return _nll(input, target, weight, ignore_index, reduction)
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """``-sum over classes of weight * q * log(softmax(input))``, where ``q`` is 1 at the class that ``target`` names, or the
+    probabilities that a floating ``target`` holds; ``label_smoothing`` mixes that share of an even distribution into ``q``.
+
+    Shapes: input (N, C) or (N, C, ...) or (C,); target the same without C (class numbers) or the same (probabilities).
+    The mean over class numbers is weighted by ``weight[target]``; over probabilities it is plain.
+    """
+    check_reduction(reduction, "cross_entropy")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    if not len(input.shape):
+        raise ShapeError("cross_entropy: wants input (C,) or (N, C, ...), got a single number")
+    if tuple(input.shape) == tuple(target.shape) and getattr(target, "_array", target).dtype.kind == "f":
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    log_p = log_softmax(input, 0 if len(input.shape) == 1 else 1)
+    plain = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if not label_smoothing:
+        return plain
+    return (1 - label_smoothing) * plain + label_smoothing * _even_part(log_p, target, weight, ignore_index, reduction)
+
+
+def _per_class(weight: Any, log_p: Any, dim: int) -> Any:
+    return log_p if weight is None else log_p * weight.reshape((-1,) + (1,) * (len(log_p.shape) - dim - 1))
+
+
+def _even_part(log_p: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
+    """The cross-entropy against an even distribution, counted and averaged as `nll_loss` counts."""
+    dim = 0 if len(log_p.shape) == 1 else 1
+    counted = getattr(target != ignore_index, "_array", target)
+    each = where(counted, -mean(_per_class(weight, log_p, dim), dim), 0.0)
+    if reduction == "none":
+        return each
+    if reduction == "sum":
+        return sum(each)
+    share = counted if weight is None else where(counted, weight[where(counted, target, 0)], 0.0)
+    return sum(each) / share.sum()
+
+
+def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float) -> Any:
+    dim = 0 if len(input.shape) == 1 else 1
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
+    each = -sum(target * _per_class(weight, log_softmax(input, dim), dim), dim)
+    return reduced(each, reduction, "cross_entropy")

@@ -1,0 +1,188 @@
+"""Pooling: what a window sees, as one number. Each op here is a linear map (for max-pooling: once it is known which pixel is the
+largest), and its rule is the transpose of that map.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import kernels, xp
+from ..shapes import ShapeError, Window, pair
+from .layout import reshape
+from .linear import _matmul
+
+
+def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
+    """The geometry that the arguments describe. With ``ceil_mode`` a last window may hang over the lower or right edge, if
+    it starts inside; that is the same as more padding there."""
+    kernel, before, dilation = (
+        pair(kernel_size, f"{op}: kernel_size"),
+        pair(padding, f"{op}: padding"),
+        pair(dilation, f"{op}: dilation"),
+    )
+    stride = kernel if stride is None or stride == () else pair(stride, f"{op}: stride")
+    if any(p > k // 2 for p, k in zip(before, kernel)):
+        raise ShapeError(f"{op}: padding {before} must be at most half of kernel_size {kernel}")
+    after = before
+    if ceil_mode:
+        exact = Window(kernel, stride, before, after, dilation).check(size, op)
+        extra = []
+        for i in (0, 1):
+            reach = size[i] + 2 * before[i] - dilation[i] * (kernel[i] - 1) - 1
+            hang = -reach % stride[i]
+            starts = (exact.out_size(size)[i]) * stride[i]  # where one more window would start
+            extra.append(hang if hang and starts < size[i] + before[i] else 0)
+        after = (before[0] + extra[0], before[1] + extra[1])
+    return Window(kernel, stride, before, after, dilation).check(size, op)
+
+
+def _batch(op: str, input: Any) -> Any:
+    """(N, C, H, W), also from (C, H, W)."""
+    if len(input.shape) == 4:
+        return input
+    if len(input.shape) != 3:
+        raise ShapeError(f"{op}: wants input (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
+    return reshape(input, (1, *input.shape))
+
+
+def _unbatch(out: Any, input: Any) -> Any:
+    return out if len(input.shape) == 4 else reshape(out, out.shape[1:])
+
+
+# -- the largest
+
+
+@differentiable(keeps="taps")
+def _max_pool2d(input: Any, window: Window) -> Any:
+    return kernels(input).max_pool2d(input, window)
+
+
+@differentiable
+def _place(g_out: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
+    return kernels(g_out).max_pool2d_place(g_out, taps, window, size)
+
+
+@differentiable
+def _pick(input: Any, taps: Any, window: Window) -> Any:
+    return kernels(input).max_pool2d_pick(input, taps, window)
+
+
+@differentiable
+def _pixel_numbers(input: Any, window: Window) -> Any:
+    """The number, counted row by row through the whole picture, of the pixel that max-pooling picks."""
+    m = xp(input)
+    taps = kernels(input).max_pool2d(input, window)[1]
+    rows, columns = window.out_size(input.shape[2:])
+    row = m.arange(rows)[:, None] * window.stride[0] - window.before[0] + taps // window.kernel[1] * window.dilation[0]
+    column = m.arange(columns) * window.stride[1] - window.before[1] + taps % window.kernel[1] * window.dilation[1]
+    return (row * input.shape[3] + column).astype("int64")
+
+
+_max_pool2d.op.name = "max_pool2d"
+_max_pool2d.vjp(input=lambda g, taps, window, input_shape: _place(g, taps, window, input_shape[2:]))
+_place.op.name = "max_pool2d_place"
+_place.vjp(g_out=lambda g, taps, window: _pick(g, taps, window))
+_pick.op.name = "max_pool2d_pick"
+_pick.vjp(input=lambda g, taps, window, input_shape: _place(g, taps, window, input_shape[2:]))
+
+
+def max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest pixel in each window; of equal ones the first, row by row, which alone gets the gradient.
+
+    Shapes: (N, C, H, W) or (C, H, W) -> the same with I x J positions, as in `conv2d` (rounded up instead of down with ``ceil_mode``).
+    ``stride`` is ``kernel_size`` unless given; padding never wins. With ``return_indices`` also the number of each picked pixel
+    within its picture, ``row * W + column``.
+    """
+    window = _window("max_pool2d", input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
+    batch = _batch("max_pool2d", input)
+    out = _unbatch(_max_pool2d(batch, window), input)
+    return (out, _unbatch(_pixel_numbers(batch, window), input)) if return_indices else out
+
+
+# -- the mean
+
+
+@differentiable
+def _sum_pool2d(input: Any, window: Window) -> Any:
+    return kernels(input).sum_pool2d(input, window)
+
+
+@differentiable
+def _spread(g_out: Any, window: Window, size: tuple[int, int]) -> Any:
+    return kernels(g_out).sum_pool2d_spread(g_out, window, size)
+
+
+_sum_pool2d.op.name = "sum_pool2d"
+_sum_pool2d.vjp(input=lambda g, window, input_shape: _spread(g, window, input_shape[2:]))
+_spread.op.name = "sum_pool2d_spread"
+_spread.vjp(g_out=lambda g, window: _sum_pool2d(g, window))
+
+
+def _covered(window: Window, size: Any, padding: tuple[int, int], i: int) -> list[int]:
+    """How many pixels along dimension ``i``, of the picture widened by ``padding``, each position of the window covers."""
+    starts = [o * window.stride[i] - window.before[i] for o in range(window.out_size(size)[i])]
+    return [min(s + window.kernel[i], size[i] + padding[i]) - max(s, -padding[i]) for s in starts]
+
+
+def avg_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The mean of each window: its sum over the number of pixels it covers, padding among them if ``count_include_pad``, or over
+    ``divisor_override``.
+
+    Shapes: as `max_pool2d`.
+    """
+    if divisor_override == 0:
+        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    window = _window("avg_pool2d", input.shape[-2:], kernel_size, stride, padding, 1, ceil_mode)
+    total = _sum_pool2d(_batch("avg_pool2d", input), window)
+    if divisor_override is not None:
+        return _unbatch(total / divisor_override, input)
+    counted = window.before if count_include_pad else (0, 0)
+    rows, columns = (_covered(window, input.shape[-2:], counted, i) for i in (0, 1))
+    if len({*rows}) == 1 and len({*columns}) == 1:
+        return _unbatch(total / (rows[0] * columns[0]), input)
+    array = getattr(input, "_array", input)
+    m = xp(array)
+    return _unbatch(total / (m.asarray(rows, array.dtype)[:, None] * m.asarray(columns, array.dtype)), input)
+
+
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+    """Means over windows chosen so that the output has ``output_size`` (an int or a pair; None keeps a size): position i covers
+    the pixels from ``floor(i * H / I)`` to ``ceil((i + 1) * H / I)``.
+
+    Shapes: (N, C, H, W) or (C, H, W) -> the same with ``output_size``. Written as two products with matrices of weights.
+    """
+    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    wanted = pair(tuple(n if s is None else s for s, n in zip(sizes, input.shape[-2:])), "adaptive_avg_pool2d: output_size")
+    if min(wanted) < 1:
+        raise ShapeError(f"adaptive_avg_pool2d: output_size {wanted} must be at least 1")
+    array = getattr(_batch("adaptive_avg_pool2d", input), "_array", input)
+    if min(array.shape[-2:]) < 1:
+        raise ShapeError(f"adaptive_avg_pool2d: input of shape {tuple(input.shape)} has no pixels")
+    down, across = (_weights(array, n, k) for n, k in zip(input.shape[-2:], wanted))
+    return _matmul(_matmul(down, input), across.T)
+
+
+def _weights(like: Any, size: int, wanted: int) -> Any:
+    """The matrix (wanted, size) that takes ``size`` pixels to ``wanted`` means."""
+    out = xp(like).zeros((wanted, size), like.dtype)
+    for i in range(wanted):
+        start, end = i * size // wanted, -(-(i + 1) * size // wanted)
+        out[i, start:end] = 1 / (end - start)
+    return out
