@@ -122,7 +122,7 @@ def conv2d(x: Any, w: Any, window: Window, groups: int) -> Any:
 
 def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     """The same columns times the gradient of their strip, added up over the strips."""
-    padded, g, f = _batch_last(x, window), g.transpose(1, 2, 3, 0), g.shape[1] // groups
+    padded, g, f = _batch_last(x, window), np.ascontiguousarray(g.transpose(1, 2, 3, 0)), g.shape[1] // groups
     taps = x.shape[1] // groups * window.kernel[0] * window.kernel[1]
     out = np.zeros((groups, taps, f), np.result_type(x, g))
     for rows, columns in _strips(g.shape[1:3], taps * x.shape[0] * x.itemsize):
@@ -130,12 +130,12 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
             strip = _columns(pixels, window, rows, columns)
             part = g[group * f : (group + 1) * f, rows, columns].reshape(f, -1)
             out[group] += strip @ part.T  # this way round the product is quicker than its transpose
-    return out.transpose(0, 2, 1).reshape(g.shape[0], x.shape[1] // groups, *window.kernel)
+    return out.transpose(0, 2, 1).reshape(f * groups, x.shape[1] // groups, *window.kernel)
 
 
 def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
     """The gradient of the columns, each row of it added where it was copied from."""
-    g, f, c, (k, l) = g.transpose(1, 2, 3, 0), w.shape[0] // groups, w.shape[1], window.kernel
+    g, f, c, (k, l) = np.ascontiguousarray(g.transpose(1, 2, 3, 0)), w.shape[0] // groups, w.shape[1], window.kernel
     weights = w.reshape(groups, f, -1).transpose(0, 2, 1)
     padded_size = [n + b + a for n, b, a in zip(size, window.before, window.after)]
     out = np.zeros((c * groups, *padded_size, g.shape[3]), np.result_type(g, w))
@@ -170,16 +170,20 @@ def _taps(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, Any, Any
 
 
 def max_pool2d(x: Any, window: Window) -> tuple[Any, Any]:
-    """The running maximum over the taps, and the tap that set it."""
+    """The running maximum over the taps, and the tap that set it: the largest number among those that were an improvement."""
     size = window.out_size(x.shape[2:])
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    out = _like_order(x, size, lowest, x.dtype)
-    taps = _like_order(x, size, -1, np.int8 if window.kernel[0] * window.kernel[1] < 128 else np.int32)
-    for number, positions, pixels in _taps(window, x.shape[2:]):
+    small = window.kernel[0] * window.kernel[1] < 128
+    out = _like_order(x, size, -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min, x.dtype)
+    taps = _like_order(x, size, 0, np.int8 if small else np.int32)
+    steps = list(_taps(window, x.shape[2:]))
+    for number, positions, _ in reversed(steps):
+        taps[positions] = number  # at first, the first tap that sees a pixel
+    for number, positions, pixels in steps:
         value, best, tap = x[pixels], out[positions], taps[positions]
-        better = (value > best) | (tap < 0) | ((value != value) & (best == best))
-        np.copyto(best, value, where=better)
-        np.copyto(tap, number, where=better)
+        better = value > best
+        better |= value != value  # NaN goes before all
+        np.maximum(best, value, out=best)
+        np.maximum(tap, better * tap.dtype.type(number), out=tap)
     return out, taps
 
 

@@ -80,13 +80,13 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
 
 
 def max_pool2d(x: Any, window: Window) -> tuple[Any, Any]:
-    """The largest pixel of each window, the first of equal ones, NaN before all; and the number of its tap, ``k * L + l``."""
+    """The largest pixel of each window, the first of equal ones, a NaN before all; and the number of its tap, ``k * L + l``."""
     out = np.full((*x.shape[:2], *window.out_size(x.shape[2:])), -np.inf, x.dtype)
     taps = np.full(out.shape, -1)
     for n, c in np.ndindex(*x.shape[:2]):
         for i, j, k, l, row, column in _windows(window, x.shape[2:]):
             value, best = x[n, c, row, column], out[n, c, i, j]
-            if taps[n, c, i, j] < 0 or value > best or (math.isnan(value) and not math.isnan(best)):
+            if taps[n, c, i, j] < 0 or value > best or math.isnan(value):
                 out[n, c, i, j], taps[n, c, i, j] = value, k * window.kernel[1] + l
     return out, taps
 
