@@ -1,0 +1,280 @@
+"""Train the classic network of two convolutions on CIFAR-10, and look at what it learnt.
+
+    python examples/cifar10.py                     # ten epochs, a few minutes on a laptop
+    python examples/cifar10.py --resume            # go on where it stopped
+    python examples/cifar10.py --data embedded     # with the pictures that minidl draws itself
+
+Without CIFAR-10 on disk (``--data FOLDER``, holding ``cifar-10-batches-py/``) and without a way to download it, the
+embedded pictures are used, and the program says so.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from tqdm.auto import tqdm
+
+import minidl
+import minidl.nn.functional as F
+from minidl import nn, optim
+from minidl.utils.data import DataLoader, Subset
+from minidl.vision import datasets, transforms
+
+
+class Net(nn.Module):
+    """conv 3x3 to 32, ReLU, max-pool, conv 3x3 to 64, ReLU, max-pool, linear to 512, ReLU, linear to 10."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.fc1 = nn.Linear(64 * 8 * 8, 512)
+        self.fc2 = nn.Linear(512, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # (N, 3, 32, 32) -> (N, 32, 16, 16)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # -> (N, 64, 8, 8)
+        x = F.relu(self.fc1(x.flatten(1)))  # -> (N, 512)
+        return self.fc2(x)  # -> (N, 10): a score for each class
+
+
+TO_INPUT = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])  # [-1, 1]
+
+
+def find_data(folder):
+    """Training and test set: CIFAR-10 if it is on disk or can be downloaded, else the embedded pictures."""
+    if folder != "embedded":
+        for download in (False, True):
+            try:
+                sets = [datasets.CIFAR10(folder, train=train, transform=TO_INPUT, download=download) for train in (True, False)]
+            except (RuntimeError, OSError) as error:
+                reason = error
+            else:
+                print(f"Data: CIFAR-10 from {folder}.")
+                return sets
+        print(f"{reason}\nData: CIFAR-10 is not at hand, so these are the pictures that minidl draws itself.")
+    else:
+        print("Data: the pictures that minidl draws itself (--data FOLDER for CIFAR-10).")
+    return [datasets.Shapes(train=train, transform=TO_INPUT) for train in (True, False)]
+
+
+class Interrupt:
+    """Ctrl-C noted, to be obeyed between two steps, when everything can be saved; a second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.wanted = False
+        signal.signal(signal.SIGINT, self.note)
+
+    def note(self, *_):
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+
+class Training:
+    """Network, optimiser and loader, with all that is needed to go on later as if nothing had happened."""
+
+    def __init__(self, args, train_set):
+        minidl.manual_seed(args.seed)
+        self.device = minidl.device(args.device)
+        self.net = Net().to(self.device)
+        self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
+        self.loader = DataLoader(
+            train_set, args.batch_size, shuffle=True, num_workers=args.workers, generator=minidl.Generator().manual_seed(args.seed)
+        )
+        self.criterion = nn.CrossEntropyLoss()
+        self.settings = {name: getattr(args, name) for name in ("batch_size", "lr", "momentum", "seed")}
+        self.epoch, self.history = 0, []
+        self.running = [0.0, 0, 0]  # of the epoch under way: summed loss, right answers, pictures
+
+    def save(self, path):
+        state = {
+            "model": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "loader": self.loader.state_dict(),
+            "random": minidl.get_rng_state(),
+            "settings": self.settings,
+            "epoch": self.epoch,
+            "running": self.running,
+            "history": self.history,
+            "classes": list(getattr(self.loader.dataset, "classes", range(10))),
+        }
+        minidl.save(state, path)
+
+    def load(self, path):
+        state = minidl.load(path)
+        changed = {k: v for k, v in self.settings.items() if state["settings"][k] != v}
+        if changed:
+            sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loader.load_state_dict(state["loader"])
+        minidl.set_rng_state(state["random"])
+        self.epoch, self.running, self.history = state["epoch"], state["running"], state["history"]
+
+    def step(self, images, labels):
+        """One step of gradient descent; returns the loss and the number of right answers."""
+        self.optimizer.zero_grad()
+        scores = self.net(images.to(self.device))
+        labels = labels.to(self.device)
+        loss = self.criterion(scores, labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item(), (scores.argmax(1) == labels).sum().item()
+
+    def run_epoch(self, interrupt, bar):
+        """Train to the end of the epoch; False if interrupted before."""
+        for images, labels in self.loader:
+            loss, right = self.step(images, labels)
+            n = len(labels)
+            self.running = [self.running[0] + loss * n, self.running[1] + right, self.running[2] + n]
+            bar.update(n)
+            bar.set_postfix(loss=f"{self.running[0] / self.running[2]:.3f}", accuracy=f"{self.running[1] / self.running[2]:.1%}")
+            if interrupt.wanted and self.running[2] < len(self.loader.dataset):
+                return False
+        self.epoch += 1
+        return True
+
+
+@minidl.no_grad()
+def predict(net, data, device="cpu"):
+    """The scores of all pictures in ``data``, and their labels."""
+    net.eval()
+    scores, labels = zip(*((net(x.to(device)), y) for x, y in DataLoader(data, 500, num_workers=1)))
+    net.train()
+    return minidl.cat(scores).cpu(), minidl.cat(labels)
+
+
+def evaluate(net, data, device):
+    """Mean loss and share of right answers."""
+    scores, labels = predict(net, data, device)
+    return F.cross_entropy(scores, labels).item(), (scores.argmax(1) == labels).float().mean().item()
+
+
+def draw_curves(history, path):
+    """Loss and accuracy, training and test, against the epoch."""
+    epochs = [h["epoch"] for h in history]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+    for axis, what in zip(axes, ("loss", "accuracy")):
+        axis.plot(epochs, [h[f"train_{what}"] for h in history], "o-", label="training (mean over the epoch)")
+        axis.plot(epochs, [h[f"test_{what}"] for h in history], "o-", label="test (after the epoch)")
+        axis.set(xlabel="epoch", ylabel=what)
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_filters(net, path):
+    """The 32 filters of the first layer, as little pictures."""
+    weight = net.conv1.weight.detach().cpu().numpy()
+    weight = (weight - weight.min((1, 2, 3), keepdims=True)) / np.ptp(weight, (1, 2, 3), keepdims=True)
+    figure, axes = plt.subplots(4, 8, figsize=(6, 3.2))
+    for axis, w in zip(axes.flat, weight):
+        axis.imshow(w.transpose(1, 2, 0))
+        axis.axis("off")
+    figure.suptitle("First-layer filters")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_answers(images, scores, labels, classes, path):
+    """Two rows of right answers and two of wrong ones, each with its probability."""
+    answers = scores.argmax(1).numpy()
+    sure = F.softmax(scores, 1).numpy()
+    right = answers == labels.numpy()
+    figure, axes = plt.subplots(4, 8, figsize=(12, 7.2))
+    for axis in axes.flat:
+        axis.axis("off")
+    for rows, chosen in ((axes[:2], np.flatnonzero(right)), (axes[2:], np.flatnonzero(~right))):
+        for axis, i in zip(rows.flat, chosen):
+            axis.imshow(images[i])
+            title = f"{classes[answers[i]]} {sure[i, answers[i]]:.0%}"
+            axis.set_title(title if right[i] else f"{title}\nis {classes[labels[i].item()]}", fontsize=8, color="green" if right[i] else "red")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def report(training, test_set, args):
+    """Accuracy by class, and the pictures."""
+    scores, labels = predict(training.net, test_set, training.device)
+    whole = test_set.dataset if isinstance(test_set, Subset) else test_set
+    right = (scores.argmax(1) == labels).numpy()
+    print("\nAccuracy by class on the test set:")
+    for i, name in enumerate(whole.classes):
+        mine = labels.numpy() == i
+        print(f"  {name:<12} {right[mine].mean() if mine.any() else float('nan'):6.1%}")
+    out = Path(args.output)
+    out.mkdir(parents=True, exist_ok=True)
+    if training.history:
+        draw_curves(training.history, out / "curves.png")
+    draw_filters(training.net, out / "filters.png")
+    draw_answers(whole.data, scores, labels, whole.classes, out / "answers.png")
+    print(f"Pictures: {out}/curves.png, filters.png, answers.png")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=0.001)
+    parser.add_argument("--momentum", type=float, default=0.9)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data", default="data", help="folder with cifar-10-batches-py/, or 'embedded'")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
+    parser.add_argument("--checkpoint", default="runs/cifar10.safetensors", help="file to save to after every epoch")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--output", default="runs", help="folder for the pictures")
+    parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    train_set, test_set = find_data(args.data)
+    if args.smoke:
+        train_set, test_set, args.epochs = Subset(train_set, range(300)), Subset(test_set, range(200)), min(args.epochs, 2)
+    training = Training(args, train_set)
+    if args.resume:
+        training.load(args.checkpoint)
+        print(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
+    print(f"{sum(p.numel() for p in training.net.parameters()):,} parameters, {len(train_set):,} pictures, seed {args.seed}.")
+    Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
+    interrupt = Interrupt()
+    while training.epoch < args.epochs:
+        started, before = time.perf_counter(), training.running[2]
+        # disable=None: no bar in a log file, where the line after each epoch is enough
+        with tqdm(total=len(train_set), initial=before, unit=" images", desc=f"epoch {training.epoch + 1}", leave=False, disable=None) as bar:
+            finished = training.run_epoch(interrupt, bar)
+        if not finished:
+            training.save(args.checkpoint)
+            print(f"\nStopped in epoch {training.epoch + 1}. Saved to {args.checkpoint}; go on with the same command and --resume.")
+            return
+        seconds = time.perf_counter() - started
+        loss, right, n = training.running
+        training.running = [0.0, 0, 0]
+        test_loss, test_accuracy = evaluate(training.net, test_set, training.device)
+        training.history.append(
+            {"epoch": training.epoch, "train_loss": loss / n, "train_accuracy": right / n, "test_loss": test_loss, "test_accuracy": test_accuracy}
+        )
+        training.save(args.checkpoint)
+        print(
+            f"epoch {training.epoch:2d}/{args.epochs}  training: loss {loss / n:.3f} accuracy {right / n:.1%}"
+            f"  test: loss {test_loss:.3f} accuracy {test_accuracy:.1%}  {seconds:.1f} s, {(n - before) / seconds:,.0f} images/s",
+            flush=True,
+        )
+    report(training, test_set, args)
+
+
+if __name__ == "__main__":
+    main()

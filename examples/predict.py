@@ -1,0 +1,61 @@
+"""Say what is on a picture, with a network that examples/cifar10.py trained.
+
+    python examples/predict.py picture.png --checkpoint runs/cifar10.safetensors
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from cifar10 import TO_INPUT, Net
+from PIL import Image
+
+import minidl
+import minidl.nn.functional as F
+
+
+def load_picture(path):
+    """The middle square of an image file, made 32 x 32, as the network's input (1, 3, 32, 32)."""
+    picture = Image.open(path).convert("RGB")
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.LANCZOS)
+    return TO_INPUT(np.asarray(picture))[None]
+
+
+def predict(picture, checkpoint):
+    """The classes in falling order of probability, as ``[(name, probability), ...]``."""
+    state = minidl.load(checkpoint)
+    net = Net()
+    net.load_state_dict(state["model"])
+    net.eval()
+    with minidl.no_grad():
+        sure, order = F.softmax(net(load_picture(picture)), 1)[0].sort(descending=True)
+    return [(state["classes"][i], p) for i, p in zip(order.tolist(), sure.tolist())]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", nargs="?", help="an image file")
+    parser.add_argument("--checkpoint", default="runs/cifar10.safetensors")
+    parser.add_argument("--smoke", action="store_true", help="try it with a new network and a grey picture")
+    args = parser.parse_args()
+    if args.smoke:
+        folder = Path(tempfile.mkdtemp())
+        args.picture, args.checkpoint = folder / "grey.png", folder / "new.safetensors"
+        Image.new("RGB", (60, 40), "grey").save(args.picture)
+        minidl.save({"model": Net().state_dict(), "classes": [str(i) for i in range(10)]}, args.checkpoint)
+    if args.picture is None:
+        parser.error("give an image file")
+    try:
+        answers = predict(args.picture, args.checkpoint)
+    except OSError as error:
+        sys.exit(f"{error}")
+    for name, p in answers[:3]:
+        print(f"{p:6.1%}  {name}")
+
+
+if __name__ == "__main__":
+    main()

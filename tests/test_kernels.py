@@ -1,0 +1,176 @@
+"""Every provider of kernels against the loops that define them, and against the identities that tie them together."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minidl.kernels import cpu, reference
+from minidl.shapes import Window
+
+LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (0, 2, 3, 1), (3, 0, 1, 2)]
+
+
+@st.composite
+def windows(draw, dilation=True):
+    """A window and a picture size on which it takes 1 to 3 positions each way: drawn from the output, so always valid."""
+
+    def each(low, high):
+        return draw(st.integers(low, high)), draw(st.integers(low, high))
+
+    kernel, stride, spread = each(1, 3), each(1, 3), each(1, 2) if dilation else (1, 1)
+    out, slack = each(1, 3), each(0, 2)
+    before, after, size = [], [], []
+    for k, s, d, o, extra in zip(kernel, stride, spread, out, slack):
+        padded = (o - 1) * s + d * (k - 1) + 1 + min(extra, s - 1)
+        b = draw(st.integers(0, min(2, padded - 1)))
+        a = draw(st.integers(0, min(2, padded - 1 - b)))
+        before.append(b)
+        after.append(a)
+        size.append(padded - b - a)
+    window = Window(kernel, stride, tuple(before), tuple(after), spread)
+    assert window.out_size(size) == out
+    return window, tuple(size)
+
+
+def numbers(seed, *shape, layout=(0, 1, 2, 3), dtype=np.float64):
+    """Random numbers of this shape whose memory lies in another order."""
+    rng = np.random.default_rng(seed)
+    stored = rng.normal(size=[shape[d] for d in layout]).astype(dtype)
+    return stored.transpose([layout.index(d) for d in range(4)])
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(windows(), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), seeds, st.sampled_from(LAYOUTS))
+def test_convolutions_are_the_loops(geometry, groups, channels, filters, n, seed, layout):
+    window, size = geometry
+    x = numbers(seed, n, channels * groups, *size, layout=layout)
+    w = numbers(seed + 1, filters * groups, channels, *window.kernel, layout=layout)
+    g = numbers(seed + 2, n, filters * groups, *window.out_size(size), layout=layout)
+    np.testing.assert_allclose(cpu.conv2d(x, w, window, groups), reference.conv2d(x, w, window, groups), atol=1e-12)
+    np.testing.assert_allclose(
+        cpu.conv2d_input_grad(g, w, window, groups, size), reference.conv2d_input_grad(g, w, window, groups, size), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        cpu.conv2d_weight_grad(x, g, window, groups), reference.conv2d_weight_grad(x, g, window, groups), atol=1e-12
+    )
+
+
+@given(windows(), st.integers(1, 2), st.integers(1, 2), seeds, st.sampled_from(LAYOUTS), st.booleans())
+def test_pooling_is_the_loops(geometry, n, channels, seed, layout, ties):
+    window, size = geometry
+    x = numbers(seed, n, channels, *size, layout=layout)
+    if ties:
+        x = np.round(x)
+    g = numbers(seed + 1, n, channels, *window.out_size(size), layout=layout)
+    out, taps = cpu.max_pool2d(x, window)
+    wanted, wanted_taps = reference.max_pool2d(x, window)
+    np.testing.assert_array_equal(out, wanted)
+    seen = wanted_taps >= 0  # a window wholly in the padding has no largest pixel
+    np.testing.assert_array_equal(taps[seen], wanted_taps[seen])
+    for name, args in {
+        "max_pool2d_place": (g, wanted_taps, window, size),
+        "max_pool2d_pick": (x, wanted_taps, window),
+        "sum_pool2d": (x, window),
+        "sum_pool2d_spread": (g, window, size),
+    }.items():
+        np.testing.assert_allclose(getattr(cpu, name)(*args), getattr(reference, name)(*args), atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("provider", [cpu, reference])
+def test_max_pool_lets_nan_through_and_points_at_it(provider):
+    x = np.array([[[[1.0, np.nan], [2.0, 3.0]]]])
+    out, taps = provider.max_pool2d(x, Window((2, 2)))
+    assert np.isnan(out).all() and taps.tolist() == [[[[1]]]]
+
+
+@pytest.mark.parametrize("provider", [cpu, reference])
+def test_max_pool_of_minus_infinity_points_at_a_pixel(provider):
+    window = Window((2, 2), (2, 2), (1, 1), (1, 1))
+    x = np.full((1, 1, 2, 2), -np.inf)
+    _, taps = provider.max_pool2d(x, window)
+    placed = provider.max_pool2d_place(np.ones((1, 1, 2, 2)), taps, window, (2, 2))
+    np.testing.assert_array_equal(placed, np.ones((1, 1, 2, 2)))
+
+
+SIZES = {
+    "first layer": ((8, 3, 32, 32), 32, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1),
+    "second layer": ((8, 32, 16, 16), 64, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1),
+    "strided": ((4, 16, 15, 17), 32, Window((5, 3), (2, 3), (2, 1), (2, 1)), 1),
+    "grouped and dilated": ((4, 16, 14, 14), 32, Window((3, 3), (1, 1), (2, 2), (2, 2), (2, 2)), 4),
+    "depthwise": ((4, 16, 14, 14), 16, Window((3, 3), (1, 1), (1, 1), (1, 1)), 16),
+    "one image": ((1, 32, 16, 16), 64, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+@pytest.mark.parametrize("layout", [(0, 1, 2, 3), (1, 2, 3, 0)])
+def test_convolutions_are_the_derivatives_of_one_form(case, layout):
+    """<conv(x, w), g> = <x, input_grad(g, w)> = <w, weight_grad(x, g)>, in float32 at real sizes."""
+    shape, filters, window, groups = SIZES[case]
+    x = numbers(1, *shape, layout=layout, dtype=np.float32)
+    w = numbers(2, filters, shape[1] // groups, *window.kernel, dtype=np.float32)
+    g = numbers(3, shape[0], filters, *window.out_size(shape[2:]), layout=layout, dtype=np.float32)
+    forms = [
+        np.vdot(cpu.conv2d(x, w, window, groups).astype(float), g),
+        np.vdot(x, cpu.conv2d_input_grad(g, w, window, groups, shape[2:]).astype(float)),
+        np.vdot(w, cpu.conv2d_weight_grad(x, g, window, groups).astype(float)),
+    ]
+    size = np.linalg.norm(x) * np.linalg.norm(w) * np.linalg.norm(g) / np.sqrt(g.size)
+    for a, b in itertools.combinations(forms, 2):
+        assert abs(a - b) < 1e-6 * size
+
+
+def test_strips_cut_a_picture_of_any_size_into_all_its_positions(monkeypatch):
+    for limit, out_size in itertools.product((1, 50, 1000), ((3, 5), (1, 1), (7, 4))):
+        monkeypatch.setattr(cpu, "STRIP_BYTES", limit)
+        seen = np.zeros(out_size, int)
+        for rows, columns in cpu._strips(out_size, 10):
+            seen[rows, columns] += 1
+            assert seen[rows, columns].size * 10 <= max(limit, 10)
+        assert (seen == 1).all()
+
+
+def test_convolution_in_small_strips_is_the_same(monkeypatch):
+    window = Window((3, 2), (2, 1), (1, 1), (1, 0))
+    x, w = numbers(1, 3, 2, 9, 8), numbers(2, 4, 2, 3, 2)
+    g = numbers(3, 3, 4, *window.out_size((9, 8)))
+    whole = cpu.conv2d(x, w, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    monkeypatch.setattr(cpu, "STRIP_BYTES", 400)
+    strips = cpu.conv2d(x, w, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    for a, b in zip(whole, strips):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@given(st.integers(0, 3), st.integers(1, 3), st.integers(0, 3), st.integers(1, 3), seeds)
+def test_matmul_is_the_loops(m, k, n, batch, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(batch, m, k)), rng.normal(size=(k, n))
+    np.testing.assert_allclose(cpu.matmul(a, b), reference.matmul(a, b), atol=1e-12)
+
+
+@given(st.lists(st.integers(-4, 3), max_size=8), seeds)
+def test_add_at_adds_every_time(index, seed):
+    rng = np.random.default_rng(seed)
+    values, start = rng.normal(size=(len(index), 2)), rng.normal(size=(4, 2))
+    a, b = start.copy(), start.copy()
+    cpu.add_at(a, np.array(index, int), values)
+    reference.add_at(b, np.array(index, int), values)
+    np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_erf_to_the_last_digits():
+    x = np.concatenate([np.linspace(-7, 7, 999), [0.0, -0.0, np.inf, -np.inf, 1e-300]])
+    np.testing.assert_allclose(cpu.erf(x), reference.erf(x), rtol=4e-16, atol=0)
+    assert np.isnan(cpu.erf(np.array([np.nan]))).all()
+
+
+@given(st.sampled_from([(0,), (1,), (0, 2), (0, 2, 3), (1, 2, 3)]), seeds)
+def test_moments_are_the_loops(dims, seed):
+    x = numbers(seed, 3, 2, 4, 2) * 3 + 100
+    for got, wanted in zip(cpu.moments(x, dims), reference.moments(x, dims)):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
