@@ -217,3 +217,4 @@ from .random import (
 )
 from .shapes import ShapeError, broadcast_shapes
 from ._tensor import Tensor
+from .autograd import functional as _functional

@@ -15,7 +15,7 @@ from .backend import check_device, device
 from .ops import compare, create, elementwise, index, layout, linear, reduce, scan
 from .printing import tensor_text
 from .random import rng
-from .shapes import as_index, wrap_dim
+from .shapes import ShapeError, as_index, wrap_dim
 
 
 def _swapped(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -44,8 +44,7 @@ def _changing(op: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method that does ``op`` in place."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
-        inplace.check_writable(self, name)
-        return inplace.change(self, op(self, *args, **options), name)
+        return inplace.change(self, op, args, options, name)
 
     method.__name__ = name
     method.__doc__ = f"`{op.__name__.strip('_')}` in place."
@@ -209,7 +208,29 @@ class Tensor(TensorBase):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, TensorBase):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
         self._array = value._array
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` has added up here; None before, and to start again."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None and not isinstance(value, TensorBase):
+            raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+        if value is not None and (value._array.shape != self._array.shape or value._array.dtype != self._array.dtype):
+            raise RuntimeError(
+                f"grad: a gradient of shape {value._array.shape} and {value._array.dtype} does not fit "
+                f"a tensor of shape {self.shape} and {self._array.dtype}"
+            )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     def retain_grad(self) -> None:
         """Keep the gradient in ``.grad`` although this is no leaf."""
@@ -251,8 +272,13 @@ class Tensor(TensorBase):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype, copy=copy)
 
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: Any = False) -> Any:
+        return create.from_numpy(np.asarray(array))  # what NumPy's functions of one array give back
+
     def __dlpack__(self, **options: Any) -> Any:
-        return self.numpy().__dlpack__(**options)
+        if self.requires_grad:
+            raise BufferError("dlpack: a tensor that requires a gradient cannot be handed on; use tensor.detach()")
+        return self._array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
@@ -346,7 +372,7 @@ class Tensor(TensorBase):
         return tensor_text(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if self._array.size == 1 and not self.ndim else repr(self), spec)
+        return object.__format__(self, spec) if self.ndim else format(self.item(), spec)
 
     def __len__(self) -> Any:
         if not self.ndim:
@@ -398,7 +424,16 @@ class Tensor(TensorBase):
     __getitem__ = index.getitem
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        inplace.change_part(self, index.put.op, index.as_key(key), value)
+        self._put(key, value, "setitem")
+
+    def _put(self, key: Any, value: Any, op: str) -> Tensor:
+        """Write ``value`` at ``key``, for the method ``op``."""
+        if not _operand(value):
+            raise TypeError(f"{op}: the value must be a Tensor, an array or a number, got {type(value).__name__}")
+        basic, rest = index.split_key(key)
+        part = index.getitem(self, basic) if basic else self
+        inplace.change_part(part, index.put.op, rest, value, op)
+        return self
 
     # -- operators
 
@@ -419,6 +454,10 @@ class Tensor(TensorBase):
     __matmul__ = _operator(linear.matmul)
     __rmatmul__ = _swapped(linear.matmul)
     __neg__ = elementwise.neg
+
+    def __pos__(self) -> Tensor:
+        return self
+
     __abs__ = elementwise.abs
     __invert__ = compare.bitwise_not
     __and__ = _operator(compare.bitwise_and)
@@ -487,30 +526,29 @@ class Tensor(TensorBase):
 
     def fill_(self, value: Any) -> Tensor:
         """Every element set to ``value``, in place."""
-        return self.copy_(create.full((), value, dtype=self.dtype) if not isinstance(value, TensorBase) else value)
+        if getattr(value, "ndim", 0):
+            raise ShapeError(f"fill_: value must be a number or a tensor without dimensions, got shape {tuple(value.shape)}")
+        return self._put(..., value, "fill_")
 
     def zero_(self) -> Tensor:
         """Every element set to 0, in place."""
-        return self.fill_(0)
+        return self._put(..., 0, "zero_")
 
     def copy_(self, src: Any, non_blocking: Any = False) -> Tensor:
         """The elements of ``src`` (broadcast, and converted to this dtype) put in place of its own."""
-        inplace.check_writable(self, "copy_")
-        src = create.as_tensor(src)
-        new = inplace.overwritten(self, src.to(self.dtype))
-        return inplace.change(self, new, "copy_")  # type: ignore[no-any-return]
+        return self._put(..., src, "copy_")
 
     def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Elements drawn evenly from [from_, to), in place."""
-        return self.copy_(np.asarray(rng(generator).uniform(from_, to, self.shape), self._array.dtype))
+        return self._put(..., rng(generator).uniform(from_, to, self.shape), "uniform_")
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Elements drawn from a normal distribution, in place."""
-        return self.copy_(np.asarray(rng(generator).normal(mean, std, self.shape), self._array.dtype))
+        return self._put(..., rng(generator).normal(mean, std, self.shape), "normal_")
 
     def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
         """Ones with probability ``p`` and zeros, in place."""
-        return self.copy_(np.asarray(rng(generator).random(self.shape) < p, self._array.dtype))
+        return self._put(..., rng(generator).random(self.shape) < p, "bernoulli_")
 
 
 int_ = int

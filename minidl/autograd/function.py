@@ -59,10 +59,9 @@ class FunctionCtx:
             if t is None:
                 self._saved.append((None, None, None, 0))
                 continue
-            index = next((i for i, out in enumerate(outputs) if out is t), None)
-            goes_to = source(t) if index is None else index
-            if isinstance(goes_to, TensorBase) or goes_to is None:  # a leaf or a constant: itself
-                goes_to = t
+            goes_to = source(t)
+            if goes_to is None:  # an output, or a constant
+                goes_to = next((i for i, out in enumerate(outputs) if out is t), t)
             seen = counter(t)
             self._saved.append((t._array, goes_to, seen, seen.changes))
         self._to_save, self._outputs = (), [] if owner is None else owner.outputs
@@ -72,7 +71,7 @@ class FunctionCtx:
             return None
         if seen.changes != changes:
             raise RuntimeError(
-                f"backward: {type(self).__name__} saved a tensor of shape {array.shape}, but it was changed in place by {seen.place}"
+                f"backward: {type(self).__name__} saved a tensor of shape {array.shape}, but it was changed in place by {seen.place()}"
             )
         if isinstance(goes_to, TensorBase):
             return goes_to
@@ -109,6 +108,8 @@ class FunctionNode(Node):
                 f"backward: {self.name()} ({describe_site(self.site)}) returned {len(result)} gradients for {len(self.parents)} inputs"
             )
         for parent, gp in zip(self.parents, result):
+            if not isinstance(gp, (TensorBase, type(None))):
+                raise TypeError(f"backward: {self.name()} must return tensors or None, got {type(gp).__name__}")
             if parent is not None and gp is not None:
                 yield parent, gp if graph else gp._array, False
 
@@ -213,7 +214,8 @@ class Function:
     @staticmethod
     def _output(node: FunctionNode, i: int, t: Any, args: tuple[Any, ...]) -> Any:
         if any(t is a for a in args):  # handed through: the same memory under a new name
-            t = wrap(t._array)
+            t, seen = wrap(t._array), counter(t)
+            t._counter = seen
         if t._array.dtype.kind == "f" and not any(t is n for n in node.ctx._no_gradient):
             t._node = OutputNode(node, i, t._array)
             node.outputs[i] = weakref.ref(t._node)

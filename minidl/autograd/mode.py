@@ -66,13 +66,13 @@ class enable_grad(no_grad):
 
 
 class inference_mode(RecordingSwitch):
-    """`no_grad` under PyTorch's name for evaluation; minidl has nothing further to switch off."""
+    """`no_grad` under PyTorch's name for evaluation (`enable_grad` for ``mode=False``); there is nothing further to switch off."""
 
     def __new__(cls, mode: Any = True) -> Any:
         return cls()(mode) if callable(mode) else super().__new__(cls)
 
     def __init__(self, mode: bool = True) -> None:
-        super().__init__(not mode and is_grad_enabled())
+        super().__init__(not mode)
 
 
 class set_grad_enabled(RecordingSwitch):

@@ -10,7 +10,7 @@ import numpy as np
 from .. import backend
 from ..shapes import ShapeError
 from .mode import set_grad_enabled
-from .tape import Node, TensorBase, cast, counter, differentiable, flat_parents, source, wrap
+from .tape import Node, TensorBase, cast, differentiable, flat_parents, mark_changed, source, wrap
 
 
 def reachable(roots: Iterable[Any]) -> list[Node]:
@@ -66,7 +66,8 @@ def sweep(
         for leaf, g in grads.items():
             if needed is None or leaf in needed:
                 g = _run_hooks(leaf._hooks, g, create_graph)
-                found[leaf] = g if create_graph or leaf in new else g.copy()
+                ours = leaf in new and not leaf._hooks  # a hook may have kept the array it saw
+                found[leaf] = g if create_graph or ours else g.copy()
     return found
 
 
@@ -139,7 +140,7 @@ def deposit(t: Any, g: Any, graph: bool) -> None:
         t.grad = wrap(t.grad._array + g)
     else:
         t.grad._array += g
-        counter(t.grad).changes += 1
+        mark_changed(t.grad, "backward")
 
 
 def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:
@@ -233,6 +234,8 @@ def backward(
     """
     roots, seeds = _start(tensors, grad_tensors, create_graph, "backward")
     targets = None if inputs is None else {_wants(t, "backward"): t for t in _as_tuple(inputs)}
+    if targets == {}:
+        raise RuntimeError("backward: inputs is empty; leave it out to reach every leaf")
     retain = create_graph if retain_graph is None else retain_graph
     for origin, g in sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets)).items():
         deposit(origin if targets is None else targets[origin], g, create_graph)

@@ -39,13 +39,20 @@ from .. import backend, dtypes
 from ..shapes import ShapeError, broadcast_shapes
 from .mode import enable_grad, mode
 
+
 class Counter:
     """How often a piece of memory was changed in place, and where last; shared by all views of it."""
 
-    __slots__ = ("changes", "place")
+    __slots__ = ("changes", "last")
 
     def __init__(self) -> None:
-        self.changes, self.place = 0, ""
+        self.changes = 0
+        self.last: tuple[str, Any] = ("", None)
+
+    def place(self) -> str:
+        """What changed it last, and where in the program."""
+        op, site = self.last
+        return f"{op} ({describe_site(site)})"
 
 
 class TensorBase:
@@ -64,7 +71,8 @@ class TensorBase:
     _path: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...] = ()  # ... and the ops that lead from there to here
     _epoch = 0  # of a base: how often its history was rewritten in place; of a view: when it last looked
     _hooks: dict[int, Callable[..., Any]] | None = None
-    grad: Any = None
+    _grad: Any = None
+    grad: Any
 
     def __hash__(self) -> int:
         return id(self)
@@ -102,7 +110,16 @@ def _look_again(view: TensorBase) -> None:
     with enable_grad():
         for op, options in view._path:
             fresh = op(fresh, *options)
-    view._node, view._epoch = fresh._node, fresh._epoch
+    view._epoch = fresh._epoch
+    give_history(view, fresh._node)
+
+
+def give_history(t: TensorBase, node: Node | None) -> None:
+    """``t`` goes on as the output of ``node``; a wish to retain its gradient goes with it."""
+    before = t._node
+    t._node = node
+    if node is not None and before is not None and before.retained is not None:
+        node.retained, before.retained = before.retained, None
 
 
 _package = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -127,6 +144,13 @@ def describe_site(site: tuple[Any, int]) -> str:
     code, position = site
     line = next((line for start, end, line in code.co_lines() if start <= position < end and line), code.co_firstlineno)
     return f"{code.co_filename}:{line}"
+
+
+def mark_changed(t: TensorBase, op: str) -> None:
+    """Count a change in place, and remember where it happened."""
+    seen = counter(t)
+    seen.changes += 1
+    seen.last = op, call_site()
 
 
 # -- ops
@@ -169,6 +193,7 @@ class Op:
         self.defaults = tuple(p.default for p in parameters.values())
         self.slots = (*self.names, "out", *keeps, "wanted", *(f"{name}_shape" for name in self.names))
         self.rules: list[Rule] = []
+        self.inputs: tuple[int, ...] = ()  # the differentiable ones
         self.call: Callable[..., Any] = forward
 
     def vjp(self, joint: Callable[..., Any] | None = None, **rules: Callable[..., Any]) -> None:
@@ -182,9 +207,10 @@ class Op:
 
     def _rule(self, inputs: int | tuple[int, ...], pull: Callable[..., Any]) -> Rule:
         g, *reads = inspect.signature(pull).parameters
-        unknown = [name for name in (*reads,) if name not in self.slots]
+        unknown = [name for name in reads if name not in self.slots]
         if g != "g" or unknown:
             raise TypeError(f"{self.name}: a rule takes g and then names from {self.slots}; got {(g, *reads)}")
+        self.inputs += inputs if isinstance(inputs, tuple) else (inputs,)
         return Rule(inputs, pull, tuple((name, self.slots.index(name)) for name in reads))
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -342,7 +368,7 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
 
     Python numbers stay as they are: they take the dtype of the array they meet.
     """
-    places: Any = [rule.inputs for rule in op.rules] or range(len(arrays))
+    places = [i for i in op.inputs or range(len(arrays)) if arrays[i] is not None or op.defaults[i] is not None]
     found = set()
     for i in places:
         x = arrays[i]
@@ -453,7 +479,7 @@ class OpNode(Node):
             if seen.changes != changes:
                 raise RuntimeError(
                     f"backward: {self.name()} ({describe_site(self.site)}) needs its {name!r} of shape "
-                    f"{_shape_of(kept[name])} as it was, but it was changed in place by {seen.place}; "
+                    f"{_shape_of(kept[name])} as it was, but it was changed in place by {seen.place()}; "
                     "write the change as a new tensor (x = x + y instead of x += y), or change a clone()"
                 )
         if not graph:

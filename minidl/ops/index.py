@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim
@@ -16,14 +18,13 @@ from .layout import broadcast_tensors, zeros_for
 
 @differentiable(view=True)
 def _getitem(input: Any, index: Any) -> Any:
-    out = input[index]
-    if not hasattr(out, "flags") or not out.ndim:  # NumPy copies a single element out; with ... it gives a view of it
-        return input[(*index, ...) if isinstance(index, tuple) else (index, ...)] if ... not in _parts(index) else out
+    try:
+        out = input[index]
+    except IndexError as error:
+        raise IndexError(f"getitem: shape {input.shape}: {error}") from None
+    if not out.ndim and not any(p is ... for p in index):
+        return input[(*index, ...)]  # of a single element NumPy gives a copy, but with ... a view
     return out
-
-
-def _parts(index: Any) -> list[Any]:
-    return [p for p in (index if isinstance(index, tuple) else (index,)) if p is ...]
 
 
 @differentiable
@@ -48,27 +49,59 @@ _put_add.vjp(input=lambda g: g, values=lambda g, index: _getitem(g, index))
 put.vjp(input=lambda g, index: put(g, zeros_for(g, ()), index), values=lambda g, index: _getitem(g, index))
 
 
-def as_key(index: Any) -> Any:
-    """An index with the tensors in it as arrays: what NumPy indexes with.
+def as_key(index: Any) -> tuple[Any, ...]:
+    """An index as a tuple of what NumPy indexes with: integers, slices, ``...``, None, and arrays for index tensors and lists.
 
     Raises
     ------
     IndexError
-        For an index tensor that is neither integer nor bool.
+        For an index tensor of a dtype that PyTorch refuses, or (uint8) takes for a mask.
+    ValueError
+        For a slice that runs backwards.
     """
-    if isinstance(index, tuple):
-        return tuple(as_key(i) for i in index)
-    if isinstance(index, list):
-        return [as_key(i) for i in index]
-    array = getattr(index, "_array", index)
-    if getattr(array, "dtype", None) is not None and array.dtype.kind not in "iub":
-        raise IndexError(f"index: a tensor used as an index must hold integers or bools, got {array.dtype}")
-    return array
+    return tuple(_as_key_part(i) for i in (index if isinstance(index, tuple) else (index,)))
+
+
+def _as_key_part(part: Any) -> Any:
+    if isinstance(part, slice):
+        if part.step is not None and part.step <= 0:
+            raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
+        return part
+    if isinstance(part, list):
+        part = np.array([getattr(x, "_array", x) for x in part], dtype=None if part else int)
+    array = getattr(part, "_array", part)
+    if getattr(array, "dtype", None) is None:
+        return part
+    if array.dtype.name not in ("int64", "int32", "bool") and (array is not part or array.dtype.kind not in "iu"):
+        raise IndexError(f"index: an index tensor must be int64, int32 or bool, got {array.dtype}; write .long() or .bool()")
+    return array if array.ndim or array.dtype == bool else int(array)  # one integer is as good as a plain one: it gives a view
+
+
+def split_key(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """``index`` as two keys, to be used one after the other; the first may be ``()``.
+
+    They are two if integers stand beside index tensors: PyTorch takes the integers first, where NumPy broadcasts them together.
+    """
+    key = as_key(index)
+    is_array = [hasattr(p, "ndim") for p in key]
+    if not any(is_array) or not any(isinstance(p, int) and not isinstance(p, bool) for p in key):
+        return (), key
+    basic, rest = [], []
+    for part, array in zip(key, is_array):
+        if array:
+            basic.extend([slice(None)] * (part.ndim if part.dtype == bool else 1))
+            rest.append(part)
+        else:
+            basic.append(part)
+            if part is ... or not isinstance(part, int):
+                rest.append(... if part is ... else slice(None))
+    return tuple(basic), tuple(rest)
 
 
 def getitem(input: Any, index: Any) -> Any:
     """``input[index]``: a view for integers, slices, ``...`` and None; a copy for index tensors and masks."""
-    return _getitem(input, as_key(index))
+    basic, rest = split_key(index)
+    return _getitem(_getitem(input, basic), rest) if basic else _getitem(input, rest)
 
 
 # -- along one dimension
@@ -171,17 +204,17 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
     """``input`` with the slices of ``source`` added at the places along ``dim`` listed in the vector ``index``."""
     dim = wrap_dim(dim, len(input.shape), "index_add")
-    return _put_add(input, source if alpha == 1 else source * alpha, (slice(None),) * dim + (as_key(index),))
+    return _put_add(input, source if alpha == 1 else source * alpha, (*(slice(None),) * dim, *as_key(index)))
 
 
 def masked_select(input: Any, mask: Any) -> Any:
     """The elements where ``mask`` is true, as a vector."""
-    array = as_key(mask)
+    (array,) = as_key(mask)
     if array.dtype != bool:
         raise TypeError(f"masked_select: mask must be a bool tensor, got {array.dtype}")
     if tuple(array.shape) != tuple(input.shape):
         input, array = broadcast_tensors(input, array)
-    return _getitem(input, array)
+    return _getitem(input, (array,))
 
 
 @differentiable

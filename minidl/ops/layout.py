@@ -19,20 +19,16 @@ def reshape(input: Any, shape: Any) -> Any:
     return input.reshape(infer_size(shape, input.size, "reshape"))
 
 
-@differentiable(view=True)
-def _view(input: Any, shape: Any) -> Any:
-    out = input.reshape(infer_size(shape, input.size, "view"))
-    if input.size and not xp(input).may_share_memory(out, input):
+def view(input: Any, *size: Any) -> Any:
+    """``input`` in another shape and the same memory; like `reshape`, but an error where that needs a copy."""
+    array, shape = getattr(input, "_array", input), as_shape(size, "view")
+    out = reshape(input, infer_size(shape, array.size, "view"))
+    if array.size and not xp(array).may_share_memory(getattr(out, "_array", out), array):
         raise ShapeError(
-            f"view: a tensor of shape {input.shape} with its memory in another order cannot be seen as {shape} without a copy; "
+            f"view: a tensor of shape {array.shape} with its memory in another order cannot be seen as {shape} without a copy; "
             "use reshape(...), or contiguous() first"
         )
     return out
-
-
-def view(input: Any, *size: Any) -> Any:
-    """``input`` in another shape and the same memory; like `reshape`, but an error where that needs a copy."""
-    return _view(input, as_shape(size, "view"))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
@@ -196,8 +192,6 @@ def contiguous(input: Any) -> Any:
 
 
 reshape.vjp(input=lambda g, input_shape: reshape(g, input_shape))
-_view.op.name = "view"
-_view.vjp(input=lambda g, input_shape: reshape(g, input_shape))
 _permute.op.name = "permute"
 _permute.vjp(input=lambda g, dims: _permute(g, tuple(dims.index(i) for i in range(len(dims)))))
 flip.vjp(input=lambda g, dims: flip(g, dims))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import differentiable
-from ..autograd.tape import TensorBase, counter
+from ..autograd.tape import TensorBase, mark_changed
 from ..backend import kernels, xp
 from ..shapes import ShapeError
 from .elementwise import rsqrt
@@ -92,7 +92,6 @@ def _move(running: Any, batch: Any, momentum: float) -> None:
     array *= 1 - momentum
     array += momentum * batch.reshape(array.shape).astype(array.dtype)
     if isinstance(running, TensorBase):
-        seen = counter(running)
-        seen.changes, seen.place = seen.changes + 1, "batch_norm (running statistics)"
+        mark_changed(running, "batch_norm")
 
 
