@@ -11,6 +11,7 @@ from .dtypes import double, dtype, float16, float32, float64, get_default_dtype,
 from .dtypes import float_ as float
 from .dtypes import int_ as int
 from .dtypes import promote_types, result_type, set_default_dtype, short, uint8
+from .kernels.threads import get_num_threads, set_num_threads
 from .ops.compare import (
     allclose,
     bitwise_and,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels import cpu, reference
+from minidl.kernels import cpu, reference, threads
 from minidl.shapes import Window
 
 LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (0, 2, 3, 1), (3, 0, 1, 2)]
@@ -45,13 +45,26 @@ def numbers(seed, *shape, layout=(0, 1, 2, 3), dtype=np.float64):
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.fixture(params=[1, 3], autouse=True, scope="module")
+def n_threads(request):
+    """Everything here with one thread, and with three that take even the smallest work."""
+    before, worth = threads.get_num_threads(), threads.WORTH_A_THREAD
+    threads.set_num_threads(request.param)
+    threads.WORTH_A_THREAD = 1 if request.param > 1 else worth
+    yield request.param
+    threads.set_num_threads(before)
+    threads.WORTH_A_THREAD = worth
+
+
 @given(windows(), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), seeds, st.sampled_from(LAYOUTS))
 def test_convolutions_are_the_loops(geometry, groups, channels, filters, n, seed, layout):
     window, size = geometry
     x = numbers(seed, n, channels * groups, *size, layout=layout)
     w = numbers(seed + 1, filters * groups, channels, *window.kernel, layout=layout)
     g = numbers(seed + 2, n, filters * groups, *window.out_size(size), layout=layout)
-    np.testing.assert_allclose(cpu.conv2d(x, w, window, groups), reference.conv2d(x, w, window, groups), atol=1e-12)
+    bias = numbers(seed + 3, 1, 1, 1, w.shape[0]).ravel()
+    for b in (None, bias):
+        np.testing.assert_allclose(cpu.conv2d(x, w, b, window, groups), reference.conv2d(x, w, b, window, groups), atol=1e-12)
     np.testing.assert_allclose(
         cpu.conv2d_input_grad(g, w, window, groups, size), reference.conv2d_input_grad(g, w, window, groups, size), atol=1e-12
     )
@@ -116,7 +129,7 @@ def test_convolutions_are_the_derivatives_of_one_form(case, layout):
     w = numbers(2, filters, shape[1] // groups, *window.kernel, dtype=np.float32)
     g = numbers(3, shape[0], filters, *window.out_size(shape[2:]), layout=layout, dtype=np.float32)
     forms = [
-        np.vdot(cpu.conv2d(x, w, window, groups).astype(float), g),
+        np.vdot(cpu.conv2d(x, w, None, window, groups).astype(float), g),
         np.vdot(x, cpu.conv2d_input_grad(g, w, window, groups, shape[2:]).astype(float)),
         np.vdot(w, cpu.conv2d_weight_grad(x, g, window, groups).astype(float)),
     ]
@@ -127,9 +140,9 @@ def test_convolutions_are_the_derivatives_of_one_form(case, layout):
 
 def test_strips_cut_a_picture_of_any_size_into_all_its_positions(monkeypatch):
     for limit, out_size in itertools.product((1, 50, 1000), ((3, 5), (1, 1), (7, 4))):
-        monkeypatch.setattr(cpu, "STRIP_BYTES", limit)
+        monkeypatch.setattr(cpu.conv, "STRIP_BYTES", limit)
         seen = np.zeros(out_size, int)
-        for rows, columns in cpu._strips(out_size, 10):
+        for rows, columns in cpu.conv._strips(out_size, 10):
             seen[rows, columns] += 1
             assert seen[rows, columns].size * 10 <= max(limit, 10)
         assert (seen == 1).all()
@@ -139,9 +152,9 @@ def test_convolution_in_small_strips_is_the_same(monkeypatch):
     window = Window((3, 2), (2, 1), (1, 1), (1, 0))
     x, w = numbers(1, 3, 2, 9, 8), numbers(2, 4, 2, 3, 2)
     g = numbers(3, 3, 4, *window.out_size((9, 8)))
-    whole = cpu.conv2d(x, w, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
-    monkeypatch.setattr(cpu, "STRIP_BYTES", 400)
-    strips = cpu.conv2d(x, w, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    whole = cpu.conv2d(x, w, None, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    monkeypatch.setattr(cpu.conv, "STRIP_BYTES", 400)
+    strips = cpu.conv2d(x, w, None, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
     for a, b in zip(whole, strips):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
@@ -151,6 +164,14 @@ def test_matmul_is_the_loops(m, k, n, batch, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(batch, m, k)), rng.normal(size=(k, n))
     np.testing.assert_allclose(cpu.matmul(a, b), reference.matmul(a, b), atol=1e-12)
+
+
+@given(st.integers(0, 3), st.integers(1, 3), seeds, st.sampled_from(LAYOUTS))
+def test_relu_and_its_gradient_are_the_loops(n, channels, seed, layout):
+    x, g = numbers(seed, n, channels, 2, 3, layout=layout), numbers(seed + 1, n, channels, 2, 3, layout=layout)
+    out = cpu.relu(x)
+    np.testing.assert_array_equal(out, reference.relu(x))
+    np.testing.assert_array_equal(cpu.relu_grad(g, out), reference.relu_grad(g, out))
 
 
 @given(st.lists(st.integers(-4, 3), max_size=8), seeds)

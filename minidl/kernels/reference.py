@@ -35,6 +35,16 @@ def erf(x: Any) -> Any:
     return np.array([math.erf(v) for v in x.ravel()], x.dtype).reshape(x.shape)
 
 
+def relu(x: Any) -> Any:
+    """The larger of each element and 0."""
+    return np.array([max(v, 0) for v in x.ravel()], x.dtype).reshape(x.shape)
+
+
+def relu_grad(g: Any, out: Any) -> Any:
+    """``g`` where ``out``, a result of `relu`, is above 0, else 0."""
+    return np.array([a if y > 0 else 0 for a, y in zip(g.ravel(), out.ravel())], g.dtype).reshape(g.shape)
+
+
 def _windows(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, int, int, int, int, int]]:
     """Every position (i, j) of the window with every tap (k, l) that falls on a pixel, and that pixel (h, w)."""
     out_i, out_j = window.out_size(size)
@@ -52,12 +62,14 @@ def _connections(n_channels: int, n_filters: int, groups: int) -> Iterator[tuple
         yield f, f // (n_filters // groups) * per_group + c, c
 
 
-def conv2d(x: Any, w: Any, window: Window, groups: int) -> Any:
-    """``out[n, f, i, j] = sum over c, k, l of x[n, c, i * stride - padding + k * dilation, j ...] * w[f, c, k, l]``."""
+def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
+    """``out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, i * stride - padding + k * dilation, j ...] * w[f, c, k, l]``."""
     out = np.zeros((x.shape[0], w.shape[0], *window.out_size(x.shape[2:])), np.result_type(x, w))
     for n, (f, c, cw) in itertools.product(range(x.shape[0]), _connections(x.shape[1], w.shape[0], groups)):
         for i, j, k, l, row, column in _windows(window, x.shape[2:]):
             out[n, f, i, j] += x[n, c, row, column] * w[f, cw, k, l]
+    for f in range(w.shape[0] if bias is not None else 0):
+        out[:, f] += bias[f]
     return out
 
 

@@ -15,11 +15,12 @@ from ..autograd import differentiable
 from ..backend import kernels
 from ..shapes import ShapeError, Window, as_index, pair
 from .layout import reshape
+from .reduce import sum
 
 
 @differentiable(promotes="common")
-def _conv2d(input: Any, weight: Any, window: Window, groups: int) -> Any:
-    return kernels(input).conv2d(input, weight, window, groups)
+def _conv2d(input: Any, weight: Any, bias: Any = None, window: Any = None, groups: int = 1) -> Any:
+    return kernels(input).conv2d(input, weight, bias, window, groups)
 
 
 @differentiable
@@ -36,16 +37,17 @@ _conv2d.op.name = "conv2d"
 _conv2d.vjp(
     input=lambda g, weight, window, groups, input_shape: _input_grad(g, weight, window, groups, input_shape[2:]),
     weight=lambda g, input, window, groups: _weight_grad(input, g, window, groups),
+    bias=lambda g: sum(g, (0, 2, 3)),
 )
 _input_grad.op.name = "conv2d_input_grad"
 _input_grad.vjp(
-    g_out=lambda g, weight, window, groups: _conv2d(g, weight, window, groups),
+    g_out=lambda g, weight, window, groups: _conv2d(g, weight, None, window, groups),
     weight=lambda g, g_out, window, groups: _weight_grad(g, g_out, window, groups),
 )
 _weight_grad.op.name = "conv2d_weight_grad"
 _weight_grad.vjp(
     input=lambda g, g_out, window, groups, input_shape: _input_grad(g_out, g, window, groups, input_shape[2:]),
-    g_out=lambda g, input, window, groups: _conv2d(input, g, window, groups),
+    g_out=lambda g, input, window, groups: _conv2d(input, g, None, window, groups),
 )
 
 
@@ -101,7 +103,5 @@ def conv2d(
         raise ShapeError(f"conv2d: bias must have shape ({filters},), one number for each filter, got {tuple(bias.shape)}")
     window = _window(weight, stride, padding, dilation).check(input.shape[-2:], "conv2d")
     batch = input if len(input.shape) == 4 else reshape(input, (1, *input.shape))
-    out = _conv2d(batch, weight, window, groups)
-    if bias is not None:
-        out = out + reshape(bias, (filters, 1, 1))
+    out = _conv2d(batch, weight, bias, window, groups)
     return out if len(input.shape) == 4 else reshape(out, out.shape[1:])

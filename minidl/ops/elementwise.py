@@ -328,12 +328,19 @@ def erf(input: Any) -> Any:
 @differentiable
 def relu(input: Any) -> Any:
     """``max(input, 0)``, with slope 0 at 0."""
-    return xp(input).maximum(input, 0)
+    return kernels(input).relu(input)
+
+
+@differentiable
+def _relu_grad(g_out: Any, out: Any) -> Any:
+    return kernels(g_out).relu_grad(g_out, out)
 
 
 sigmoid.vjp(input=lambda g, out: g * out * (1 - out))
 erf.vjp(input=lambda g, input: g * (2 / math.sqrt(math.pi)) * exp(-input * input))
-relu.vjp(input=lambda g, out: g * (out > 0))
+relu.vjp(input=lambda g, out: _relu_grad(g, out))
+_relu_grad.op.name = "relu_grad"
+_relu_grad.vjp(g_out=lambda g, out: _relu_grad(g, out))
 
 
 # -- sizes and steps

@@ -1,0 +1,82 @@
+"""Element by element, and sums over many elements; the threads share what is large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import threads
+from .order import empty, order_of, ordered
+
+
+def _share(ufunc: Any, *arrays: Any) -> Any:
+    """A ufunc of arrays of one shape, whose result has the memory order of the last."""
+    order = order_of(arrays[-1])
+    views = [ordered(a, arrays[-1]).transpose(order) for a in arrays]
+    out = empty(arrays[-1].shape, np.result_type(*arrays), arrays[-1])
+    flat = out.transpose(order)
+
+    def work(part: slice) -> None:
+        ufunc(*(v[part] for v in views), out=flat[part])
+
+    threads.run(work, threads.parts(len(flat), 2 * out.nbytes))
+    return out
+
+
+def relu(x: Any) -> Any:
+    """The larger of each element and 0."""
+    if getattr(x, "nbytes", 0) < threads.WORTH_A_THREAD:
+        return np.maximum(x, 0)
+    return _share(lambda v, out: np.maximum(v, 0, out=out), x)
+
+
+def relu_grad(g: Any, out: Any) -> Any:
+    """``g`` where ``out``, a result of `relu`, is above 0, else 0."""
+    if g.nbytes < threads.WORTH_A_THREAD:
+        return g * (out > 0)
+    return _share(lambda g, y, out: np.multiply(g, y > 0, out=out), g, out)
+
+
+def add_at(out: Any, index: Any, values: Any) -> None:
+    """``out[index] += values``, adding every time an index repeats."""
+    if _is_basic(index):
+        out[index] += values
+    else:
+        np.add.at(out, index, values)
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether ``index`` is made of integers and slices, so that no element can repeat."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) and not isinstance(p, bool) for p in parts)
+
+
+# erf on [0, 1] and erfc beyond as ratios of polynomials, highest power first: S. L. Moshier, Cephes, ndtr.c (1988).
+_ERF = (9.60497373987051638749e0, 9.00260197203842689217e1, 2.23200534594684319226e3, 7.00332514112805075473e3,
+        5.55923013010394962768e4)  # fmt: skip
+_ERF_BELOW = (1.0, 3.35617141647503099647e1, 5.21357949780152679795e2, 4.59432382970980127987e3, 2.26290000613890934246e4,
+              4.92673942608635921086e4)  # fmt: skip
+_ERFC = (2.46196981473530512524e-10, 5.64189564831068821977e-1, 7.46321056442269912687e0, 4.86371970985681366614e1,
+         1.96520832956077098242e2, 5.26445194995477358631e2, 9.34528527171957607540e2, 1.02755188689515710272e3,
+         5.57535335369399327526e2)  # fmt: skip
+_ERFC_BELOW = (1.0, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.54937778887819891062e2, 9.75708501743205489753e2,
+               1.82390916687909736289e3, 2.24633760818710981792e3, 1.65666309194161350182e3, 5.57535340817727675546e2)  # fmt: skip
+
+
+def erf(x: Any) -> Any:
+    """The error function, to the precision of float64."""
+    a = np.minimum(np.abs(x.astype(np.float64)), 6.0)  # beyond 6 it is 1 in float64
+    square = a * a
+    near = a * np.polyval(_ERF, square) / np.polyval(_ERF_BELOW, square)
+    far = 1 - np.exp(-square) * np.polyval(_ERFC, a) / np.polyval(_ERFC_BELOW, a)
+    return np.copysign(np.where(a < 1, near, far), x).astype(x.dtype)
+
+
+
+def moments(x: Any, dims: tuple[int, ...]) -> tuple[Any, Any]:
+    """The mean over ``dims`` and the mean squared distance from it, in two passes so that nothing cancels."""
+    mean = x.mean(dims, keepdims=True)
+    distance = x - mean
+    distance *= distance
+    return mean, distance.mean(dims, keepdims=True)

@@ -1,0 +1,156 @@
+"""Who runs where: one pool of threads for all kernels, and BLAS held to one thread while the pool is in use.
+
+NumPy lets go of the interpreter inside its loops and matrix products, so plain Python threads keep all cores busy. There must be one
+owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core from ours.
+So when the pool is first built BLAS is set to one thread, for the whole process; `set_num_threads(1)` gives that back.
+
+Work is cut into as many parts as there are threads, always the same way: the same number of threads gives the same result, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+
+def _usable_cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Pool:
+    """The worker threads, and the queue they take work from."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.n_threads = n_threads
+        self.blas = threadpool_limits(limits=1, user_api="blas")
+        for i in range(1, n_threads):
+            threading.Thread(target=self._work, name=f"minidl-{i}", daemon=True).start()
+
+    def _work(self) -> None:
+        _local.inside = True  # a kernel called from a part of another runs it whole
+        for function, part, done in iter(self.queue.get, None):
+            try:
+                function(part)
+            except BaseException as error:
+                done.put(error)
+            else:
+                done.put(None)
+            del function, done  # what they hold on to is not kept until the next task comes
+
+    def close(self) -> None:
+        for _ in range(1, self.n_threads):
+            self.queue.put(None)
+        self.blas.restore_original_limits()
+
+
+class _Local(threading.local):
+    inside = False
+
+
+_local = _Local()
+_lock = threading.Lock()
+_wanted = _usable_cores()
+_pool: _Pool | None = None
+
+
+def get_num_threads() -> int:
+    """How many threads the CPU kernels use: by default as many as this process has cores."""
+    return _wanted
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads the CPU kernels use. With 1 BLAS gets back the threads it had.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is less than 1.
+    """
+    global _wanted, _pool
+    if n < 1:
+        raise ValueError(f"set_num_threads: wants at least 1, got {n}")
+    with _lock:
+        _wanted = int(n)
+        if _pool is not None and _pool.n_threads != n:
+            _pool.close()
+            _pool = None
+
+
+def _get_pool() -> _Pool:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = _Pool(_wanted)
+        return _pool
+
+
+def _forget_pool() -> None:
+    """After a fork the child has the pool but not its threads."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+# Waking a thread and waiting for it costs some 20 microseconds, in which one core moves about this many bytes.
+WORTH_A_THREAD = 1 << 19
+
+
+def parts(n_items: int, nbytes: int) -> list[slice]:
+    """``n_items`` cut into one even slice for each thread; into fewer if there are fewer items, or less work.
+
+    ``nbytes`` is the work in bytes moved; ten multiply-adds of a matrix product count as four.
+    """
+    n = 1 if _local.inside else min(_wanted, n_items, 1 + nbytes // WORTH_A_THREAD)
+    edges = [n_items * i // n for i in range(n + 1)] if n else [0]
+    return [slice(a, b) for a, b in zip(edges, edges[1:])]
+
+
+def run(function: Callable[[Any], None], work: list[Any]) -> None:
+    """Call ``function`` with each part of ``work``, each in a thread of its own; the first in the caller's.
+
+    The first error raised in a part is raised here, when all parts have ended.
+    """
+    if len(work) == 1:
+        function(work[0])
+        return
+    if not work:
+        return
+    pool, done = _get_pool(), queue.SimpleQueue[Any]()
+    for part in work[1:]:
+        pool.queue.put((function, part, done))
+    _local.inside, was_inside = True, _local.inside
+    try:
+        function(work[0])
+    finally:
+        _local.inside = was_inside
+        errors = [error for error in (done.get() for _ in work[1:]) if error is not None]
+    if errors:
+        raise errors[0]
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[str, Any] = {}
+
+
+_scratch = _Scratch()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array for this thread to work in, its content undefined: the same memory again at the next call with this name."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffer = _scratch.buffers.get(name)
+    if buffer is None or buffer.size < nbytes:
+        buffer = _scratch.buffers[name] = np.empty(nbytes, np.uint8)
+    return buffer[:nbytes].view(dtype).reshape(shape)
