@@ -207,6 +207,7 @@ from .ops.random import (
     randn_like,
     randperm,
 )
+from .printing import set_printoptions
 from .random import (
     Generator,
     default_generator,

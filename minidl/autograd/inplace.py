@@ -6,9 +6,9 @@ works out its history again from the base when it is next used.
 
 What is allowed is what PyTorch allows, and a few things more: a change in place whose rule needs its own result (``x.exp_()``)
 remembers a copy, so ``x`` may be changed again; source and destination may overlap (``x[1:] += x[:-1]`` reads all old values
-first); the views that `unbind`, `split`, `chunk` and iteration give, or that were made under `no_grad`, may be changed like
-any other; assignment converts dtypes also at index tensors. One thing less: nothing sliced from an expanded tensor can be
-written to, not even where no two of its elements share memory.
+first); the views that `unbind`, `split`, `chunk` and iteration give, or that were made under `no_grad` (and so require no
+gradient, where PyTorch's do), may be changed like any other; assignment converts dtypes also at index tensors. One thing
+less: nothing expanded can be written to, nor what is sliced from it, even where PyTorch can (``fill_``; a slice without repetition).
 """
 
 from __future__ import annotations
