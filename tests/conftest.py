@@ -23,6 +23,6 @@ def clean_world():
     before = minidl.is_grad_enabled(), minidl.get_default_dtype()
     yield
     after = minidl.is_grad_enabled(), minidl.get_default_dtype()
-    minidl.autograd.mode.mode.recording = before[0]
+    minidl.set_grad_enabled(before[0])
     minidl.set_default_dtype(before[1])
     assert after == before, f"the test left (recording, default dtype) as {after}, found {before}"

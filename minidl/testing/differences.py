@@ -74,7 +74,9 @@ def derivative(phi: Callable[[float], Any], precision: Precision, floor: float, 
     return value, kink
 
 
-def numerical_jacobian(func: Callable[..., Any], inputs: Any, *, eps: float | None = None, engine: Any = None) -> tuple[Any, ...]:
+def numerical_jacobian(
+    func: Callable[..., Any], inputs: Any, *, eps: float | None = None, engine: Any = None
+) -> tuple[Any, ...]:
     """The Jacobian of ``func``, a function of tensors with a tensor as value, by differences in float64.
 
     Parameters
@@ -98,7 +100,9 @@ def numerical_jacobian(func: Callable[..., Any], inputs: Any, *, eps: float | No
     jacobians = []
     for place, x in enumerate(inputs):
         if engine.is_tensor(x) and engine.wants_grad(x):
-            columns = [_column(func, inputs, engine, point, place, index, precision) for index in np.ndindex(point[place].shape)]
+            columns = [
+                _column(func, inputs, engine, point, place, index, precision) for index in np.ndindex(point[place].shape)
+            ]
             shape = np.shape(engine.array(func(*with_arrays(inputs, engine, point))))
             flat = np.stack(columns, -1) if columns else np.zeros((*shape, 0))
             jacobians.append(flat.reshape(shape + point[place].shape))

@@ -32,7 +32,9 @@ class Engine:
         """A tensor around a NumPy array, sharing memory and memory order if it can."""
         return from_numpy(array).requires_grad_(requires_grad)
 
-    def grad(self, outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], create_graph: bool) -> Sequence[Any]:
+    def grad(
+        self, outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], create_graph: bool
+    ) -> Sequence[Any]:
         """The gradients of ``outputs``, weighted by ``cotangents``; None for inputs that were not used."""
         return grad(outputs, inputs, cotangents, create_graph=create_graph, allow_unused=True)
 

@@ -142,7 +142,10 @@ def gradgradcheck(
     options = {"eps": eps, "atol": atol, "rtol": rtol, "seed": seed, "nondet_tol": nondet_tol, "fast_mode": fast_mode}
     check = _Check("gradgradcheck", backward, (*inputs, *cotangents), engine, **options)
     check.op = engine.name(outputs[0])
-    check.labels = [*(f"input {i}" for i in range(len(inputs))), *(f"the cotangent of output {i}" for i in range(len(cotangents)))]
+    check.labels = [
+        *(f"input {i}" for i in range(len(inputs))),
+        *(f"the cotangent of output {i}" for i in range(len(cotangents))),
+    ]
     return _judge(check, raise_exception)
 
 
@@ -178,7 +181,8 @@ def adjointcheck(
     rng = np.random.default_rng(seed)
     x = rng.normal(size=plain(input).shape).astype(plain(input).dtype)
     y = plain(f(engine.tensor(x) if is_tensor else x))
-    g = rng.normal(size=y.shape).astype(y.dtype)
+    length = np.sqrt(np.mean(np.square(y, dtype=np.float64))) if y.size else 1.0
+    g = (y / (length or 1.0) + rng.normal(size=y.shape)).astype(y.dtype)  # a random one alone would be nearly orthogonal to y
     back = plain(f_transpose(engine.tensor(g) if is_tensor else g))
     rtol = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-2}[y.dtype.name] if rtol is None else rtol
     said = None
@@ -224,7 +228,7 @@ def _spread(rng: Any, like: Any) -> Any:
 def _uneven(array: Any) -> Any:
     """The same numbers, with gaps between them and in reverse order in memory, dimensions exchanged."""
     store = np.full(tuple(2 * n for n in reversed(array.shape)), np.nan, array.dtype)
-    out = store.T[tuple(slice(None, None, -2) for _ in array.shape)]
+    out = store.T[(..., *(slice(None, None, -2) for _ in array.shape))]
     out[...] = array
     return out
 
@@ -300,7 +304,9 @@ class _Check:
         for i, x, g in zip(self.checked, xs, found):
             x, g = self.engine.array(x), np.zeros_like(self.engine.array(x)) if g is None else self.engine.array(g)
             if g.shape != x.shape or g.dtype != x.dtype:
-                self.fail(f"the gradient of {self.labels[i]} is {g.dtype}{list(g.shape)}, the input is {x.dtype}{list(x.shape)}")
+                self.fail(
+                    f"the gradient of {self.labels[i]} is {g.dtype}{list(g.shape)}, the input is {x.dtype}{list(x.shape)}"
+                )
             for label, other in others:
                 if np.shares_memory(g, other):
                     self.fail(f"the gradient of {self.labels[i]} shares memory with {label}")
@@ -345,7 +351,7 @@ class _Check:
         x = self.point[i]
 
         def weighted(t: float) -> Any:
-            moved = with_arrays(self.inputs, self.engine, {**self.point, i: (x + t * direction).astype(x.dtype, copy=False)})
+            moved = with_arrays(self.inputs, self.engine, {**self.point, i: np.asarray(x + t * direction, x.dtype)})
             results = _as_tuple(self.func(*moved))
             parts = [v * np.asarray(self.engine.array(results[j]), np.float64) for j, v in zip(self.judged, self.weights)]
             sizes.append(sum(float(np.abs(p).sum()) for p in parts))
@@ -369,7 +375,9 @@ class _Check:
             elif not self.agree(g[index], numeric):
                 wrong.append((index, g[index], numeric))
         if wrong:
-            self.report(i, *wrong[0], f"wrong in {len(wrong)} of {g.size} elements" + (f", {len(kinks)} not judged" if kinks else ""))
+            self.report(
+                i, *wrong[0], f"wrong in {len(wrong)} of {g.size} elements" + (f", {len(kinks)} not judged" if kinks else "")
+            )
         self.tell_kinks(i, kinks, g.size, "elements")
 
     def element(self, i: int, index: tuple[int, ...]) -> tuple[float, bool]:
@@ -412,7 +420,9 @@ class _Check:
 
     def tell_kinks(self, i: int, kinks: Sequence[Any], total: int, what: str) -> None:
         if kinks and len(kinks) == total:
-            self.fail(f"all {total} {what} of {self.labels[i]} cross a kink or a jump, so nothing could be judged; move the input")
+            self.fail(
+                f"all {total} {what} of {self.labels[i]} cross a kink or a jump, so nothing could be judged; move the input"
+            )
         if kinks:
             said = f"{self.title}: {self.op}: {len(kinks)} of {total} {what} of {self.labels[i]} cross a kink and were not judged: {kinks[:8]}"
             warnings.warn(said, KinkWarning, stacklevel=6)

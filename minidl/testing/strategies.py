@@ -115,9 +115,13 @@ def arrays(draw: Any, shape: Any = None, dtype: Any = types.float64, domain: Dom
     return layout.store(numbers.astype(d.dtype))
 
 
-def tensors(shape: Any = None, dtype: Any = types.float64, domain: Domain = ANY, layout: Any = None, requires_grad: bool = True) -> Any:
+def tensors(
+    shape: Any = None, dtype: Any = types.float64, domain: Domain = ANY, layout: Any = None, requires_grad: bool = True
+) -> Any:
     """Tensors around `arrays`, which require a gradient if they are floating ones and ``requires_grad``."""
-    return arrays(shape, dtype, domain, layout).map(lambda a: from_numpy(a).requires_grad_(requires_grad and a.dtype.kind == "f"))
+    return arrays(shape, dtype, domain, layout).map(
+        lambda a: from_numpy(a).requires_grad_(requires_grad and a.dtype.kind == "f")
+    )
 
 
 class Layout(NamedTuple):
@@ -131,7 +135,7 @@ class Layout(NamedTuple):
         filler = np.nan if array.dtype.kind == "f" else True if array.dtype.kind == "b" else np.iinfo(array.dtype).max
         memory = np.full([array.shape[d] * abs(self.steps[d]) for d in self.order], filler, array.dtype)
         out = memory.transpose([self.order.index(d) for d in range(array.ndim)])
-        out = out[tuple(slice(None, None, step) for step in self.steps)]
+        out = out[(..., *(slice(None, None, step) for step in self.steps))]
         out[...] = array
         return out
 
@@ -155,24 +159,21 @@ def layouts(draw: Any, ndim: int) -> Layout:
 def indices(draw: Any, shape: Shape, fancy: bool = True) -> tuple[Any, ...]:
     """Keys for an array of ``shape``: integers, slices, ``...`` and None; or (``fancy``) slices, masks and arrays of integers, which
     may repeat and be negative. Integers and arrays are not mixed: NumPy and PyTorch mean different things by that."""
-    named = draw(st.integers(0, len(shape)))  # how many dimensions the key speaks of
-    key: list[Any] = []
-    if not (fancy and draw(st.booleans())):
-        for n in shape[:named]:
-            key.append(draw(_slices(n) if n == 0 or draw(st.booleans()) else st.integers(-n, n - 1)))
-        for extra in (..., None):
-            if draw(st.booleans()):
-                key.insert(draw(st.integers(0, len(key))) if extra is None else len(key), extra)
-        return tuple(key)
-    common = draw(shapes(max_dims=2, max_side=3))  # the shape of all index arrays, for they broadcast
-    if named and draw(st.booleans()):  # one mask over some leading dimensions
-        rng = np.random.default_rng(draw(seeds()))
+    kind = draw(st.sampled_from(["basic", "integers", "mask"])) if fancy and shape else "basic"
+    named = draw(st.integers(0 if kind == "basic" else 1, len(shape)))  # how many dimensions the key speaks of
+    rng = np.random.default_rng(draw(seeds()))
+    if kind == "mask":  # one over some leading dimensions
         return (rng.random(shape[:named]) < 0.5,)
-    for n in shape[:named]:
-        if n and draw(st.booleans()):
-            key.append(np.random.default_rng(draw(seeds())).integers(-n, n, common))
-        else:
-            key.append(draw(_slices(n)))
+    if kind == "integers":  # the index arrays broadcast, so they have one shape
+        common = draw(st.one_of(shapes(1, 2, 2, 4), shapes(0, 2, 0, 1)))
+        arrays = draw(st.lists(st.booleans(), min_size=named, max_size=named))
+        arrays[draw(st.integers(0, named - 1))] = True
+        return tuple(rng.integers(-n, n, common) if n and a else draw(_slices(n)) for n, a in zip(shape, arrays))
+    key = [draw(_slices(n) if n == 0 or draw(st.booleans()) else st.integers(-n, n - 1)) for n in shape[:named]]
+    if draw(st.booleans()):
+        key.append(...)
+    if draw(st.booleans()):
+        key.insert(draw(st.integers(0, len(key))), None)
     return tuple(key)
 
 
@@ -239,5 +240,7 @@ def _draw_span(draw: Any, max_out: int, max_kernel: int, dilations: Any, share: 
     out, kernel = draw(st.integers(1, max_out)), draw(st.integers(1, max_kernel))
     stride, dilation = draw(st.integers(1, 3)), draw(dilations)
     padded = (out - 1) * stride + dilation * (kernel - 1) + 1 + draw(st.integers(0, stride - 1))  # the rest is not looked at
-    padding = draw(st.integers(0, min((padded - 1) // 2, 2 if share is None else kernel // share)))
+    # a pooling window must see a pixel: an input at least as wide as the dilation cannot lie between two taps
+    most = min((padded - 1) // 2, 2) if share is None else min(max(padded - dilation, 0) // 2, kernel // share)
+    padding = draw(st.integers(0, most))
     return padded - 2 * padding, kernel, stride, padding, dilation, out
