@@ -456,6 +456,8 @@ class Tensor(TensorBase):
     __neg__ = elementwise.neg
 
     def __pos__(self) -> Tensor:
+        if self._array.dtype == bool:
+            raise TypeError("pos: + works on numbers, got a bool tensor")
         return self
 
     __abs__ = elementwise.abs

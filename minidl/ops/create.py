@@ -48,15 +48,26 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         array = np.array(_plain(data))
     except ValueError as error:
         raise ShapeError(f"tensor: data: nested lists must have even lengths ({error})") from None
-    if dtype is None:
+    held = dtypes.as_dtype(array.dtype)
+    if dtype is not None:
+        _check_fits(array, data, dtypes.as_dtype(dtype))
+    else:
         first = _python_scalar(data)
         if array.size == 0 and isinstance(data, (list, tuple)):
             dtype = dtypes.get_default_dtype()
         elif type(first) is float or (array.dtype.kind == "f" and type(first) in (int, bool)):
             dtype = dtypes.get_default_dtype()
         else:
-            dtype = dtypes.as_dtype(array.dtype)
+            dtype = held
     return _new(array, dtype, device, requires_grad, "tensor")
+
+
+def _check_fits(array: Any, data: Any, dtype: Any) -> None:
+    """Refuse Python numbers beyond the range of an integer dtype; arrays wrap around, as everywhere."""
+    if not hasattr(data, "dtype") and dtype.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype.dtype)
+        if not (array.min() >= limits.min and array.max() <= limits.max):
+            raise OverflowError(f"tensor: data does not fit {dtype}: {dtype} holds {limits.min} to {limits.max}")
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
@@ -92,25 +103,37 @@ def _float(dtype: Any) -> Any:
     return dtypes.get_default_dtype() if dtype is None else dtype
 
 
+def _size(size: Any, op: str) -> tuple[int, ...]:
+    """The ``size`` of a new tensor."""
+    if not size:
+        raise TypeError(f"{op}: the argument 'size' is missing; write {op}(()) for a tensor without dimensions")
+    shape = as_shape(size, op)
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"{op}: size {shape} must not be negative")
+    return shape
+
+
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor whose elements are whatever its memory held."""
-    return _new(np.empty(as_shape(size, "empty"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "empty")
+    return _new(np.empty(_size(size, "empty"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "empty")
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _new(np.zeros(as_shape(size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "zeros")
+    return _new(np.zeros(_size(size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "zeros")
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    return _new(np.ones(as_shape(size, "ones"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "ones")
+    return _new(np.ones(_size(size, "ones"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "ones")
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of one number."""
+    if not isinstance(fill_value, (bool, int, float, np.generic)):
+        raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
     dtype = dtypes.as_dtype(type(fill_value)) if dtype is None else dtypes.as_dtype(dtype)
-    shape = as_shape((size,), "full")
+    shape = _size((size,), "full")
     return _new(np.full(shape, fill_value, dtype.dtype), None, device, requires_grad, "full")
 
 
@@ -141,24 +164,45 @@ def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = N
     return _new(np.full_like(_like(input, "full_like"), fill_value, wanted), None, device, requires_grad, "full_like")
 
 
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-    """Numbers from ``start`` (0) up to but without ``end``, ``step`` (1) apart: ``arange(end)``, ``arange(start, end, step)``."""
-    if not 1 <= len(bounds) <= 3:
-        raise TypeError(f"arange: takes end, or start, end and step; got {len(bounds)} numbers")
-    if len(bounds) == 3 and bounds[2] == 0:
-        raise ValueError("arange: step must not be 0")
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """Numbers from ``start`` (0) up to but without ``end``, ``step`` (1) apart: ``arange(end)``, ``arange(start, end, step)``.
+
+    Raises
+    ------
+    ValueError
+        If ``step`` is 0 or leads away from ``end``.
+    """
+    start, end = (0, start) if end is None else (start, end)
+    bounds = [x.item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
+    if any(not isinstance(x, (int, float, np.number)) for x in bounds):
+        raise TypeError(f"arange: start, end and step must be numbers, got {bounds}")
     if dtype is None:
-        dtype = dtypes.get_default_dtype() if any(isinstance(b, float) for b in bounds) else dtypes.int64
-    return _new(np.arange(*bounds), dtype, device, requires_grad, "arange")
+        dtype = dtypes.int64 if all(isinstance(x, (int, np.integer)) for x in bounds) else dtypes.get_default_dtype()
+    dtype = _number_dtype(dtype, "arange")
+    start, end, step = bounds
+    if step == 0 or (end - start) * step < 0:
+        raise ValueError(f"arange: step {step} does not lead from {start} to {end}")
+    return _new(np.arange(start, end, step), dtype, device, requires_grad, "arange")
+
+
+def _number_dtype(dtype: Any, op: str) -> Any:
+    dtype = dtypes.as_dtype(dtype)
+    if dtype == dtypes.bool_:
+        raise TypeError(f"{op}: dtype must be one of numbers, got {dtype}")
+    return dtype
 
 
 def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
-    return _new(np.linspace(start, end, steps), _float(dtype), device, requires_grad, "linspace")
+    (steps,) = _size((steps,), "linspace")
+    return _new(np.linspace(start, end, steps), _number_dtype(_float(dtype), "linspace"), device, requires_grad, "linspace")
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """The identity matrix of ``n`` rows and ``m`` (``n``) columns."""
+    n, m = _size((n, n if m is None else m), "eye")
     return _new(np.eye(n, m, dtype=dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "eye")

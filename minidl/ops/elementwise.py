@@ -15,6 +15,12 @@ from ..backend import kernels, xp
 # -- arithmetic
 
 
+def _check_numbers(op: str, *operands: Any) -> None:
+    """Refuse bools among bools, for which NumPy would make up a dtype."""
+    if all(getattr(x, "dtype", type(x)) == bool for x in operands):
+        raise TypeError(f"{op}: bools have no {op}; convert one with .to(int)")
+
+
 @differentiable(promotes="common")
 def add(input: Any, other: Any) -> Any:
     """``input + other``."""
@@ -43,6 +49,7 @@ def _true_div(input: Any, other: Any) -> Any:
 @differentiable(promotes="common")
 def floor_divide(input: Any, other: Any) -> Any:
     """``floor(input / other)``."""
+    _check_numbers("floor_divide", input, other)
     return input // other
 
 
@@ -60,6 +67,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 @differentiable(promotes="common")
 def remainder(input: Any, other: Any) -> Any:
     """``input - other * floor(input / other)``: the sign is ``other``'s, as Python's ``%``."""
+    _check_numbers("remainder", input, other)
     return input % other
 
 
@@ -72,6 +80,7 @@ def fmod(input: Any, other: Any) -> Any:
 @differentiable(promotes="common")
 def pow(input: Any, exponent: Any) -> Any:
     """``input ** exponent``."""
+    _check_numbers("pow", input, exponent)
     return input**exponent
 
 
@@ -377,7 +386,7 @@ def trunc(input: Any) -> Any:
 
 
 @differentiable
-def round(input: Any, *, decimals: int = 0) -> Any:
+def round(input: Any, decimals: int = 0) -> Any:
     """The nearest number with ``decimals`` places, halves to the even one; its slope is 0."""
     return xp(input).round(input, decimals)
 

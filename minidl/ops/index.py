@@ -59,6 +59,8 @@ def as_key(index: Any) -> tuple[Any, ...]:
     ValueError
         For a slice that runs backwards.
     """
+    if isinstance(index, list) and any(not isinstance(x, (int, np.integer, np.bool_)) for x in index):
+        raise IndexError("index: a list of lists or tensors may mean two things; write a tuple of lists, or tensor(list)")
     return tuple(_as_key_part(i) for i in (index if isinstance(index, tuple) else (index,)))
 
 
@@ -68,7 +70,7 @@ def _as_key_part(part: Any) -> Any:
             raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
         return part
     if isinstance(part, list):
-        part = np.array([getattr(x, "_array", x) for x in part], dtype=None if part else int)
+        part = np.array(part, dtype=None if part else int)
     array = getattr(part, "_array", part)
     if getattr(array, "dtype", None) is None:
         return part

@@ -165,7 +165,7 @@ def repeat(input: Any, *sizes: Any) -> Any:
         reshape(input, tuple(n for size in shape for n in (1, size))),
         tuple(n for count, size in zip(counts, shape) for n in (count, size)),
     )
-    return reshape(spread, tuple(count * size for count, size in zip(counts, shape)))
+    return reshape(copy(spread), tuple(count * size for count, size in zip(counts, shape)))
 
 
 def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
@@ -176,7 +176,7 @@ def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
     shape = tuple(input.shape)
     dim = wrap_dim(dim, len(shape), "repeat_interleave")
     spread = broadcast_to(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-    return reshape(spread, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+    return reshape(copy(spread), (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
 
 
 @differentiable
@@ -234,7 +234,7 @@ def diag(input: Any, diagonal_: int = 0) -> Any:
         return diag_embed(input, diagonal_)
     if len(input.shape) != 2:
         raise ShapeError(f"diag: wants 1 or 2 dimensions, got {len(input.shape)}")
-    return diagonal(input, diagonal_)
+    return copy(diagonal(input, diagonal_))
 
 
 def diag_embed(input: Any, offset: int = 0) -> Any:

@@ -187,7 +187,7 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
 # -- sums of exponentials, norms
 
 
-@differentiable
+@differentiable(promotes="float")
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """``log(sum(exp(input)))`` over ``dim``, without overflow: the largest element is taken out first."""
     m, dims = xp(input), wrap_dims(dim, input.ndim, "logsumexp")
