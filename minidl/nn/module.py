@@ -1,0 +1,438 @@
+"""`Module`: the base of all layers and networks. It keeps three registers, of parameters, buffers and submodules,
+and everything else here walks over them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .. import dtypes
+from .._tensor import Tensor
+from ..autograd import no_grad
+from ..autograd.tape import Handle
+from ..backend import check_device
+from ..backend import device as Device
+from .parameter import Parameter
+
+
+class Module:
+    """A part of a network. Subclasses make their parts in ``__init__`` and compute in ``forward``.
+
+    Assigning a `Parameter` or a `Module` to an attribute registers it: it is then found by `parameters`, moved by `to`, saved
+    by `state_dict`.
+
+    Examples
+    --------
+    >>> class Net(Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.weight = Parameter(Tensor([1.0, 2.0]))
+    ...     def forward(self, x):
+    ...         return (x * self.weight).sum()
+    >>> Net()(Tensor([3.0, 4.0])).item()
+    11.0
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        self.training = True
+        self._parameters: dict[str, Parameter | None] = {}
+        self._buffers: dict[str, Tensor | None] = {}
+        self._non_persistent_buffers_set: set[str] = set()
+        self._modules: dict[str, Module | None] = {}
+        self._forward_pre_hooks: dict[int, Callable[..., Any]] = {}
+        self._forward_hooks: dict[int, Callable[..., Any]] = {}
+
+    def forward(self, *input: Any) -> Any:
+        """What the module computes; every subclass has its own."""
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._forward_pre_hooks and not self._forward_hooks:
+            return self.forward(*args, **kwargs)
+        for before in tuple(self._forward_pre_hooks.values()):
+            changed = before(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        out = self.forward(*args, **kwargs)
+        for after in tuple(self._forward_hooks.values()):
+            changed = after(self, args, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, takes the place of ``args``."""
+        return Handle(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, takes the place of ``output``."""
+        return Handle(self._forward_hooks, hook)
+
+    # -- the three registers, seen as attributes
+
+    def __getattr__(self, name: str) -> Any:  # only asked for names that are not in __dict__
+        for register in ("_parameters", "_buffers", "_modules"):
+            found = self.__dict__.get(register, {})
+            if name in found:
+                return found[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Parameter, Module)):
+            if "_modules" not in self.__dict__:
+                kind = "module" if isinstance(value, Module) else "parameter"
+                raise AttributeError(
+                    f"cannot assign {kind} {name!r} before {type(self).__name__} has called super().__init__()"
+                )
+            kept = self._parameters if isinstance(value, Parameter) else self._modules
+            if name not in kept:
+                self._forget(name)
+            register = self.register_parameter if isinstance(value, Parameter) else self.add_module
+            register(name, value)
+            return
+        for register_name, wanted in (("_parameters", Parameter), ("_modules", Module), ("_buffers", Tensor)):
+            register_ = self.__dict__.get(register_name)
+            if register_ and name in register_:
+                if value is not None and not isinstance(value, wanted):
+                    raise TypeError(
+                        f"cannot assign {type(value).__name__!r} to {name!r} of {type(self).__name__}: it is registered as a "
+                        f"{wanted.__name__}, and takes one or None"
+                    )
+                register_[name] = value
+                return
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if not self._forget(name):
+            object.__delattr__(self, name)
+
+    def _forget(self, name: str) -> bool:
+        """Take ``name`` out of wherever it is; say whether it was anywhere."""
+        places: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules, self.__dict__)
+        found = [place.pop(name) for place in places if name in place]
+        self._non_persistent_buffers_set.discard(name)
+        return bool(found)
+
+    def __dir__(self) -> list[str]:
+        names = {*super().__dir__(), *self._parameters, *self._buffers, *self._modules}
+        return sorted(name for name in names if not name[0].isdigit())
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Register a parameter under ``name``; None reserves the name for one that is not there (a bias left out)."""
+        self._check_name(name, self._parameters, "parameter")
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}")
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register a tensor that is not trained but belongs to the state, such as a running mean.
+
+        A buffer that is not ``persistent`` is left out of `state_dict`.
+        """
+        self._check_name(name, self._buffers, "buffer")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
+        self._buffers[name] = tensor
+        (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a submodule under ``name``."""
+        self._check_name(name, self._modules, "module")
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"add_module: {name!r} must be a Module or None, got {type(module).__name__}")
+        self._modules[name] = module
+
+    register_module = add_module
+
+    def _check_name(self, name: Any, register: dict[str, Any], kind: str) -> None:
+        if "_modules" not in self.__dict__:
+            raise AttributeError(f"cannot register a {kind} before {type(self).__name__} has called super().__init__()")
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {kind} must be a string, got {type(name).__name__}")
+        if "." in name or not name:
+            raise KeyError(f"the name of a {kind} must not be empty and must not contain a dot, got {name!r}")
+        if name not in register and hasattr(self, name):
+            raise KeyError(f"{type(self).__name__} already has an attribute {name!r}")
+
+    # -- walking over them
+
+    def named_modules(
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module (named ``prefix``) and all inside it with their names, ``"layer.0"`` for a module inside ``layer``; a shared
+        module once."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def _named_members(self, register: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        seen = set()
+        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
+            for name, member in module.__dict__[register].items():
+                if member is not None and not (remove_duplicate and member in seen):
+                    seen.add(member)
+                    yield f"{path}.{name}" if path else name, member
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their names; a shared parameter once, under its first name."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with their names."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The direct submodules with their names; a shared module once."""
+        seen = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all inside it."""
+        return (module for _, module in self.named_modules())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        return (param for _, param in self.named_parameters(recurse=recurse))
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def children(self) -> Iterator[Module]:
+        """The direct submodules."""
+        return (module for _, module in self.named_children())
+
+    def get_submodule(self, target: str) -> Module:
+        """The module named ``target``, such as ``"layer.0"``.
+
+        Raises
+        ------
+        AttributeError
+            If there is none of that name.
+        """
+        module: Any = self
+        for name in target.split(".") if target else ():
+            if not isinstance(module, Module) or name not in module._modules:
+                raise AttributeError(f"get_submodule: {type(module).__name__} has no submodule {name!r} (looking for {target!r})")
+            module = module._modules[name]
+        return module  # type: ignore[no-any-return]
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter named ``target``, such as ``"layer.0.weight"``."""
+        return self._member("_parameters", target, "parameter")  # type: ignore[no-any-return]
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer named ``target``."""
+        return self._member("_buffers", target, "buffer")  # type: ignore[no-any-return]
+
+    def _member(self, register: str, target: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if module.__dict__[register].get(name) is None:
+            raise AttributeError(f"{type(module).__name__} has no {kind} {name!r} (looking for {target!r})")
+        return module.__dict__[register][name]
+
+    # -- changing all of them
+
+    def apply(self, fn: Callable[[Module], None]) -> Any:
+        """Call ``fn`` on every module inside and then on this one (to initialise weights, say); returns itself."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> Any:
+        """Training mode, which `Dropout` and `BatchNorm2d` heed, on (or off) here and in all submodules; returns itself."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"train: mode must be a bool, got {mode!r}")
+        self.training = mode
+        for module in self.children():
+            module.train(mode)
+        return self
+
+    def eval(self) -> Any:
+        """``train(False)``."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Whether gradients are wanted for the parameters; returns itself."""
+        for param in self.parameters():
+            param.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or set them to 0."""
+        for param in self.parameters():
+            clear_grad(param, set_to_none)
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
+        """Parameters and buffers on another device, the floating ones in another dtype; in place, returns itself.
+
+        ``to("cuda")``, ``to(minidl.float64)``, ``to(device, dtype)``, ``to(tensor)``. The parameters remain the same objects, so
+        an optimiser that holds them goes on.
+        """
+        for arg in args:
+            if isinstance(arg, Tensor):
+                dtype, device = arg.dtype, arg.device
+            elif isinstance(arg, bool):
+                raise TypeError("to: give non_blocking by name")
+            elif isinstance(arg, (str, Device)):
+                device = arg
+            elif arg is not None:
+                dtype = arg
+        if dtype is not None and not dtypes.as_dtype(dtype).is_floating_point:
+            raise TypeError(f"to: a module can only be converted to a floating dtype, got {dtypes.as_dtype(dtype)}")
+        if device is not None:
+            check_device(device, "to")
+        return self._convert(lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None))
+
+    def _convert(self, fn: Callable[[Tensor], Tensor]) -> Any:
+        with no_grad():
+            for tensor in (*self.parameters(), *self.buffers()):
+                grad, tensor.grad = tensor.grad, None
+                tensor.data = fn(tensor)
+                tensor.grad = None if grad is None else fn(grad.detach())
+        return self
+
+    def float(self) -> Any:
+        """Floating parameters and buffers in float32."""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Any:
+        """Floating parameters and buffers in float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Any:
+        """Floating parameters and buffers in float16."""
+        return self.to(dtypes.float16)
+
+    def cpu(self) -> Any:
+        """Parameters and buffers in the CPU's memory."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Any:
+        """Parameters and buffers in a GPU's memory."""
+        return self.to(Device("cuda", device) if device is None or isinstance(device, int) else device)
+
+    # -- saving and loading
+
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
+        """Parameters and persistent buffers by name: detached tensors that share their memory (the tensors themselves if ``keep_vars``)."""
+        state: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
+        for name, tensor in self._state(prefix):
+            state[name] = tensor if keep_vars else tensor.detach()
+        return state
+
+    def _state(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """What belongs to the state, by name; a shared tensor under each of its names."""
+        for name, tensor in (*self._parameters.items(), *self._buffers.items()):
+            if tensor is not None and name not in self._non_persistent_buffers_set:
+                yield prefix + name, tensor
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module._state(f"{prefix}{name}.")
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True) -> IncompatibleKeys:
+        """Copy the tensors of ``state_dict`` into the parameters and buffers of the same names.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            From `state_dict`, of this module or one like it.
+        strict : bool
+            Whether the names must be the same on both sides.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``missing_keys`` and ``unexpected_keys``.
+
+        Raises
+        ------
+        RuntimeError
+            Naming every missing and unexpected key (if ``strict``) and every tensor of another shape. Nothing is changed then.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: state_dict must be a mapping of names to tensors, got {type(state_dict).__name__}")
+        own = dict(self._state(""))
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        problems = []
+        if strict and missing:
+            problems.append("missing keys: " + ", ".join(map(repr, missing)))
+        if strict and unexpected:
+            problems.append("unexpected keys: " + ", ".join(map(repr, unexpected)))
+        for name, tensor in own.items():
+            given = state_dict.get(name)
+            if name in state_dict and not isinstance(given, Tensor):
+                problems.append(f"{name!r} must be a Tensor, got {type(given).__name__}")
+            elif name in state_dict and given.shape != tensor.shape:
+                problems.append(f"{name!r} has shape {given.shape} in state_dict, {tensor.shape} in the module")
+        if problems:
+            raise RuntimeError("\n    ".join([f"load_state_dict: the state does not fit {type(self).__name__}:", *problems]))
+        with no_grad():
+            for name, tensor in own.items():
+                if name in state_dict:
+                    tensor.copy_(state_dict[name])
+        return IncompatibleKeys(missing, unexpected)
+
+    # -- as a person sees it
+
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of ``repr``, before the submodules."""
+        return ""
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        parts = [f"({name}): {module!r}" for name, module in self._modules.items()]
+        return layout_repr(self._get_name(), extra.split("\n") if extra else [], parts)
+
+
+def layout_repr(name: str, extra: list[str], parts: list[str]) -> str:
+    """``name(...)`` with one part a line, lines within parts indented; one line of ``extra`` alone stays on the first line."""
+    if not parts and len(extra) <= 1:
+        return f"{name}({''.join(extra)})"
+    lines = [*extra, *(part.replace("\n", "\n  ") for part in parts)]
+    return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def clear_grad(t: Any, set_to_none: bool) -> None:
+    """Drop the gradient of ``t``, or set it to 0."""
+    if t.grad is None:
+        return
+    if set_to_none:
+        t.grad = None
+        return
+    with no_grad():
+        if t.grad.grad_fn is not None:  # it has a history of its own, from create_graph
+            t.grad = t.grad.detach()
+        t.grad.zero_()
+
+
+class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+    """What `Module.load_state_dict` found on one side only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return super().__repr__() if any(self) else "<All keys matched successfully>"
+
+    __str__ = __repr__

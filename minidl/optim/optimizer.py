@@ -1,0 +1,185 @@
+"""`Optimizer`: what all optimisers do: hold parameters in groups, keep a state for each, walk over those that have a gradient."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._tensor import Tensor
+from ..autograd import enable_grad, no_grad
+from ..autograd.tape import call_site, counter
+from ..nn.module import clear_grad
+
+
+class Optimizer:
+    """The base of all optimisers. A subclass says in `update` what happens to one parameter.
+
+    Parameters
+    ----------
+    params : iterable
+        Tensors; or dictionaries, one for each group, with the tensors under ``"params"`` and options of its own beside them.
+    defaults : dict
+        The options of groups that do not have their own.
+
+    Raises
+    ------
+    TypeError
+        If ``params`` is a single tensor, or holds something else.
+    ValueError
+        If there is none, one is no leaf, or one is in two groups.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: params must be an iterable of tensors or dictionaries, got one Tensor; write [tensor]")
+        self.defaults = defaults
+        self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: got an empty parameter list")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def _refuse(self, **options: Any) -> None:
+        """Say that options of PyTorch's which are set have no counterpart here."""
+        for name, value in options.items():
+            if value:
+                raise NotImplementedError(f"{type(self).__name__}: {name}={value!r} is not supported; leave it out")
+
+    def _check(self, **options: Any) -> None:
+        """Refuse negative options."""
+        for name, value in options.items():
+            if not value >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} must not be negative, got {value}")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group: a dictionary with tensors under ``"params"``, and options that differ from the defaults."""
+        name = type(self).__name__
+        if not isinstance(param_group, dict):
+            raise TypeError(f"{name}: a parameter group must be a dict, got {type(param_group).__name__}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError(f"{name}: params must be in an order, and a set has none; use a list")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{name}: can only optimise Tensors, got {type(p).__name__}")
+            if not p.is_leaf:
+                raise ValueError(f"{name}: can only optimise leaf tensors, this one was computed by {p.grad_fn!r}")
+        if len({id(p) for p in params}) != len(params):
+            warnings.warn(f"{name}: a parameter is in this group twice; it will be updated twice a step", stacklevel=2)
+        if not {id(p) for p in self._all()}.isdisjoint(map(id, params)):
+            raise ValueError(f"{name}: a parameter appears in more than one group")
+        self.param_groups.append({**self.defaults, **param_group, "params": params})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or set them to 0."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                clear_grad(p, set_to_none)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Parameters
+        ----------
+        closure : function, optional
+            Computes the loss anew, with gradients; called first.
+
+        Returns
+        -------
+        The loss that ``closure`` returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        self.steps_taken = True
+        changed = f"{type(self).__name__}.step", call_site()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p._array, p.grad._array, self.state[p], group)
+                    seen = counter(p)
+                    seen.changes += 1
+                    seen.last = changed
+        return loss
+
+    steps_taken = False  # whether `step` was ever called; a scheduler wants to know
+
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Change the array ``param`` in place, given the array ``grad``, what is remembered for it, and the group's options."""
+        raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    # -- saving and loading
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state in PyTorch's layout: ``{"state": {number: {name: tensor}}, "param_groups": [{..., "params": [numbers]}]}``.
+
+        Parameters are numbered through all groups. The tensors share memory with the optimiser's.
+        """
+        number = {id(p): i for i, p in enumerate(self._all())}
+        groups = [{**_options(group), "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        state = {number[id(p)]: dict(kept) for p, kept in self.state.items() if kept}
+        return {"state": state, "param_groups": groups}
+
+    def _all(self) -> list[Any]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a copy of ``state_dict``.
+
+        Raises
+        ------
+        ValueError
+            If groups, parameters, options or shapes do not fit; all of it is named, and nothing is changed.
+        """
+        saved, params = state_dict["param_groups"], self._all()
+        problems = []
+        if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
+            problems.append(
+                f"its groups have {[len(g['params']) for g in saved]} parameters, the optimiser's "
+                f"{[len(g['params']) for g in self.param_groups]}"
+            )
+        for i, group in enumerate(saved):
+            lacking = [name for name in self.defaults if name not in group]
+            if lacking:
+                problems.append(f"group {i} lacks " + ", ".join(map(repr, lacking)))
+        owner = dict(zip((i for group in saved for i in group["params"]), params))
+        for i, kept in state_dict["state"].items():
+            if i not in owner:
+                problems.append(f"there is a state for parameter {i}, which is in no group")
+                continue
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != owner[i].shape:
+                    problems.append(f"{name!r} of parameter {i} has shape {value.shape}, the parameter {owner[i].shape}")
+        if problems:
+            raise ValueError("\n    ".join([f"load_state_dict: the state does not fit this {type(self).__name__}:", *problems]))
+        self.state = defaultdict(dict)
+        for i, kept in state_dict["state"].items():
+            self.state[owner[i]] = {name: _copy(value, owner[i], name) for name, value in kept.items()}
+        self.param_groups = [
+            {"params": own["params"], **copy.deepcopy(_options(group))} for own, group in zip(self.param_groups, saved)
+        ]
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines += [f"Parameter Group {i}", *(f"    {name}: {value}" for name, value in sorted(_options(group).items()))]
+        return "\n".join([*lines, ")"])
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _copy(value: Any, param: Any, name: str) -> Any:
+    """A copy of ``value``: a tensor, but for the count of steps, in the dtype of the parameter."""
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    with no_grad():
+        return value.to(copy=True) if name == "step" else value.to(param.dtype, copy=True)
