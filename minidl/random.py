@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -89,6 +92,19 @@ def set_rng_state(new_state: Any) -> None:
     default_generator.set_state(new_state)
 
 
+_instead: ContextVar[Generator | None] = ContextVar("generator instead of the default one", default=None)
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    """Inside, and in this thread only, what would be drawn from the default generator is drawn from ``generator``."""
+    token = _instead.set(generator)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def rng(generator: Generator | None) -> np.random.Generator:
     """NumPy's generator behind ``generator``, or behind the default one."""
-    return (generator or default_generator).numpy
+    return (generator or _instead.get() or default_generator).numpy

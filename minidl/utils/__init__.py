@@ -1,0 +1,3 @@
+"""What surrounds training: at present, `minidl.utils.data`."""
+
+from . import data

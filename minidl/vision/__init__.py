@@ -1,0 +1,3 @@
+"""Pictures: data sets, transforms and ways to look at them, with torchvision's names."""
+
+from . import datasets, transforms, utils
