@@ -57,6 +57,8 @@ def sweep(
                 g = _show(node, g, create_graph)
             if targets is not None and node in targets:
                 found[node] = g if create_graph else g.copy()
+                if not any(p in needed for p in flat_parents(node)):  # type: ignore[operator]
+                    continue  # the way ends here
             for parent, gp, is_new in node.pull(g, create_graph, needed):
                 if gp is not None:
                     gp, is_new = _fit(gp, parent, node, is_new)

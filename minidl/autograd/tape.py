@@ -199,17 +199,20 @@ class Op:
     def vjp(self, joint: Callable[..., Any] | None = None, **rules: Callable[..., Any]) -> None:
         """Give the rules, one for each input by name; or one ``joint`` rule that returns a tuple for all of them."""
         if joint is not None:
-            parameters = tuple(rules)
-            self.rules.append(self._rule(tuple(self.names.index(name) for name in parameters or self.names), joint))
+            self.rules.append(self._rule(tuple(map(self._index, rules or self.names)), joint))
             return
         for name, pull in rules.items():
-            self.rules.append(self._rule(self.names.index(name), pull))
+            self.rules.append(self._rule(self._index(name), pull))
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            raise TypeError(f"{self.name}: there is no input {name!r} to give a rule for; it takes {self.names}")
+        return self.names.index(name)
 
     def _rule(self, inputs: int | tuple[int, ...], pull: Callable[..., Any]) -> Rule:
-        g, *reads = inspect.signature(pull).parameters
-        unknown = [name for name in reads if name not in self.slots]
-        if g != "g" or unknown:
-            raise TypeError(f"{self.name}: a rule takes g and then names from {self.slots}; got {(g, *reads)}")
+        first, *reads = tuple(inspect.signature(pull).parameters) or (None,)
+        if first != "g" or any(name not in self.slots for name in reads):
+            raise TypeError(f"{self.name}: a rule takes g and then names from {self.slots}; got {(first, *reads)}")
         self.inputs += inputs if isinstance(inputs, tuple) else (inputs,)
         return Rule(inputs, pull, tuple((name, self.slots.index(name)) for name in reads))
 
