@@ -167,10 +167,11 @@ class Optimizer:
         ]
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} ("]
-        for i, group in enumerate(self.param_groups):
-            lines += [f"Parameter Group {i}", *(f"    {name}: {value}" for name, value in sorted(_options(group).items()))]
-        return "\n".join([*lines, ")"])
+        groups = [
+            "\n".join([f"Parameter Group {i}", *(f"    {name}: {value}" for name, value in sorted(_options(group).items()))])
+            for i, group in enumerate(self.param_groups)
+        ]
+        return f"{type(self).__name__} (\n" + "\n\n".join(groups) + "\n)"
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:
