@@ -53,6 +53,14 @@ def floor_divide(input: Any, other: Any) -> Any:
     return input // other
 
 
+@differentiable(promotes="common")
+def _trunc_divide(input: Any, other: Any) -> Any:
+    m = xp(input)
+    if m.result_type(input, other).kind == "f":
+        return m.trunc(input / other)
+    return (input - m.fmod(input, other)) // other  # exact, where a quotient of floats would be rounded
+
+
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """``input / other``; integers give floats unless ``rounding_mode`` is ``"floor"`` or ``"trunc"``."""
     if rounding_mode is None:
@@ -60,7 +68,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return trunc(_true_div(input, other)).to(floor_divide(input, other).dtype)
+        return _trunc_divide(input, other)
     raise ValueError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
 
 
@@ -91,11 +99,13 @@ def _pow_rule(g: Any, input: Any, exponent: Any) -> Any:
 
 
 def _pow_exponent_rule(g: Any, out: Any, input: Any, exponent: Any) -> Any:
-    flat = logical_zero(input, exponent)  # 0 ** y is flat at 0 for y >= 0, where log(0) has no value
+    if isinstance(input, (int, float)) and input > 0:
+        return g * out * math.log(input)
+    flat = _is_flat(input, exponent)  # 0 ** y is flat at 0 for y >= 0, where log(0) has no value
     return g * where(flat, 0.0, out * log(where(flat, 1.0, input)))
 
 
-def logical_zero(input: Any, exponent: Any) -> Any:
+def _is_flat(input: Any, exponent: Any) -> Any:
     """Where ``input ** exponent`` is 0 or 1 because ``input`` is 0."""
     return (input == 0) & (exponent >= 0)
 
@@ -112,6 +122,8 @@ mul.vjp(input=lambda g, other: g * other, other=lambda g, input: g * input)
 _true_div.op.name = "div"
 _true_div.vjp(input=lambda g, other: g / other, other=lambda g, out, other: -g * out / other)
 floor_divide.vjp(input=lambda g: g * 0, other=lambda g: g * 0)
+_trunc_divide.op.name = "div"
+_trunc_divide.vjp(input=lambda g: g * 0, other=lambda g: g * 0)
 remainder.vjp(input=lambda g: g, other=lambda g, input, other: -g * floor(input / other))
 fmod.vjp(input=lambda g: g, other=lambda g, input, other: -g * trunc(input / other))
 pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
@@ -128,14 +140,38 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     return input + weight * (end - input)
 
 
+@differentiable(promotes="common")
+def _addcmul(input: Any, tensor1: Any, tensor2: Any, value: float) -> Any:
+    return input + value * (tensor1 * tensor2)
+
+
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """``input + value * tensor1 * tensor2``."""
-    return input + value * (tensor1 * tensor2)
+    return _addcmul(input, tensor1, tensor2, value)
+
+
+@differentiable(promotes="float")
+def _addcdiv(input: Any, tensor1: Any, tensor2: Any, value: float) -> Any:
+    return input + value * (tensor1 / tensor2)
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """``input + value * tensor1 / tensor2``."""
-    return input + value * (tensor1 / tensor2)
+    return _addcdiv(input, tensor1, tensor2, value)
+
+
+_addcmul.op.name = "addcmul"
+_addcmul.vjp(
+    input=lambda g: g,
+    tensor1=lambda g, tensor2, value: g * value * tensor2,
+    tensor2=lambda g, tensor1, value: g * value * tensor1,
+)
+_addcdiv.op.name = "addcdiv"
+_addcdiv.vjp(
+    input=lambda g: g,
+    tensor1=lambda g, tensor2, value: g * value / tensor2,
+    tensor2=lambda g, tensor1, tensor2, value: -g * value * tensor1 / (tensor2 * tensor2),
+)
 
 
 # -- exponentials, logarithms, roots

@@ -8,7 +8,6 @@ from .. import dtypes
 from ..autograd import differentiable
 from ..backend import xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
-from .elementwise import where
 from .index import gather
 from .layout import cat, flip, narrow, reshape
 from .reduce import max_result, spread
@@ -39,17 +38,20 @@ def _reverse_cumsum(g: Any, dim: int) -> Any:
 
 
 def _cumprod_rule(g: Any, input: Any, out: Any, dim: int) -> Any:
-    """``d out[k] / d x[i] = prod of x[j], j <= k, j != i``: by division where no zero stands before, and around the first zero
-    by the products that leave it out."""
+    """``d out[k] / d x[i] = prod of x[j], j <= k, j != i``: by division where no element is 0, else without it.
+
+    Without it: the product of what stands before i, times ``s[i] = g[i] + x[i + 1] * s[i + 1]``.
+    """
     if not len(input.shape):
         return g
-    zero = input == 0
-    count = cumsum(zero, dim)  # zeros up to here
-    plain = _reverse_cumsum(where(count == 0, g * out, 0.0), dim) / where(zero, 1.0, input)
-    first = zero & (count == 1)
-    without = cumprod(where(first, 1.0, input), dim)
-    at_first = _reverse_cumsum(where(count == 1, g * without, 0.0), dim)
-    return where(first, at_first, where(count == 0, plain, 0.0))
+    if not (input == 0).any():
+        return _reverse_cumsum(g * out, dim) / input
+    s = narrow(g, dim, input.shape[dim] - 1, 1)
+    sums = [s]
+    for i in reversed(range(input.shape[dim] - 1)):
+        s = narrow(g, dim, i, 1) + narrow(input, dim, i + 1, 1) * s
+        sums.insert(0, s)
+    return _products(input, dim, False) * cat(sums, dim)
 
 
 cumsum.vjp(input=lambda g, dim: _reverse_cumsum(g, dim))
@@ -116,14 +118,16 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
 
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element (the lower one of two); with ``dim`` a pair ``(values, indices)``."""
-    flat = input.reshape(-1) if dim is None else input
+    flat = reshape(input, (-1,)) if dim is None or not len(input.shape) else input
     axis = 0 if dim is None else dim
     values, indices = sort(flat, axis)
     middle = (flat.shape[wrap_dim(axis, len(flat.shape), "median")] - 1) // 2
     values, indices = narrow(values, axis, middle, 1), narrow(indices, axis, middle, 1)
     if dim is None:
         return values.reshape(())
-    return max_result(values, indices) if keepdim else max_result(values.squeeze(axis), indices.squeeze(axis))
+    if keepdim and len(input.shape):
+        return max_result(values, indices)
+    return max_result(values.squeeze(axis), indices.squeeze(axis))
 
 
 @differentiable

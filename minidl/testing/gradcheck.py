@@ -91,7 +91,7 @@ def gradcheck(
     ValueError
         If no input requires a gradient.
     """
-    options = {"eps": eps, "atol": atol, "rtol": rtol, "seed": seed, "nondet_tol": nondet_tol, "fast_mode": fast_mode}
+    options: dict[str, Any] = {"eps": eps, "atol": atol, "rtol": rtol, "seed": seed, "nondet_tol": nondet_tol, "fast_mode": fast_mode}
     return _judge(_Check("gradcheck", func, _as_tuple(inputs), engine or Engine(), **options), raise_exception)
 
 
@@ -139,7 +139,7 @@ def gradgradcheck(
         ys = [y for y in _as_tuple(func(*xs)) if engine.is_tensor(y) and engine.wants_grad(y)]
         return tuple(g for g in engine.grad(ys, [xs[i] for i in checked], vs, graph) if g is not None)
 
-    options = {"eps": eps, "atol": atol, "rtol": rtol, "seed": seed, "nondet_tol": nondet_tol, "fast_mode": fast_mode}
+    options: dict[str, Any] = {"eps": eps, "atol": atol, "rtol": rtol, "seed": seed, "nondet_tol": nondet_tol, "fast_mode": fast_mode}
     check = _Check("gradgradcheck", backward, (*inputs, *cotangents), engine, **options)
     check.op = engine.name(outputs[0])
     check.labels = [

@@ -57,25 +57,33 @@ def dtypes(*kinds: str) -> Any:
 
 class Domain(NamedTuple):
     """Which numbers to draw: multiples of 1/16 in [``low``, ``high``], none within ``gap`` of a point in ``away_from``,
-    and (``unique``) no two equal, so that nothing ties."""
+    (``unique``) no two equal, so that nothing ties, and all moved by ``shift``."""
 
     low: float = -3.0
     high: float = 3.0
     away_from: tuple[float, ...] = ()
     gap: float = 1 / 16
     unique: bool = False
+    shift: float = 0.0
 
-    def draw(self, rng: Any, shape: Shape) -> Any:
-        """An array in float64."""
-        size = int(np.prod(shape))
-        fineness = 16
+    def draw(self, rng: Any, shape: Shape, dtype: Any) -> Any:
+        """An array. Of integer dtypes only the whole numbers are drawn, of unsigned ones none below 0; bools are any."""
+        d = types.as_dtype(dtype)
+        if d.category == 0:
+            return rng.random(shape) < 0.5
+        low, high, fineness = self.low, self.high, 16
+        if d.category == 1:
+            low, fineness = max(low, 0.0) if d == types.uint8 else low, 1
         while True:
-            numbers = np.arange(np.ceil(self.low * fineness), np.floor(self.high * fineness) + 1) / fineness
+            numbers = np.arange(np.ceil(low * fineness), np.floor(high * fineness) + 1) / fineness
             for point in self.away_from:
                 numbers = numbers[np.abs(numbers - point) >= self.gap]
-            if not self.unique or numbers.size >= size:
-                return rng.choice(numbers, shape, replace=not self.unique)
-            fineness *= 2
+            if not self.unique or numbers.size >= np.prod(shape):
+                return (rng.choice(numbers, shape, replace=not self.unique) + self.shift * d.is_floating_point).astype(d.dtype)
+            if d.category == 1:  # too few whole numbers: go beyond
+                high += len(numbers) + 1
+            else:
+                fineness *= 2
 
 
 ANY = Domain()
@@ -98,21 +106,17 @@ def arrays(draw: Any, shape: Any = None, dtype: Any = types.float64, domain: Dom
     shape : tuple or strategy, optional
         Default: `shapes`.
     dtype : dtype or strategy
-        In integer dtypes the domain's numbers are rounded down (and held above 0 in unsigned ones).
+        Default: float64.
     domain : Domain
         Which numbers.
     layout : Layout or strategy, optional
         The order in memory. Default: `layouts`.
     """
     shape = draw(shapes() if shape is None else shape) if not isinstance(shape, tuple) else shape
-    d = types.as_dtype(draw(dtype) if isinstance(dtype, st.SearchStrategy) else dtype)
-    numbers = domain.draw(np.random.default_rng(draw(seeds())), shape)
-    if d.category == 0:
-        numbers = numbers > (domain.low + domain.high) / 2
-    elif d.category == 1:
-        numbers = np.floor(np.abs(numbers) if d == types.uint8 else numbers)
+    dtype = draw(dtype) if isinstance(dtype, st.SearchStrategy) else dtype
+    numbers = domain.draw(np.random.default_rng(draw(seeds())), shape, dtype)
     layout = draw(layouts(len(shape))) if layout is None else draw(layout) if isinstance(layout, st.SearchStrategy) else layout
-    return layout.store(numbers.astype(d.dtype))
+    return layout.store(np.asarray(numbers))
 
 
 def tensors(
