@@ -538,6 +538,8 @@ class Tensor(TensorBase):
 
     def copy_(self, src: Any, non_blocking: Any = False) -> Tensor:
         """The elements of ``src`` (broadcast, and converted to this dtype) put in place of its own."""
+        if getattr(src, "ndim", 0) > self.ndim:  # an assignment would leave out leading sizes of 1
+            raise ShapeError(f"copy_: a value of shape {tuple(src.shape)} does not fit {self.shape}")
         return self._put(..., src, "copy_")
 
     def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:

@@ -18,10 +18,10 @@ from typing import Any
 from .. import dtypes
 from ..shapes import ShapeError
 from .mode import mode
-from .tape import TensorBase, differentiable, give_history, mark_changed, source, wrap
+from .tape import TensorBase, differentiable, give_history, look_again, mark_changed, source, wrap
 
 
-def check_writable(t: Any, op: str) -> None:
+def prepare(t: Any, op: str) -> None:
     """Refuse to change in place what must not change, before anything is changed."""
     for leaf in (t, t._base):
         if mode.recording and leaf is not None and leaf._requires_grad and leaf._node is None:
@@ -31,6 +31,8 @@ def check_writable(t: Any, op: str) -> None:
             )
     if not t._array.flags.writeable:
         raise RuntimeError(f"{op}: this tensor cannot be written to: it is expanded, or looks at a read-only array; clone() it")
+    if mode.recording and t._base is not None and source(t) is None and source(t._base) is not None:
+        look_again(t)  # a view made under no_grad: from now on it has a part in its base's history
 
 
 def rewrite(t: Any, changed: Any) -> None:
@@ -76,8 +78,8 @@ placed.vjp(input=lambda g, path, order: placed(g, 0.0, path, order), part=lambda
 
 def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> Any:
     """Put the value and the history of ``op(t, ...)`` in the place of ``t``'s; returns ``t``."""
-    check_writable(t, name)
-    recorded = mode.recording and (source(t) is not None or any(isinstance(a, TensorBase) and source(a) is not None for a in args))
+    prepare(t, name)
+    recorded = mode.recording and any(isinstance(x, TensorBase) and source(x) is not None for x in (t, *args))
     old = wrap(t._array.copy(), source(t)) if recorded else t  # a rule may have to remember the old value
     new = op(old, *args, **options)
     if new._array.shape != t._array.shape:
@@ -93,7 +95,7 @@ def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name
 
 def change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     """``t[key] = value``, recorded as ``op(t, value, key)``."""
-    check_writable(t, name)
+    prepare(t, name)
     array = getattr(value, "_array", value)
     try:
         t._array[key] = array

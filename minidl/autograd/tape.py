@@ -100,11 +100,11 @@ def counter(t: TensorBase) -> Counter:
 def source(t: Any) -> Any:
     """Where ``t``'s gradient goes: the node that made it, itself if it is a leaf that wants one, else None."""
     if t._base is not None and t._epoch != t._base._epoch:
-        _look_again(t)
+        look_again(t)
     return t._node if t._node is not None else (t if t._requires_grad else None)
 
 
-def _look_again(view: TensorBase) -> None:
+def look_again(view: TensorBase) -> None:
     """The base of ``view`` was changed in place since: its history is now that of the changed base."""
     fresh: Any = view._base
     with enable_grad():

@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim
-from .layout import broadcast_tensors, zeros_for
+from .layout import broadcast_tensors, reshape, zeros_for
 
 
 @differentiable(view=True)
@@ -46,7 +46,14 @@ def put(input: Any, values: Any, index: Any) -> Any:
 _getitem.op.name = "getitem"
 _getitem.vjp(input=lambda g, input_shape, index: _put_add(zeros_for(g, input_shape), g, index))
 _put_add.vjp(input=lambda g: g, values=lambda g, index: _getitem(g, index))
-put.vjp(input=lambda g, index: put(g, zeros_for(g, ()), index), values=lambda g, index: _getitem(g, index))
+put.vjp(input=lambda g, index: put(g, zeros_for(g, ()), index), values=lambda g, index, values_shape: _read(g, index, values_shape))
+
+
+def _read(g: Any, index: Any, shape: Any) -> Any:
+    """What stands at ``index`` now that values of ``shape`` were put there, which may have had sizes of 1 in front."""
+    out = _getitem(g, index)
+    spare = len(shape) - len(out.shape)
+    return reshape(out, (1,) * spare + tuple(out.shape)) if spare > 0 else out
 
 
 def as_key(index: Any) -> tuple[Any, ...]:
