@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl.vision.datasets import Shapes
 
 torch = pytest.importorskip("torch")
 
@@ -50,24 +51,38 @@ def losses(lib, make, optimizer, weights, batches, dtype):
     return np.array(seen)
 
 
-def compare(make, optimizer, shape, n_classes, dtype):
+def compare(make, optimizer, batches, dtype):
     torch.manual_seed(0)
     weights = {name: w.numpy() for name, w in make(torch).state_dict().items()}
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, n_classes, (STEPS, shape[0]))
-    centres = rng.normal(size=(n_classes, *shape[1:]))
-    batches = [((centres[labels] + rng.normal(size=shape)).astype(dtype), labels) for labels in y]
+    batches = [(x.astype(dtype), y) for x, y in batches]
     ours = losses(minidl, make, optimizer, weights, batches, dtype)
     theirs = losses(torch, make, optimizer, weights, batches, dtype)
-    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * 1e-3)
-    assert theirs[-20:].mean() < 0.9 * theirs[:20].mean()  # it did learn something
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype])
+    assert theirs[-20:].mean() < theirs[:20].mean()  # it did learn something
+
+
+def pictures():
+    """Batches of 32 of the embedded pictures. With a few pictures of pure noise a single change of a maximum, made by rounding,
+    moves the loss: then float32 strays from float64 in either library."""
+    data = Shapes(train=True, size=2000)
+    rng = np.random.default_rng(0)
+    for chosen in rng.integers(0, len(data), (STEPS, 32)):
+        yield data.data[chosen].transpose(0, 3, 1, 2) / 127.5 - 1, np.array(data.targets)[chosen]
+
+
+def points():
+    """Batches of 16 points around five centres."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 20))
+    for labels in rng.integers(0, 5, (STEPS, 16)):
+        yield centres[labels] + rng.normal(size=(16, 20)), labels
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_cnn_with_momentum(dtype):
-    compare(cnn, lambda lib, p: lib.optim.SGD(p, lr=0.001, momentum=0.9), (8, 3, 32, 32), 10, dtype)
+    compare(cnn, lambda lib, p: lib.optim.SGD(p, lr=0.001, momentum=0.9), pictures(), dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_mlp_with_adam(dtype):
-    compare(mlp, lambda lib, p: lib.optim.Adam(p, lr=0.001), (16, 20), 5, dtype)
+    compare(mlp, lambda lib, p: lib.optim.Adam(p, lr=0.001), points(), dtype)
