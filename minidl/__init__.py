@@ -3,7 +3,7 @@
 The names are PyTorch's: a script in the manner of its tutorials runs with ``import minidl as torch``.
 """
 
-from . import autograd, backend, dtypes, nn, ops, optim, random, shapes
+from . import autograd, backend, cuda, dtypes, nn, ops, optim, random, shapes, utils, vision
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import device
 from .dtypes import bool_ as bool
