@@ -338,6 +338,14 @@ class Tensor(TensorBase):
         """Itself in int32."""
         return self.to(dtypes.int32)
 
+    def short(self) -> Tensor:
+        """Itself in int16."""
+        return self.to(dtypes.int16)
+
+    def byte(self) -> Tensor:
+        """Itself in uint8."""
+        return self.to(dtypes.uint8)
+
     def bool(self) -> Tensor:
         """Whether each element is not 0."""
         return self.to(dtypes.bool_)
@@ -475,8 +483,8 @@ class Tensor(TensorBase):
     __gt__ = _operator(compare.gt)
     __ge__ = _operator(compare.ge)
 
-    __iadd__ = add_ = _changing(elementwise.add, "add_")
-    __isub__ = sub_ = _changing(elementwise.sub, "sub_")
+    __iadd__ = _changing(elementwise.add, "add_")
+    __isub__ = _changing(elementwise.sub, "sub_")
     __imul__ = mul_ = _changing(elementwise.mul, "mul_")
     __itruediv__ = div_ = _changing(elementwise.div, "div_")
     __ifloordiv__ = floor_divide_ = _changing(elementwise.floor_divide, "floor_divide_")
@@ -524,6 +532,30 @@ class Tensor(TensorBase):
         """Itself where ``condition`` is true, ``other`` elsewhere."""
         return elementwise.where(condition, self, other)
 
+    def add(self, other: Any, *, alpha: Any = 1) -> Any:
+        """``self + alpha * other``."""
+        return elementwise.add(self, other if alpha == 1 else alpha * other)
+
+    def sub(self, other: Any, *, alpha: Any = 1) -> Any:
+        """``self - alpha * other``."""
+        return elementwise.sub(self, other if alpha == 1 else alpha * other)
+
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """`add` in place."""
+        return self.__iadd__(other if alpha == 1 else alpha * other)
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """`sub` in place."""
+        return self.__isub__(other if alpha == 1 else alpha * other)
+
+    def clamp_min(self, min: Any) -> Any:
+        """`clamp` from below."""
+        return elementwise.clamp(self, min)
+
+    def clamp_max(self, max: Any) -> Any:
+        """`clamp` from above."""
+        return elementwise.clamp(self, None, max)
+
     # -- changes in place that are not an op's
 
     def fill_(self, value: Any) -> Tensor:
@@ -566,7 +598,7 @@ def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:
 
 # One table: these functions are methods too, with the tensor as first argument.
 METHODS: dict[Any, str] = {
-    elementwise: "add sub mul div floor_divide remainder fmod pow neg square lerp addcmul addcdiv exp exp2 expm1 log log2 log10 "
+    elementwise: "mul div floor_divide remainder fmod pow neg square lerp addcmul addcdiv exp exp2 expm1 log log2 log10 "
     "log1p logaddexp sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf relu "
     "abs sign floor ceil trunc round frac maximum minimum clamp masked_fill nan_to_num",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
@@ -589,5 +621,13 @@ for _module, _names in METHODS.items():
         if _name in IN_PLACE:
             setattr(Tensor, f"{_name}_", _changing(getattr(_module, _name), f"{_name}_"))
 Tensor.clone = layout.copy  # type: ignore[attr-defined]
+
+ALIASES = (
+    "absolute=abs clip=clamp multiply=mul subtract=sub divide=div true_divide=div negative=neg greater=gt greater_equal=ge less=lt "
+    "less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim clip_=clamp_"
+)
+for _pair in ALIASES.split():
+    _alias, _name = _pair.split("=")
+    setattr(Tensor, _alias, getattr(Tensor, _name))
 
 tape.tensor_class = Tensor

@@ -98,6 +98,16 @@ def set_default_dtype(d: Any) -> None:
     _of[float] = d
 
 
+def finfo(type: Any = None) -> Any:
+    """The limits of a floating dtype (the default one): ``max``, ``min``, ``eps``, ``tiny``, ``bits``; NumPy's object."""
+    return np.finfo(as_dtype(float if type is None else type).dtype)
+
+
+def iinfo(type: Any) -> Any:
+    """The limits of an integer dtype: ``max``, ``min``, ``bits``; NumPy's object."""
+    return np.iinfo(as_dtype(type).dtype)
+
+
 def promote_types(a: Any, b: Any) -> dtype:
     """The smallest dtype that holds both, PyTorch's way: an integer beside a float takes the float.
 

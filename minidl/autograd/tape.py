@@ -347,7 +347,7 @@ def differentiable(
                 return run(args)
         if args and type(args[0]) in (tuple, list) and any(isinstance(v, TensorBase) for v in args[0]):
             return run(args)
-        if args and not isinstance(args[0], (tuple, list)) and type(args[0]) not in backend.types:
+        if args and type(args[0]) not in backend.types and (op.promotes or not isinstance(args[0], (tuple, list))):
             op.refuse(0, args[0])
         result = forward(*args)
         return result[0] if keeps_more else result

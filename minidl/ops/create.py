@@ -70,6 +70,11 @@ def _check_fits(array: Any, data: Any, dtype: Any) -> None:
             raise OverflowError(f"tensor: data does not fit {dtype}: {dtype} holds {limits.min} to {limits.max}")
 
 
+def is_tensor(obj: Any) -> bool:
+    """Whether ``obj`` is a tensor."""
+    return isinstance(obj, TensorBase)
+
+
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """``data`` as a tensor, without copying it if it is a tensor or an array of the wanted dtype."""
     if isinstance(data, TensorBase):

@@ -318,6 +318,16 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     return cat([unsqueeze(x, dim) for x in tensors], wrap_dim(dim, len(tensors[0].shape) + 1, "stack"))
 
 
+def hstack(tensors: Sequence[Any]) -> Any:
+    """Vectors joined end to end, anything else along dimension 1."""
+    return cat([reshape(x, (-1,)) if len(x.shape) < 2 else x for x in tensors], 0 if len(tensors[0].shape) < 2 else 1)
+
+
+def vstack(tensors: Sequence[Any]) -> Any:
+    """Rows joined one below the other, anything else along dimension 0."""
+    return cat([reshape(x, (1, -1)) if len(x.shape) < 2 else x for x in tensors], 0)
+
+
 def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """``tensor`` cut along ``dim`` into pieces of one size (the last may be smaller) or of the sizes listed; views."""
     dim = wrap_dim(dim, len(tensor.shape), "split")
