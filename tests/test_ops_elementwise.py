@@ -133,11 +133,14 @@ COMPARISONS = {
     "isinf": row(c.isinf, math.isinf, ANY, kinds=ALL, dtype=boolean),
     "isfinite": row(c.isfinite, math.isfinite, ANY, kinds=ALL, dtype=boolean),
     "isclose": row(
-        lambda a, b: c.isclose(a, b, rtol=0.1, atol=0.25), lambda a, b: abs(a - b) <= 0.25 + 0.1 * abs(b), ANY, OFF, kinds=NUMBERS, dtype=boolean
+        lambda a, b: c.isclose(a, b, rtol=0.1, atol=0.25),
+        lambda a, b: abs(a - b) <= 0.25 + 0.1 * abs(b),
+        ANY,
+        OFF,
+        kinds=NUMBERS,
+        dtype=boolean,
     ),
 }
-
-
 
 
 @st.composite
@@ -157,10 +160,18 @@ def choose(mask, a, b):
 
 ROWS["where"] = Row(e.where, lifted(choose), with_mask, ALL, common_of_rest)
 ROWS["where number"] = Row(
-    lambda mask, a: e.where(mask, a, 2), lifted(lambda mask, a: a if mask else 2), lambda d: with_mask(d, 1), NUMBERS, common_of_rest
+    lambda mask, a: e.where(mask, a, 2),
+    lifted(lambda mask, a: a if mask else 2),
+    lambda d: with_mask(d, 1),
+    NUMBERS,
+    common_of_rest,
 )
 ROWS["masked_fill"] = Row(
-    lambda mask, a: e.masked_fill(a, mask, 2), lifted(lambda mask, a: 2 if mask else a), lambda d: with_mask(d, 1), NUMBERS, common_of_rest
+    lambda mask, a: e.masked_fill(a, mask, 2),
+    lifted(lambda mask, a: 2 if mask else a),
+    lambda d: with_mask(d, 1),
+    NUMBERS,
+    common_of_rest,
 )
 
 

@@ -117,7 +117,12 @@ def p_norm(numbers, p):
 
 
 def norm_row(p, **how):
-    return Row(lambda x, **o: reduce.norm(x, p, **o), lambda a, **o: reduced(p_norm)(a, p=p, **o), dims(SPREAD, min_side=1, **how), FLOAT)
+    return Row(
+        lambda x, **o: reduce.norm(x, p, **o),
+        lambda a, **o: reduced(p_norm)(a, p=p, **o),
+        dims(SPREAD, min_side=1, **how),
+        FLOAT,
+    )
 
 
 @st.composite
@@ -166,8 +171,12 @@ ROWS = {
         two(own, long),
     ),
     "aminmax": Row(r.aminmax, pairs(reduced(min), reduced(max)), dims(UNIQUE, many=False, min_side=1), ALL, two(own, own)),
-    "max of all": Row(r.max, reduced(max), lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})), ALL),
-    "min of all": Row(r.min, reduced(min), lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})), ALL),
+    "max of all": Row(
+        r.max, reduced(max), lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})), ALL
+    ),
+    "min of all": Row(
+        r.min, reduced(min), lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})), ALL
+    ),
     "logsumexp": Row(r.logsumexp, reduced(log_sum_exp), dims(none=False), FLOAT),
     "softmax": Row(r.softmax, along(soft), one_dim(), FLOAT),
     "log_softmax": Row(r.log_softmax, along(lambda x: [a - log_sum_exp(x) for a in x]), one_dim(), FLOAT),
@@ -197,7 +206,10 @@ ROWS = {
         two(own, long),
     ),
     "median of all": Row(
-        s.median, reduced(lower_median), lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})), NUMBERS
+        s.median,
+        reduced(lower_median),
+        lambda d: mst.arrays(mst.shapes(min_side=1), d, UNIQUE).map(lambda a: ((a,), {})),
+        NUMBERS,
     ),
 }
 FLAT = {  # no gradient
@@ -217,7 +229,10 @@ FLAT = {  # no gradient
         long,
     ),
     "unique": Row(
-        s.unique, lambda a: np.array(sorted(set(a.reshape(-1).tolist()))), lambda d: mst.arrays(dtype=d).map(lambda a: ((a,), {})), NUMBERS
+        s.unique,
+        lambda a: np.array(sorted(set(a.reshape(-1).tolist()))),
+        lambda d: mst.arrays(dtype=d).map(lambda a: ((a,), {})),
+        NUMBERS,
     ),
 }
 # of nothing these give NaN or -inf, which differences cannot be taken of
@@ -270,7 +285,10 @@ def test_sums_can_be_asked_for_in_a_dtype():
 def test_the_standard_deviation_is_that_of_the_statistics_module():
     numbers = [1.5, -2.0, 0.25, 8.0]
     assert abs(minidl.std(minidl.tensor(numbers, dtype=minidl.float64)).item() - statistics.stdev(numbers)) < 1e-14
-    assert abs(minidl.var(minidl.tensor(numbers, dtype=minidl.float64), unbiased=False).item() - statistics.pvariance(numbers)) < 1e-14
+    assert (
+        abs(minidl.var(minidl.tensor(numbers, dtype=minidl.float64), unbiased=False).item() - statistics.pvariance(numbers))
+        < 1e-14
+    )
 
 
 @given(mst.arrays(mst.shapes(1, 2, 1), domain=NONZERO))

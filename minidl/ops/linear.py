@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Any
 
@@ -102,14 +103,15 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias of shape {bias.shape} does not fit weight of shape {weight.shape}")
-    out = kernels(input).matmul(input, weight.T)
+    out = kernels(input).matmul(input if input.ndim > 1 else input[None], weight.T)
+    out = out if input.ndim > 1 else out[0]
     if bias is not None:
         out += bias
     return out
 
 
 def _rows(x: Any) -> Any:
-    return x if len(x.shape) == 2 else reshape(x, (-1, x.shape[-1]))
+    return x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 linear.vjp(

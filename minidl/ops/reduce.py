@@ -222,7 +222,7 @@ def log_softmax(input: Any, dim: int) -> Any:
     """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
     dim = wrap_dim(dim, input.ndim, "log_softmax")
     m = xp(input)
-    if not input.ndim:
+    if not input.ndim or not input.size:
         return m.zeros_like(input)
     shifted = input - input.max(dim, keepdims=True, initial=-math.inf)
     return shifted - m.log(m.exp(shifted).sum(dim, keepdims=True))
