@@ -53,7 +53,9 @@ def test_adam_by_hand(decoupled):
         np.testing.assert_allclose(found, x, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.05, momentum=0.5), lambda p: optim.Adam(p, lr=0.1), lambda p: optim.AdamW(p, lr=0.1)])
+@pytest.mark.parametrize(
+    "make", [lambda p: optim.SGD(p, lr=0.05, momentum=0.5), lambda p: optim.Adam(p, lr=0.1), lambda p: optim.AdamW(p, lr=0.1)]
+)
 def test_they_find_a_minimum(make):
     p, target = param(3), minidl.tensor([1.0, -2.0, 3.0], dtype=minidl.float64)
     optimizer = make([p])
@@ -110,7 +112,9 @@ def test_a_step_is_a_change_in_place():
         out.backward()
 
 
-@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, amsgrad=True), optim.AdamW])
+@pytest.mark.parametrize(
+    "make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, amsgrad=True), optim.AdamW]
+)
 def test_state_goes_on(make):
     p = param(3)
     first = make([p])
@@ -146,10 +150,10 @@ def test_state_that_does_not_fit_is_refused_whole():
     steps(optimizer, p)
     good = optimizer.state_dict()
     for change, said in (
-        (lambda s: s["param_groups"].append({**s["param_groups"][0], "params": [2]}), r"groups have \[2, 1\] parameters, the optimiser's \[2\]"),
+        (lambda s: s["param_groups"].append({**s["param_groups"][0], "params": [2]}), r"have \[2, 1\] parameters, .* \[2\]"),
         (lambda s: s["param_groups"][0].pop("momentum"), "group 0 lacks 'momentum'"),
         (lambda s: s["state"].update({7: {}}), "parameter 7"),
-        (lambda s: s["state"][0].update(momentum_buffer=minidl.zeros(4)), r"'momentum_buffer' of parameter 0 has shape \(4,\).* \(3,\)"),
+        (lambda s: s["state"][0].update(momentum_buffer=minidl.zeros(4)), r"_buffer' of parameter 0 has shape \(4,\).* \(3,\)"),
     ):
         bad = copy.deepcopy(good)
         change(bad)
@@ -159,6 +163,10 @@ def test_state_that_does_not_fit_is_refused_whole():
         assert other.param_groups[0]["lr"] == 0.5 and not other.state
     with pytest.raises(ValueError, match="lacks 'betas', 'eps'"):
         optim.Adam([p, q]).load_state_dict(good)
+
+
+def step_lr(optimizer):
+    return lr_scheduler.StepLR(optimizer, 1)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +198,12 @@ def test_state_that_does_not_fit_is_refused_whole():
         (lambda p: lr_scheduler.ConstantLR(optim.SGD([p]), 2.0), ValueError, "factor"),
         (lambda p: lr_scheduler.LinearLR(optim.SGD([p]), 0.0), ValueError, "start_factor"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), "least"), ValueError, "'least'"),
+        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), threshold_mode="x"), ValueError, "threshold_mode"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), factor=1.0), ValueError, "factor"),
         (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), min_lr=[0, 0]), ValueError, "min_lr"),
-        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [], []), ValueError, "0 schedulers"),
-        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [lr_scheduler.StepLR(optim.SGD([p]), 1)], []), ValueError, "same optimizer"),
+        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [], []), ValueError, "got 0, 0"),
+        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [step_lr(optim.SGD([p]))], []), ValueError, "same optimizer"),
+        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [step_lr(optim.SGD([p]))], [1]), ValueError, "got 1, 1"),
     ],
 )  # fmt: skip
 def test_what_is_refused(call, error, said):

@@ -52,7 +52,9 @@ MODULES = {
     "softmax": (lambda t, nn: nn.Softmax(dim=1), (3, 4)),
     "log_softmax": (lambda t, nn: nn.LogSoftmax(0), (3, 4)),
     "nested": (
-        lambda t, nn: nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()), nn.Flatten(), nn.Linear(32, 3)),
+        lambda t, nn: nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()), nn.Flatten(), nn.Linear(32, 3)
+        ),
         (2, 1, 6, 6),
     ),
 }  # fmt: skip
@@ -123,7 +125,7 @@ def test_in_place_activation(make):
     [
         lambda nn: nn.MaxPool2d((2, 3), (1, 2), ceil_mode=True),
         lambda nn: nn.Sequential(),
-        lambda nn: nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU(), nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU())]),
+        lambda nn: nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU(), *(nn.Sequential(nn.ReLU()) for _ in "abc")]),
         lambda nn: nn.ModuleList(),
         lambda nn: nn.ModuleDict({"a": nn.Linear(1, 2), "b": nn.ModuleList([nn.Tanh()])}),
         lambda nn: nn.Sequential(nn.ReLU(), nn.Linear(1, 1), nn.Tanh(), nn.Tanh())[1:3],
@@ -174,7 +176,8 @@ def test_state_goes_both_ways():
     ours, theirs = make(minidl.nn), make(torch.nn)
     theirs.load_state_dict({name: torch.from_numpy(value.numpy()) for name, value in ours.state_dict().items()})
     x = RNG.normal(size=(5, 1, 4, 4)).astype("float32")
-    np.testing.assert_allclose(ours(minidl.tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=2e-4, atol=1e-5)
+    out, expected = ours(minidl.tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(out, expected, rtol=2e-4, atol=1e-5)
 
 
 # -- losses
@@ -219,7 +222,9 @@ CLASS_WEIGHT = [0.5, 2.0, 1.0]
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-@pytest.mark.parametrize("options", [{}, {"ignore_index": 2}, {"label_smoothing": 0.2}, {"ignore_index": 0, "label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"ignore_index": 2}, {"label_smoothing": 0.2}, {"ignore_index": 0, "label_smoothing": 0.1}]
+)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4)])
 def test_cross_entropy(reduction, options, weighted, shape):

@@ -1,4 +1,4 @@
-"""Optimisers and schedules against PyTorch's: the same gradients give the same parameters, states and rates, step after step."""
+"""Optimisers and schedules against PyTorch's: the same gradients give the same parameters, states and rates."""
 
 import copy
 import pickle
@@ -125,7 +125,9 @@ SCHEDULES = {
         o, [lr.LinearLR(o, 0.1, 1.0, 4), lr.CosineAnnealingLR(o, 8), lr.ExponentialLR(o, 0.5)], [4, 12]
     ),
     "sequential_rest": lambda lr, o: lr.SequentialLR(
-        o, [lr.ConstantLR(o, 0.1, 3), lr.MultiStepLR(o, [2]), lr.LambdaLR(o, lambda epoch: 1 + epoch), lr.StepLR(o, 2)], [3, 8, 11]
+        o,
+        [lr.ConstantLR(o, 0.1, 3), lr.MultiStepLR(o, [2]), lr.LambdaLR(o, lambda epoch: 1 + epoch), lr.StepLR(o, 2)],
+        [3, 8, 11],
     ),
 }  # fmt: skip
 

@@ -15,11 +15,11 @@ class _Row(Module):
     """Modules in an order, found by their position; what `Sequential` and `ModuleList` share."""
 
     def _key(self, index: Any) -> str:
-        keys = list(self._modules)
-        index = as_index(index, type(self).__name__)
-        if not -len(keys) <= index < len(keys):
-            raise IndexError(f"{type(self).__name__}: index {index} is out of range for {len(keys)} modules")
-        return keys[index]
+        keys: list[str] = list(self._modules)
+        place: int = as_index(index, type(self).__name__)
+        if not -len(keys) <= place < len(keys):
+            raise IndexError(f"{type(self).__name__}: index {place} is out of range for {len(keys)} modules")
+        return keys[place]
 
     def _number(self, modules: Iterable[Any]) -> None:
         """Hold these modules instead, named by their positions."""

@@ -146,7 +146,7 @@ def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """With ``d = input - target``: ``d ** 2 / 2`` up to ``|d| = delta``, then on in a straight line, ``delta * (|d| - delta / 2)``.
+    """``d ** 2 / 2`` for ``d = input - target`` up to ``|d| = delta``, then a straight line, ``delta * (|d| - delta / 2)``.
 
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
@@ -172,7 +172,10 @@ def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: fl
 def _binary_cross_entropy(input: Any, target: Any) -> Any:
     m = xp(input)
     if not ((input >= 0) & (input <= 1)).all():
-        raise RuntimeError("binary_cross_entropy: all elements of input must lie between 0 and 1; for scores use the version with_logits")
+        raise RuntimeError(
+            "binary_cross_entropy: all elements of input must lie between 0 and 1; "
+            "scores without bounds are for binary_cross_entropy_with_logits"
+        )
     with m.errstate(divide="ignore"):
         return -(target * _bounded_log(input) + (1 - target) * _bounded_log(1 - input))
 
@@ -241,9 +244,9 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
-    """``input`` with ``value`` (0) around it: ``pad`` is (left, right) of the last dimension, then (top, bottom) of the one before, ...
+    """``input`` with ``value`` (0) around it; negative numbers crop.
 
-    Negative numbers crop.
+    ``pad`` is (left, right) of the last dimension, then (top, bottom) of the one before, and so on.
 
     Raises
     ------

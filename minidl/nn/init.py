@@ -29,7 +29,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
             raise ValueError(f"calculate_gain: param must be the slope, a number, got {param!r}")
         return math.sqrt(2 / (1 + slope**2))
     gains = {"sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
-    gains |= dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0)
+    gains |= dict.fromkeys(("linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))), 1.0)
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: no gain is known for {nonlinearity!r}")
     return gains[nonlinearity]

@@ -64,11 +64,11 @@ class Module:
         return out
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, takes the place of ``args``."""
+        """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces ``args``."""
         return Handle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, takes the place of ``output``."""
+        """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces ``output``."""
         return Handle(self._forward_hooks, hook)
 
     # -- the three registers, seen as attributes
@@ -87,11 +87,12 @@ class Module:
                 raise AttributeError(
                     f"cannot assign {kind} {name!r} before {type(self).__name__} has called super().__init__()"
                 )
-            kept = self._parameters if isinstance(value, Parameter) else self._modules
-            if name not in kept:
+            if name not in (self._parameters if isinstance(value, Parameter) else self._modules):
                 self._forget(name)
-            register = self.register_parameter if isinstance(value, Parameter) else self.add_module
-            register(name, value)
+            if isinstance(value, Parameter):
+                self.register_parameter(name, value)
+            else:
+                self.add_module(name, value)
             return
         for register_name, wanted in (("_parameters", Parameter), ("_modules", Module), ("_buffers", Tensor)):
             register_ = self.__dict__.get(register_name)
@@ -162,8 +163,7 @@ class Module:
     def named_modules(
         self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module (named ``prefix``) and all inside it with their names, ``"layer.0"`` for a module inside ``layer``; a shared
-        module once."""
+        """This module (named ``prefix``) and all inside it with their names, such as ``"layer.0"``; a shared module once."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -189,7 +189,9 @@ class Module:
         """All parameters with their names; a shared parameter once, under its first name."""
         return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """All buffers with their names."""
         return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
@@ -228,7 +230,7 @@ class Module:
         module: Any = self
         for name in target.split(".") if target else ():
             if not isinstance(module, Module) or name not in module._modules:
-                raise AttributeError(f"get_submodule: {type(module).__name__} has no submodule {name!r} (looking for {target!r})")
+                raise AttributeError(f"{type(module).__name__} has no submodule {name!r} (looking for {target!r})")
             module = module._modules[name]
         return module  # type: ignore[no-any-return]
 
@@ -283,8 +285,8 @@ class Module:
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
         """Parameters and buffers on another device, the floating ones in another dtype; in place, returns itself.
 
-        ``to("cuda")``, ``to(minidl.float64)``, ``to(device, dtype)``, ``to(tensor)``. The parameters remain the same objects, so
-        an optimiser that holds them goes on.
+        ``to("cuda")``, ``to(minidl.float64)``, ``to(device, dtype)``, ``to(tensor)``. The parameters remain the same objects,
+        so that an optimiser that holds them goes on.
         """
         for arg in args:
             if isinstance(arg, Tensor):
@@ -332,7 +334,7 @@ class Module:
     # -- saving and loading
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
-        """Parameters and persistent buffers by name: detached tensors that share their memory (the tensors themselves if ``keep_vars``)."""
+        """Parameters and persistent buffers by name: detached, sharing memory; or, if ``keep_vars``, the tensors themselves."""
         state: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
         for name, tensor in self._state(prefix):
             state[name] = tensor if keep_vars else tensor.detach()
@@ -368,7 +370,7 @@ class Module:
             Naming every missing and unexpected key (if ``strict``) and every tensor of another shape. Nothing is changed then.
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: state_dict must be a mapping of names to tensors, got {type(state_dict).__name__}")
+            raise TypeError(f"load_state_dict: wants a mapping of names to tensors, got {type(state_dict).__name__}")
         own = dict(self._state(""))
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -378,7 +380,7 @@ class Module:
         if strict and unexpected:
             problems.append("unexpected keys: " + ", ".join(map(repr, unexpected)))
         for name, tensor in own.items():
-            given = state_dict.get(name)
+            given: Any = state_dict.get(name)
             if name in state_dict and not isinstance(given, Tensor):
                 problems.append(f"{name!r} must be a Tensor, got {type(given).__name__}")
             elif name in state_dict and given.shape != tensor.shape:

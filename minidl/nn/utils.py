@@ -41,7 +41,8 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
     total = m.asarray(m.linalg.norm(norms, norm_type), grads[0]._array.dtype)
     if error_if_nonfinite and not m.isfinite(total):
         raise RuntimeError(
-            f"clip_grad_norm_: the norm of the gradients is {float(total)}; pass error_if_nonfinite=False to scale them all the same"
+            f"clip_grad_norm_: the norm of the gradients is {float(total)}; "
+            "with error_if_nonfinite=False they are scaled all the same"
         )
     scale = min(1.0, float(max_norm) / (float(total) + 1e-6)) if not m.isnan(total) else math.nan
     for g in grads:

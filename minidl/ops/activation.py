@@ -42,7 +42,7 @@ def silu(input: Any) -> Any:
 
 @differentiable(promotes="float")
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """``log(1 + exp(beta * input)) / beta``; where ``beta * input > threshold``, ``input`` itself, which is the same in float32."""
+    """``log(1 + exp(beta * input)) / beta``; where ``beta * input > threshold`` it is as good as ``input``, and is that."""
     m, scaled = xp(input), beta * input
     return m.where(scaled > threshold, input, m.log1p(m.exp(m.minimum(scaled, threshold))) / beta)
 

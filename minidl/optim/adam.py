@@ -93,7 +93,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """`Adam` with the weight decay apart from the gradient: each step first does ``param *= 1 - lr * weight_decay``.
 
-    Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. The parameters are `Adam`'s, with another default.
+    The parameters are `Adam`'s, with another default. Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization,
+    ICLR 2019.
     """
 
     def __init__(

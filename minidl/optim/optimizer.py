@@ -1,4 +1,4 @@
-"""`Optimizer`: what all optimisers do: hold parameters in groups, keep a state for each, walk over those that have a gradient."""
+"""`Optimizer`: hold parameters in groups, keep a state for each, walk over those that have a gradient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: params must be an iterable of tensors or dictionaries, got one Tensor; write [tensor]")
+            raise TypeError(f"{type(self).__name__}: params must be an iterable of tensors, got one Tensor; write [tensor]")
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
