@@ -52,7 +52,9 @@ class Generator:
         """
         array = new_state._array if isinstance(new_state, TensorBase) else np.asarray(new_state)
         if array.dtype != np.uint8 or array.shape != (56,):
-            raise ValueError(f"Generator.set_state: wants the 56 bytes that get_state returned, got {array.dtype} {array.shape}")
+            raise ValueError(
+                f"Generator.set_state: wants the 56 bytes that get_state returned, got {array.dtype} {array.shape}"
+            )
         raw = array.tobytes()
         number = [int.from_bytes(raw[a:b], "little") for a, b in ((0, 16), (16, 32), (32, 40), (40, 48), (48, 56))]
         self._seed = number[4]

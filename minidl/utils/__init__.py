@@ -1,3 +1,5 @@
 """What surrounds training: at present, `minidl.utils.data`."""
 
 from . import data
+
+__all__ = ["data"]

@@ -1,8 +1,9 @@
 """What is done to pictures on their way to the network: scaled, shifted, mirrored.
 
-As in torchvision, a transform is called with one picture: a uint8 array (height, width, channels), where torchvision has a Pillow image, or a
-tensor (..., channels, height, width). And it has a method ``batch`` that takes many at once, for speed: channels come first there, (N,
-channels, height, width), for arrays as for tensors, and each picture has its own random numbers. Calling it is `batch` with one picture.
+As in torchvision, a transform is called with one picture: a uint8 array (height, width, channels), where torchvision has a
+Pillow image, or a tensor (..., channels, height, width). And it has a method ``batch`` that takes many at once, for speed:
+channels come first there, (N, channels, height, width), for arrays as for tensors, and each picture has its own random numbers.
+Calling it is `batch` with one picture.
 
 Random numbers come from minidl's default generator; in a `DataLoader` from the batch's own.
 """
@@ -23,13 +24,14 @@ from ..shapes import pair
 
 
 class Transform:
-    """A transform with a whole-batch form. A subclass defines ``batch``; one that has its own ``__call__`` instead is used picture by picture."""
+    """A transform with a whole-batch form.
 
-    batch: Any = None
+    A subclass defines ``batch``; one that has its own ``__call__`` instead is used picture by picture.
+    """
 
-    def __init_subclass__(cls) -> None:
-        if "__call__" in cls.__dict__ and "batch" not in cls.__dict__:
-            cls.batch = None  # the inherited one does something else
+    def batch(self, images: Any) -> Any:
+        """Many pictures, transformed."""
+        raise NotImplementedError(f"{type(self).__name__}: a Transform must have a method batch(images), or __call__(img)")
 
     def __call__(self, img: Any) -> Any:
         """One picture, transformed."""
@@ -60,7 +62,14 @@ def batch_form(transform: Any) -> Callable[[Any], Any] | None:
         return lambda images: images
     if isinstance(transform, Compose) and not all(batch_form(t) for t in transform.transforms):
         return None
-    return getattr(transform, "batch", None) if isinstance(transform, Transform) else None
+    if not isinstance(transform, Transform):
+        return None
+    definer = {
+        name: next(i for i, c in enumerate(type(transform).__mro__) if name in vars(c)) for name in ("batch", "__call__")
+    }
+    return (
+        transform.batch if definer["batch"] <= definer["__call__"] else None
+    )  # a new __call__ is not what an inherited batch does
 
 
 class Compose(Transform):
@@ -73,12 +82,14 @@ class Compose(Transform):
                 raise TypeError(f"Compose: transforms must be callable, got {type(transform).__name__}")
 
     def __call__(self, img: Any) -> Any:
+        """One picture through all transforms."""
         for transform in self.transforms:
             img = transform(img)
         return img
 
     def batch(self, images: Any) -> Any:
-        before = None
+        """See `Transform`."""
+        before: Any = None
         for transform in self.transforms:
             if type(transform) is Normalize and type(before) is ToTensor:
                 transform = Normalize(transform.mean, transform.std, inplace=True)  # ToTensor's result is nobody else's
@@ -87,14 +98,16 @@ class Compose(Transform):
 
 
 class ToTensor(Transform):
-    """A picture as a tensor (channels, height, width): uint8 becomes float32 between 0 and 1, other numbers stay as they are."""
+    """A picture as a tensor (channels, height, width): uint8 becomes float32 between 0 and 1, other numbers stay."""
 
     def __call__(self, img: Any) -> Any:
+        """One picture as a tensor."""
         if isinstance(img, Tensor):
             raise TypeError("ToTensor: expected a picture (array or Pillow image), got a Tensor")
         return super().__call__(img)
 
     def batch(self, images: Any) -> Any:
+        """The pictures as one tensor."""
         if images.dtype != np.uint8:
             return from_numpy(np.array(images, order="C"))
         return from_numpy(np.divide(images, np.float32(255), out=np.empty(images.shape, np.float32)))
@@ -113,6 +126,7 @@ class Normalize(Transform):
         self.mean, self.std, self.inplace = mean, std, inplace
 
     def batch(self, images: Any) -> Any:
+        """See `Transform`."""
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = str(images.dtype) if isinstance(images, Tensor) else "a picture"
             raise TypeError(f"Normalize: expected a floating Tensor, got {got}; put ToTensor() before it")
@@ -139,6 +153,7 @@ class _RandomFlip(Transform):
         self.p = p
 
     def batch(self, images: Any) -> Any:
+        """See `Transform`; each picture is mirrored or not."""
         chosen = rng(None).random((len(images),) + (1,) * (images.ndim - 1)) < self.p
         return where(from_numpy(chosen) if isinstance(images, Tensor) else chosen, flip(images, (self.dim,)), images)
 
@@ -159,7 +174,8 @@ def _pad(images: Any, left: int, top: int, right: int, bottom: int, fill: Any, m
     """``images`` with a border: of the colour ``fill``, or of what is inside (``mode`` as for `Pad`)."""
     if mode != "constant":
         h, w = images.shape[-2:]
-        rows, columns = np.pad(np.arange(h), (top, bottom), mode), np.pad(np.arange(w), (left, right), mode)  # type: ignore[call-overload]
+        rows = np.pad(np.arange(h), (top, bottom), mode)  # type: ignore[call-overload]
+        columns = np.pad(np.arange(w), (left, right), mode)  # type: ignore[call-overload]
         return images[..., rows[:, None], columns]
     dims = (0,) * (images.ndim - 2)
     before, after = (*dims, top, left), (*dims, bottom, right)
@@ -194,7 +210,8 @@ class Pad(Transform):
     fill
         The value of its pixels; for pictures also one for each channel.
     padding_mode
-        ``"constant"``; or pixels from inside: ``"edge"`` repeats the last, ``"reflect"`` mirrors without it, ``"symmetric"`` with it.
+        ``"constant"``; or pixels from inside: ``"edge"`` repeats the last, ``"reflect"`` mirrors without it, ``"symmetric"``
+        with it.
     """
 
     def __init__(self, padding: Any, fill: Any = 0, padding_mode: str = "constant") -> None:
@@ -202,6 +219,7 @@ class Pad(Transform):
         self.fill, self.padding_mode = fill, padding_mode
 
     def batch(self, images: Any) -> Any:
+        """See `Transform`."""
         return _pad(images, *self.padding, self.fill, self.padding_mode)
 
 
@@ -212,6 +230,7 @@ class CenterCrop(Transform):
         self.size = pair(size, "CenterCrop: size")
 
     def batch(self, images: Any) -> Any:
+        """See `Transform`."""
         (height, width), (h, w) = self.size, images.shape[-2:]
         down, across = max(height - h, 0), max(width - w, 0)
         images = _pad(images, across // 2, down // 2, (across + 1) // 2, (down + 1) // 2, 0, "constant")
@@ -240,6 +259,7 @@ class RandomCrop(Transform):
         self.pad_if_needed, self.fill, self.padding_mode = pad_if_needed, fill, padding_mode
 
     def batch(self, images: Any) -> Any:
+        """See `Transform`; each picture has a place of its own."""
         height, width = self.size
         if any(self.padding):
             images = _pad(images, *self.padding, self.fill, self.padding_mode)
@@ -255,7 +275,7 @@ class RandomCrop(Transform):
 
 
 class Lambda(Transform):
-    """A function of one's own. It is called with one picture at a time."""
+    """A function of one's own, called with one picture at a time."""
 
     def __init__(self, lambd: Callable[[Any], Any]) -> None:
         if not callable(lambd):
@@ -263,4 +283,5 @@ class Lambda(Transform):
         self.lambd = lambd
 
     def __call__(self, img: Any) -> Any:
+        """What the function gives for one picture."""
         return self.lambd(img)

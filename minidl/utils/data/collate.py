@@ -16,8 +16,8 @@ from ...ops.layout import stack
 class Columns(Sequence[tuple[Any, ...]]):
     """Samples kept by column: all images in one array, all labels in another. The quick way from a data set to a batch.
 
-    To everybody else it is a sequence of samples, tuples of one element from each column; `default_collate` takes the columns as they are.
-    A data set returns it from ``__getitems__``.
+    To everybody else it is a sequence of samples, tuples of one element from each column; `default_collate` takes the columns
+    as they are. A data set returns it from ``__getitems__``.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ def default_convert(data: Any) -> Any:
 def default_collate(batch: Sequence[Any]) -> Any:
     """One batch of a sequence of samples.
 
-    Tensors, arrays and numbers are stacked to tensors with a new first dimension (Python floats in float64, integers in int64); tuples
-    and lists give a list with one batch for each place, mappings a dictionary with one for each key; texts stay a list.
+    Tensors, arrays and numbers are stacked to tensors with a new first dimension (Python floats in float64, integers in int64);
+    tuples and lists give a list with one batch for each place, mappings a dictionary with one for each key; texts stay as they
+    are.
 
     Raises
     ------
@@ -83,15 +84,17 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, (np.generic, np.ndarray)):
         return tensor(np.asarray(batch))
     if isinstance(first, (str, bytes)):
-        return list(batch)
+        return batch
     if isinstance(first, Mapping):
         return {key: default_collate([sample[key] for sample in batch]) for key in first}
     if isinstance(first, Sequence):
         if len({len(sample) for sample in batch}) != 1:
-            raise RuntimeError(f"default_collate: samples of one batch must be of equal length, got {sorted({len(s) for s in batch})}")
+            raise RuntimeError(
+                f"default_collate: samples of one batch must be of equal length, got {sorted({len(s) for s in batch})}"
+            )
         parts = [default_collate(part) for part in zip(*batch)]
         return type(first)(*parts) if hasattr(first, "_fields") else parts
     raise TypeError(
-        f"default_collate: a batch must hold tensors, arrays, numbers, texts, mappings or sequences, found {type(first).__name__}; "
-        "turn it into one of these in the data set (transforms.ToTensor() for a picture), or give a collate_fn"
+        f"default_collate: a batch must hold tensors, arrays, numbers, texts, mappings or sequences, found "
+        f"{type(first).__name__}; turn it into one of these in the data set (a picture by ToTensor()), or give a collate_fn"
     )

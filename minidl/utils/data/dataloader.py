@@ -1,8 +1,8 @@
 """The loader: batches of a data set, in order, prepared ahead by threads.
 
-Everything random in an epoch follows from one number drawn at its start: the order of the samples, and for each batch a generator of its
-own, from which its transforms draw. So a batch is the same whichever thread makes it, and whenever; and an epoch can be taken up again in
-the middle.
+Everything random in an epoch follows from one number drawn at its start: the order of the samples, and for each batch a
+generator of its own, from which its transforms draw. So a batch is the same whichever thread makes it, and whenever; and an
+epoch can be taken up again in the middle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from ...random import Generator, drawing_from, rng
 from .collate import default_collate, default_convert
 from .dataset import read_samples
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
-
 
 _END = object()
 
@@ -62,8 +61,9 @@ class DataLoader:
     multiprocessing_context
         Must be None: there are no processes.
     generator
-        Where the randomness of an epoch is drawn from; minidl's default generator if not given. What draws from the default generator inside
-        data set, transforms and ``collate_fn`` draws from the batch's own. NumPy's and Python's global generators are shared by all threads.
+        Where the randomness of an epoch is drawn from; minidl's default generator if not given. What draws from the default
+        generator inside data set, transforms and ``collate_fn`` draws from the batch's own. NumPy's and Python's global
+        generators are shared by all threads.
     prefetch_factor
         Batches prepared ahead for each worker: 2 if not given.
     persistent_workers
@@ -155,10 +155,11 @@ class DataLoader:
             return self.collate_fn(self.dataset[key] if self.batch_sampler is None else read_samples(self.dataset, key))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is, between two batches, for `load_state_dict`.
+        """Where the loader is, between two batches of the loop begun last, for `load_state_dict`.
 
-        After an epoch it is at the start of the next; after a loop that was left early, where it was left. Without a ``generator`` of its own,
-        the state of minidl's default one belongs to it and must be kept beside it (`minidl.get_rng_state`).
+        After an epoch it is at the start of the next; after a loop that was left early, where it was left. Without a
+        ``generator`` of its own, the state of minidl's default one belongs to it and must be kept beside it
+        (`minidl.get_rng_state`).
 
         Raises
         ------
@@ -167,12 +168,15 @@ class DataLoader:
         """
         samplers = self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None)
         if any(getattr(sampler, "generator", None) is not None for sampler in samplers):
-            raise RuntimeError("DataLoader.state_dict: the sampler has a generator of its own; give the generator to the DataLoader")
+            raise RuntimeError(
+                "DataLoader.state_dict: the sampler has a generator of its own; give the generator to the DataLoader"
+            )
         return {**asdict(self._position), "generator": None if self.generator is None else self.generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from where another loader of the same data set with the same arguments was: the next ``for`` gives the batches that it had
-        still to give, the same bit for bit.
+        """Go on from where another loader, of the same data set and with the same arguments, was.
+
+        The next ``for`` gives the batches that the other had still to give, the same bit for bit.
 
         Raises
         ------
@@ -183,7 +187,9 @@ class DataLoader:
             raise ValueError(f"DataLoader.load_state_dict: wants seed, batches and generator, got {sorted(state_dict)}")
         if (state_dict["generator"] is None) != (self.generator is None):
             one, other = ("a", "no") if self.generator is None else ("no", "a")
-            raise ValueError(f"DataLoader.load_state_dict: the state is of a loader with {one} generator, this one has {other} generator")
+            raise ValueError(
+                f"DataLoader.load_state_dict: the state is of a loader with {one} generator, this one has {other} generator"
+            )
         if self.generator is not None:
             self.generator.set_state(state_dict["generator"])
         self._position = _Position(state_dict["seed"], state_dict["batches"])
@@ -226,12 +232,18 @@ def _ahead(jobs: Iterator[Callable[[], Any]], loader: DataLoader) -> Iterator[An
 
 def _check_dataset(dataset: Any, order: Any) -> None:
     if not hasattr(dataset, "__getitem__"):
-        raise TypeError(f"DataLoader: dataset must have __getitem__(index); a {type(dataset).__name__} does not. Make a list of a stream first")
+        raise TypeError(
+            f"DataLoader: dataset must have __getitem__(index); a {type(dataset).__name__} does not; make a list of a stream"
+        )
     if order is None and not hasattr(dataset, "__len__"):
-        raise TypeError(f"DataLoader: dataset must have __len__(), or a sampler must be given; a {type(dataset).__name__} has no length")
+        raise TypeError(
+            f"DataLoader: dataset must have __len__(), or a sampler must be given; a {type(dataset).__name__} has no length"
+        )
 
 
-def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool, context: Any) -> None:
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool, context: Any
+) -> None:
     if num_workers < 0:
         raise ValueError(f"DataLoader: num_workers must not be negative (0 for none), got {num_workers}")
     if timeout < 0:
@@ -243,7 +255,9 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None
     if num_workers == 0 and persistent_workers:
         raise ValueError("DataLoader: persistent_workers needs num_workers > 0")
     if context is not None:
-        raise NotImplementedError("DataLoader: multiprocessing_context means nothing here, since the workers are threads; leave it out")
+        raise NotImplementedError(
+            "DataLoader: multiprocessing_context means nothing here, since the workers are threads; leave it out"
+        )
 
 
 def _check_order(batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:

@@ -1,7 +1,7 @@
 """Data sets: anything with ``__getitem__`` and ``__len__``, and ways to cut and join them.
 
-A data set that reads many samples at once better than one by one has ``__getitems__(indices)`` too, which returns a sequence of samples
-(see `Columns`).
+A data set that reads many samples at once better than one by one has ``__getitems__(indices)`` too, which returns a sequence of
+samples (see `Columns`).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
             sizes[i % len(sizes)] += 1
     else:
         sizes = [int(n) for n in lengths]
-    if sum(sizes) != len(dataset) or sizes != list(lengths) and sum(lengths) > 1:
+    if sum(sizes) != len(dataset) or (sizes != list(lengths) and sum(lengths) > 1):
         raise ValueError(f"random_split: lengths {list(lengths)} do not add up to the {len(dataset)} samples of the data set")
     order = randperm(len(dataset), generator=generator).tolist()
     ends = itertools.accumulate(sizes)

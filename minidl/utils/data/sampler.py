@@ -86,7 +86,7 @@ class SubsetRandomSampler(Sampler):
 
 
 class WeightedRandomSampler(Sampler):
-    """``num_samples`` sample numbers, each drawn with the probability that ``weights`` gives for it (they need not add up to 1)."""
+    """``num_samples`` sample numbers, each drawn as often as ``weights`` says (which need not add up to 1)."""
 
     def __init__(
         self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: Generator | None = None

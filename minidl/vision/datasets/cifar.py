@@ -1,8 +1,12 @@
-"""CIFAR-10 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009): 60,000 photographs, 32 x 32, of ten kinds of things."""
+"""CIFAR-10: 60,000 photographs, 32 x 32, of ten kinds of things.
+
+Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import shutil
@@ -23,8 +27,8 @@ MD5 = "c58f30108f718f92721af3b95e74349a"
 class CIFAR10(ImageSet):
     """The CIFAR-10 data set: ``cifar-10-batches-py/`` in the folder ``root``, or the archive ``cifar-10-python.tar.gz`` there.
 
-    A sample is a picture, a uint8 array of shape (32, 32, 3), and its class, an integer. (torchvision gives a Pillow image; Pillow is not
-    needed here, and minidl's transforms take the array.)
+    A sample is a picture, a uint8 array of shape (32, 32, 3), and its class, an integer. (torchvision gives a Pillow image;
+    Pillow is not needed here, and minidl's transforms take the array.)
 
     Parameters
     ----------
@@ -57,7 +61,12 @@ class CIFAR10(ImageSet):
         folder = _find(self.root, download)
         names = [f"data_batch_{i}" for i in range(1, 6)] if train else ["test_batch"]
         planes, labels = zip(*(_read_batch(folder / name) for name in names))
-        super().__init__(np.concatenate(planes).transpose(0, 2, 3, 1), sum(labels, []), transform, target_transform)
+        super().__init__(
+            np.concatenate(planes).transpose(0, 2, 3, 1),
+            [label for part in labels for label in part],
+            transform,
+            target_transform,
+        )
 
 
 def _find(root: Path, download: bool) -> Path:
@@ -82,7 +91,9 @@ def _unpack(tarball: Path) -> None:
     """Unpack the archive beside itself: wholly or not at all, and nothing anywhere else."""
     digest = hashlib.md5(tarball.read_bytes(), usedforsecurity=False).hexdigest()
     if digest != MD5:
-        raise RuntimeError(f"CIFAR10: {tarball} is damaged or not the published archive: its MD5 is {digest}, not {MD5}; download it again")
+        raise RuntimeError(
+            f"CIFAR10: {tarball} is damaged or not the published archive: its MD5 is {digest}, not {MD5}; download it again"
+        )
     with tempfile.TemporaryDirectory(prefix=f"{FOLDER}.", dir=tarball.parent) as made, tarfile.open(tarball) as archive:
         for member in archive:
             place = _safe_place(member, tarball)
@@ -101,8 +112,11 @@ def _unpack(tarball: Path) -> None:
 def _safe_place(member: tarfile.TarInfo, tarball: Path) -> str:
     """The path of a member that is a file or a folder inside the data's folder; anything else is refused."""
     parts = member.name.split("/")
-    if not (member.isfile() or member.isdir()) or parts[0] != FOLDER or ".." in parts or "\\" in member.name or ":" in member.name:
-        raise RuntimeError(f"CIFAR10: {tarball} holds {member.name!r}, which is no plain file inside {FOLDER}/; nothing was unpacked")
+    outside = parts[0] != FOLDER or ".." in parts or "\\" in member.name or ":" in member.name
+    if outside or not (member.isfile() or member.isdir()):
+        raise RuntimeError(
+            f"CIFAR10: {tarball} holds {member.name!r}, which is no plain file inside {FOLDER}/; nothing was unpacked"
+        )
     return member.name
 
 
@@ -113,15 +127,17 @@ def _download(root: Path) -> None:
         "or use minidl.vision.datasets.Shapes, which needs no download."
     )
     try:
-        from torchvision.datasets import CIFAR10 as Theirs
-    except ModuleNotFoundError as error:
-        raise RuntimeError(f"CIFAR10: download=True needs torchvision, which is not installed ({error}). {instead}") from error
+        theirs = importlib.import_module("torchvision.datasets")
     except Exception as error:  # a torchvision that does not fit the installed PyTorch fails in many ways
-        raise RuntimeError(f"CIFAR10: download=True needs torchvision, which is installed but broken ({error}). {instead}") from error
+        missing = isinstance(error, ModuleNotFoundError) and str(error.name).startswith("torchvision")
+        how = "not installed" if missing else "installed but broken"
+        raise RuntimeError(f"CIFAR10: download=True needs torchvision, which is {how} ({error}). {instead}") from error
     try:
-        Theirs(root=str(root), download=True)
+        theirs.CIFAR10(root=str(root), download=True)
     except Exception as error:
-        raise RuntimeError(f"CIFAR10: torchvision could not download the archive; is the network down? ({error}) {instead}") from error
+        raise RuntimeError(
+            f"CIFAR10: torchvision could not download the archive; is the network down? ({error}) {instead}"
+        ) from error
 
 
 # -- the batch files: pickles, written by Python 2
@@ -134,14 +150,14 @@ def _empty_array(kind: Any, shape: Any, typecode: Any) -> Any:
 def _byte_dtype(code: Any, *options: Any) -> Any:
     if code not in ("u1", b"u1"):
         raise pickle.UnpicklingError(f"it holds an array of {code!r}, not of bytes")
-    return np.dtype("u1", False, True)  # type: ignore[call-overload]  # a copy, since the pickle sets its state
+    return np.dtype("u1", False, True)  # a copy, since the pickle sets its state
 
 
 def _latin_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-# All that such a pickle may call, and what is called in its place. Python 3 writes byte strings as _codecs.encode(text, "latin1").
+# All that such a pickle may call, and what is called in its place. Python 3 writes byte strings as _codecs.encode(text, ...).
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
     ("numpy._core.multiarray", "_reconstruct"): _empty_array,
@@ -156,7 +172,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR-10 file needs and which may run code: refused")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which no CIFAR-10 file needs and which may run code: refused"
+            )
         return ALLOWED[module, name]
 
 
@@ -169,11 +187,15 @@ def _read_batch(path: Path) -> tuple[Any, list[int]]:
             batch = _Unpickler(file, encoding="bytes").load()
         data, labels = batch[b"data"], batch[b"labels"]
     except Exception as error:  # bytes at random make the unpickler raise almost anything
-        raise RuntimeError(f"CIFAR10: cannot read {path}: {type(error).__name__}: {error}. Delete it and unpack the archive again") from error
+        raise RuntimeError(
+            f"CIFAR10: cannot read {path}: {type(error).__name__}: {error}. Delete it and unpack the archive again"
+        ) from error
     n = len(labels) if isinstance(labels, list) else -1
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (n, 3072):
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise RuntimeError(f"CIFAR10: {path} is misshapen: wants uint8 data of shape (N, 3072) and a list of N labels, got {found}, N = {n}")
+        raise RuntimeError(
+            f"CIFAR10: {path} is misshapen: wants uint8 data of shape (N, 3072) and a list of N labels, got {found}, N = {n}"
+        )
     if not all(type(label) is int and 0 <= label < 10 for label in labels):
         raise RuntimeError(f"CIFAR10: {path} is misshapen: its labels must be integers from 0 to 9")
     return data.reshape(n, 3, 32, 32), labels

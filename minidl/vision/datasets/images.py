@@ -14,7 +14,8 @@ from ..transforms import batch_form
 class ImageSet(Dataset):
     """Pictures with a class each, held in memory.
 
-    ``data`` has the shape (N, height, width, 3), but in memory each picture is a red, a green and a blue plane, as the network wants it.
+    ``data`` has the shape (N, height, width, 3), but in memory each picture is a red, a green and a blue plane, as the network
+    wants it.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ class ImageSet(Dataset):
     targets
         The class of each picture.
     transform, target_transform
-        Called with a picture (uint8 array of shape (height, width, 3)) and with its class; what they return takes the place of these.
+        Called with a picture (uint8 array of shape (height, width, 3)) and with its class; what they return is used instead.
     """
 
     classes: Sequence[str] = ()
@@ -50,7 +51,7 @@ class ImageSet(Dataset):
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """A picture and its class, after the transforms. Without ``transform`` the picture is a uint8 array (height, width, 3)."""
+        """A picture and its class, after the transforms. As it is, the picture is a uint8 array (height, width, 3)."""
         image = self.data[index]
         return image if self.transform is None else self.transform(image), self._target(index)
 

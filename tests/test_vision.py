@@ -1,0 +1,637 @@
+"""Transforms, image sets and sheets of pictures."""
+
+import hashlib
+import io
+import os
+import pickle
+import sys
+import tarfile
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minidl
+from minidl import vision
+from minidl.utils.data import Columns, DataLoader, Subset, default_collate
+from minidl.vision import datasets, transforms
+from minidl.vision.datasets import cifar
+from minidl.vision.utils import make_grid, save_image
+
+
+def picture(seed=0, height=6, width=5, channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+# -- transforms, one picture at a time
+
+
+def test_to_tensor_scales_bytes_and_nothing_else():
+    image = picture()
+    out = transforms.ToTensor()(image)
+    assert out.dtype == minidl.float32 and out.shape == (3, 6, 5) and out.is_contiguous()
+    np.testing.assert_array_equal(out.numpy(), image.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    assert transforms.ToTensor()(image[:, :, 0]).shape == (1, 6, 5)
+    numbers = np.random.default_rng(1).normal(size=(2, 3, 1))
+    out = transforms.ToTensor()(numbers)
+    assert out.dtype == minidl.float64
+    np.testing.assert_array_equal(out.numpy()[0], numbers[:, :, 0])
+    for wrong in (minidl.zeros(3, 2, 2), [[1]]):
+        with pytest.raises(TypeError, match="ToTensor"):
+            transforms.ToTensor()(wrong)
+    with pytest.raises(ValueError, match="height, width"):
+        transforms.ToTensor()(np.zeros(3, np.uint8))
+
+
+def test_normalize():
+    x = minidl.randn(3, 4, 5)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+    wanted = (x.numpy() - np.float32(mean).reshape(3, 1, 1)) / np.float32(std).reshape(3, 1, 1)
+    out = transforms.Normalize(mean, std)(x)
+    np.testing.assert_array_equal(out.numpy(), wanted)
+    assert out.dtype == minidl.float32 and not np.array_equal(x.numpy(), wanted)
+    transforms.Normalize(mean, std, inplace=True)(x)
+    np.testing.assert_array_equal(x.numpy(), wanted)
+    assert transforms.Normalize(0.5, 0.5)(minidl.ones(2, 1, 1)).tolist() == [[[1]], [[1]]]
+
+
+def test_normalize_passes_gradients():
+    x = minidl.randn(3, 2, 2, dtype=minidl.float64, requires_grad=True)
+    transforms.Normalize((0, 0, 0), (2, 4, 5))(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy()[:, 0, 0], [1 / 2, 1 / 4, 1 / 5])
+
+
+def test_normalize_refuses():
+    normalize = transforms.Normalize((0.5,) * 3, (0.5,) * 3)
+    with pytest.raises(TypeError, match="ToTensor"):
+        normalize(picture())
+    with pytest.raises(TypeError, match="uint8"):
+        normalize(minidl.zeros(3, 2, 2, dtype=minidl.uint8))
+    with pytest.raises(ValueError, match="mean"):
+        normalize(minidl.zeros(4, 2, 2))
+    with pytest.raises(ValueError, match="std must not be 0"):
+        transforms.Normalize((0,), (0,))(minidl.zeros(1, 2, 2))
+
+
+def both_kinds(image):
+    """A picture as an array and as a tensor, and how to see each result as an array (height, width, channels)."""
+    yield image, lambda out: out
+    yield minidl.from_numpy(image.transpose(2, 0, 1).copy()), lambda out: out.numpy().transpose(1, 2, 0)
+
+
+def test_flips():
+    image = picture()
+    for given_, seen in both_kinds(image):
+        np.testing.assert_array_equal(seen(transforms.RandomHorizontalFlip(1)(given_)), image[:, ::-1])
+        np.testing.assert_array_equal(seen(transforms.RandomVerticalFlip(1)(given_)), image[::-1])
+        for flip in (transforms.RandomHorizontalFlip(0), transforms.RandomVerticalFlip(0)):
+            np.testing.assert_array_equal(seen(flip(given_)), image)
+    with pytest.raises(ValueError, match="p must"):
+        transforms.RandomVerticalFlip(1.5)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
+@pytest.mark.parametrize(
+    "padding, border", [(2, ((2, 2), (2, 2))), ((1, 3), ((3, 3), (1, 1))), ((1, 2, 3, 4), ((2, 4), (1, 3)))]
+)
+def test_pad(mode, padding, border):
+    image = picture()
+    options = {"constant_values": 9} if mode == "constant" else {}
+    wanted = np.pad(image, (*border, (0, 0)), mode, **options)
+    for given_, seen in both_kinds(image):
+        np.testing.assert_array_equal(seen(transforms.Pad(padding, 9, mode)(given_)), wanted)
+
+
+def test_pad_with_a_colour():
+    image = picture()
+    out = transforms.Pad((0, 1, 0, 0), fill=(1, 2, 3))(image)
+    assert out.dtype == np.uint8 and out[0].tolist() == [[1, 2, 3]] * 5
+    np.testing.assert_array_equal(out[1:], image)
+    for given_ in (picture(channels=1), minidl.zeros(3, 2, 2)):
+        with pytest.raises(ValueError, match="each channel"):
+            transforms.Pad(1, fill=(1, 2, 3))(given_)
+
+
+@pytest.mark.parametrize("make", [transforms.Pad, lambda *args, **options: transforms.RandomCrop(3, *args, **options)])
+def test_pad_and_crop_refuse(make):
+    for padding in ((1, 2, 3), -1):
+        with pytest.raises(ValueError, match="padding"):
+            make(padding)
+    with pytest.raises(ValueError, match="padding_mode"):
+        make(1, padding_mode="circular")
+    with pytest.raises(TypeError, match="fill"):
+        make(1, fill="black")
+
+
+def test_center_crop():
+    image = picture(height=7, width=9)
+    for given_, seen in both_kinds(image):
+        np.testing.assert_array_equal(seen(transforms.CenterCrop((3, 5))(given_)), image[2:5, 2:7])
+        larger = seen(transforms.CenterCrop((8, 12))(given_))
+        np.testing.assert_array_equal(larger, np.pad(image, ((0, 1), (1, 2), (0, 0))))
+
+
+def windows(image, height, width):
+    return {
+        image[i : i + height, j : j + width].tobytes()
+        for i in range(image.shape[0] - height + 1)
+        for j in range(image.shape[1] - width + 1)
+    }
+
+
+def test_random_crop_takes_every_window():
+    image = picture(height=4, width=5)
+    for given_, seen in both_kinds(image):
+        crop = transforms.RandomCrop((3, 4))
+        assert {np.ascontiguousarray(seen(crop(given_))).tobytes() for _ in range(100)} == windows(image, 3, 4)
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), constant_values=7)
+        crop = transforms.RandomCrop((4, 5), padding=1, fill=7)
+        assert {np.ascontiguousarray(seen(crop(given_))).tobytes() for _ in range(200)} == windows(padded, 4, 5)
+        with pytest.raises(ValueError, match="larger"):
+            transforms.RandomCrop(6)(given_)
+        needed = seen(transforms.RandomCrop(6, pad_if_needed=True)(given_))
+        assert np.ascontiguousarray(needed).tobytes() in windows(np.pad(image, ((2, 2), (1, 1), (0, 0))), 6, 6)
+
+
+def test_lambda_and_compose():
+    assert transforms.Compose([transforms.Lambda(lambda x: x + 1), lambda x: x * 2])(3) == 8
+    for make in (lambda: transforms.Lambda(3), lambda: transforms.Compose([3])):
+        with pytest.raises(TypeError):
+            make()
+    text = repr(transforms.Compose([transforms.ToTensor(), transforms.RandomCrop(4)]))
+    assert "ToTensor()" in text and "RandomCrop(size=(4, 4)" in text
+
+
+def test_pillow_images_are_taken():
+    Image = pytest.importorskip("PIL.Image")
+    image = picture()
+    out = transforms.ToTensor()(Image.fromarray(image))
+    np.testing.assert_array_equal(out.numpy(), transforms.ToTensor()(image).numpy())
+    assert transforms.ToTensor()(Image.fromarray(image).convert("L")).shape == (1, 6, 5)
+    with pytest.raises(TypeError, match=r'convert\("RGB"'):
+        transforms.ToTensor()(Image.fromarray(image).convert("1"))
+
+
+# -- transforms, whole batches
+
+
+FIXED = [
+    transforms.ToTensor(),
+    transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.4, 0.5, 0.6), (0.3, 0.2, 0.1))]),
+    transforms.Compose(
+        [transforms.Pad((1, 2), 3), transforms.CenterCrop(4), transforms.RandomHorizontalFlip(1), transforms.ToTensor()]
+    ),
+    transforms.Compose([transforms.ToTensor(), transforms.RandomVerticalFlip(1), transforms.Pad(1, padding_mode="reflect")]),
+    transforms.Compose([transforms.RandomVerticalFlip(1), transforms.CenterCrop((3, 8))]),
+    None,
+]
+
+
+@pytest.mark.parametrize("transform", FIXED, ids=str)
+def test_a_whole_batch_is_its_pictures(transform):
+    images = np.stack([picture(i) for i in range(4)])
+    data = datasets.ImageSet(images, [3, 1, 4, 1], transform, lambda label: label * 10)
+    samples = data.__getitems__([2, 0, 3])
+    assert isinstance(samples, Columns)
+    whole, one_by_one = default_collate(samples), default_collate([data[i] for i in [2, 0, 3]])
+    for a, b in zip(whole, one_by_one):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert whole[1].tolist() == [40, 30, 10]
+    for sample, i in zip(samples, [2, 0, 3]):
+        np.testing.assert_array_equal(np.asarray(sample[0]), np.asarray(data[i][0]))
+    np.testing.assert_array_equal(images, np.stack([picture(i) for i in range(4)])), "the data set is untouched"
+
+
+def test_each_picture_of_a_batch_has_its_own_random_numbers():
+    n = 2000
+    images = np.broadcast_to(picture(height=4, width=5), (n, 4, 5, 3))
+    data = datasets.ImageSet(images, [0] * n, transforms.RandomHorizontalFlip(0.3))
+    out = default_collate(data.__getitems__(range(n)))[0].numpy()
+    mirrored = (out == images[:, :, ::-1]).all((1, 2, 3))
+    assert (mirrored | (out == images).all((1, 2, 3))).all() and abs(mirrored.mean() - 0.3) < 0.05
+    data.transform = transforms.RandomCrop((3, 3))
+    out = default_collate(data.__getitems__(range(n)))[0].numpy()
+    found, counts = np.unique([o.tobytes() for o in out], return_counts=True)
+    assert set(found.tolist()) == windows(images[0], 3, 3) and counts.min() > n / 6 * 0.8
+
+
+def test_a_transform_without_whole_batch_form_is_called_for_each_picture():
+    class Brighter(transforms.RandomHorizontalFlip):
+        def __call__(self, img):
+            return super().__call__(img) // 2 + 128
+
+    images = np.stack([picture(i) for i in range(3)])
+    for transform in (Brighter(1), transforms.Lambda(lambda x: x[:, ::-1] // 2 + 128), lambda x: x[:, ::-1] // 2 + 128):
+        for composed in (
+            transform,
+            transforms.Compose([transform]),
+            transforms.Compose([transforms.CenterCrop((6, 5)), transform]),
+        ):
+            data = datasets.ImageSet(images, [0, 1, 2], composed)
+            out, _ = default_collate(data.__getitems__([1, 2]))
+            np.testing.assert_array_equal(out.numpy(), images[1:, :, ::-1] // 2 + 128)
+
+
+def test_a_transform_of_ones_own_with_a_whole_batch_form():
+    class Invert(transforms.Transform):
+        def batch(self, images):
+            return 255 - images
+
+    data = datasets.ImageSet(np.stack([picture(i) for i in range(3)]), [0, 1, 2], Invert())
+    assert isinstance(data.__getitems__([0, 1]), Columns)
+    np.testing.assert_array_equal(data[1][0], 255 - picture(1))
+
+
+def test_transforms_must_be_callable():
+    with pytest.raises(TypeError, match="target_transform"):
+        datasets.ImageSet(np.zeros((1, 2, 2, 3), np.uint8), [0], None, "double")
+
+
+@pytest.mark.parametrize("by_picture", [False, True])
+def test_random_transforms_follow_the_seed_and_not_the_workers(by_picture):
+    steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    data = datasets.Shapes(False, transforms.Compose(steps + [transforms.Lambda(lambda x: x)] * by_picture), size=60)
+
+    def epoch(num_workers, seed):
+        minidl.manual_seed(seed)
+        return [x.numpy() for x, _ in DataLoader(data, 8, shuffle=True, num_workers=num_workers)]
+
+    first = epoch(0, 1)
+    for other in (epoch(2, 1), epoch(3, 1)):
+        for a, b in zip(first, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first[0], epoch(2, 2)[0])
+
+
+# -- the drawn pictures
+
+
+def test_shapes_have_the_form_of_cifar():
+    train, test = datasets.Shapes(size=1500), datasets.Shapes(train=False, size=700)
+    assert train.data.shape == (1500, 32, 32, 3) and train.data.dtype == np.uint8 and len(test) == 700
+    image, label = train[3]
+    assert image.shape == (32, 32, 3) and type(label) is int and label == train.targets[3]
+    assert len(train.classes) == 10 and train.class_to_idx[train.classes[7]] == 7
+    counts = np.bincount(train.targets[:1000])
+    assert counts.tolist() == [100] * 10
+    assert "1500 pictures of 10 classes" in repr(train)
+
+
+def test_shapes_follow_their_seed():
+    a, b = datasets.Shapes(size=1200), datasets.Shapes(size=300)
+    np.testing.assert_array_equal(a.data[:300], b.data)
+    assert a.targets[:300] == b.targets
+    other = datasets.Shapes(size=300, seed=1)
+    assert not (other.data == b.data).all((1, 2, 3)).any()
+    with pytest.raises(ValueError, match="size"):
+        datasets.Shapes(size=-1)
+
+
+def test_no_test_picture_is_a_training_picture():
+    seen = {image.tobytes() for image in datasets.Shapes(size=3000).data}
+    assert len(seen) == 3000
+    assert not seen & {image.tobytes() for image in datasets.Shapes(train=False, size=3000).data}
+
+
+def test_a_linear_classifier_fails_on_shapes():
+    def numbers(train, size):
+        data = datasets.Shapes(train, size=size)
+        return data.data.reshape(size, -1) / np.float32(127.5) - 1, np.array(data.targets)
+
+    (x, y), (test_x, test_y) = numbers(True, 10_000), numbers(False, 2_000)
+    weight, bias, rng = np.zeros((3072, 10), np.float32), np.zeros(10, np.float32), np.random.default_rng(0)
+    for _ in range(5):
+        for some in rng.permutation(len(x)).reshape(-1, 100):
+            scores = x[some] @ weight + bias
+            p = np.exp(scores - scores.max(1, keepdims=True))
+            p /= p.sum(1, keepdims=True)
+            p[np.arange(100), y[some]] -= 1
+            weight -= 3e-5 * x[some].T @ p
+            bias -= 3e-5 * p.sum(0)
+    train_accuracy, accuracy = ((a @ weight + bias).argmax(1) == b for a, b in ((x, y), (test_x, test_y)))
+    assert train_accuracy.mean() > 0.12, "it does learn something"
+    assert accuracy.mean() < 0.5
+
+
+# -- CIFAR-10 from its files
+
+
+def python2_pickle(batch):
+    """A batch as the published files hold it: written by Python 2, with NumPy's old module names."""
+
+    def string(s):
+        return b"U" + bytes([len(s)]) + s
+
+    def integer(i):
+        return b"J" + int(i).to_bytes(4, "little", signed=True)
+
+    data, labels = batch["data"], batch["labels"]
+    shape, kind = integer(data.shape[0]) + integer(data.shape[1]) + b"\x86", string(data.dtype.str[1:].encode())
+    dtype = b"cnumpy\ndtype\n(" + kind + b"K\x00K\x01tR(K\x03U\x01|NNN" + integer(-1) + integer(-1) + b"K\x00tb"
+    content = b"T" + data.nbytes.to_bytes(4, "little") + data.tobytes()
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    array += b"(K\x01" + shape + dtype + b"\x89" + content + b"tb"
+    listed = b"](" + b"".join(map(integer, labels)) + b"e"
+    return b"\x80\x02}(" + string(b"batch_label") + string(b"x") + string(b"labels") + listed + string(b"data") + array + b"u."
+
+
+def batch(seed, n=6):
+    rng = np.random.default_rng(seed)
+    return {"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), "labels": rng.integers(0, 10, n).tolist()}
+
+
+NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+
+
+def write(root):
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(NAMES):
+        (folder / name).write_bytes(python2_pickle(batch(seed)))
+    return folder
+
+
+def check(data, seeds):
+    planes = np.concatenate([batch(seed)["data"] for seed in seeds]).reshape(-1, 3, 32, 32)
+    np.testing.assert_array_equal(data.data, planes.transpose(0, 2, 3, 1))
+    assert data.targets == [label for seed in seeds for label in batch(seed)["labels"]]
+
+
+def test_cifar_reads_its_folder(tmp_path):
+    write(tmp_path)
+    train, test = (datasets.CIFAR10(root=str(tmp_path), train=train, download=True) for train in (True, False))
+    check(train, range(5))
+    check(test, [5])
+    assert train.classes[3] == "cat" and train.class_to_idx["truck"] == 9 and train.data.flags.writeable
+    image, label = test[0]
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8 and label == test.targets[0]
+    flipped = datasets.CIFAR10(tmp_path, False, transforms.RandomHorizontalFlip(1), lambda label: -label)
+    np.testing.assert_array_equal(flipped[2][0], test.data[2][:, ::-1])
+    assert flipped[2][1] == -test.targets[2]
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_cifar_reads_what_python_3_pickles(tmp_path, protocol):
+    folder = write(tmp_path)
+    again = {k.encode(): v for k, v in batch(5).items()}
+    (folder / "test_batch").write_bytes(pickle.dumps(again, protocol))
+    check(datasets.CIFAR10(tmp_path, train=False), [5])
+
+
+class Harmful:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function, named", [(os.system, "system"), (eval, "eval"), (np.load, "load"), (getattr, "getattr")])
+def test_a_pickle_that_wants_more_is_refused_by_name(tmp_path, function, named):
+    folder = write(tmp_path)
+    (folder / "data_batch_3").write_bytes(
+        pickle.dumps({b"data": Harmful(function, "echo > " + str(tmp_path / "harm")), b"labels": []}, 2)
+    )
+    with pytest.raises(RuntimeError, match=rf"data_batch_3.*{named}.*refused"):
+        datasets.CIFAR10(tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
+def damaged_files():
+    good = python2_pickle(batch(0))
+    yield "empty", b""
+    yield "no pickle", b"<html>404</html>"
+    yield "cut", good[:-5000]
+    yield "cut early", good[:20]
+    yield "a list", pickle.dumps([1, 2])
+    yield "without data", pickle.dumps({b"labels": [1]})
+    yield "too few labels", python2_pickle({**batch(0), "labels": [1, 2]})
+    yield "narrow", python2_pickle({"data": np.zeros((6, 3000), np.uint8), "labels": [0] * 6})
+    yield "floats", python2_pickle({"data": np.zeros((6, 3072), np.float32), "labels": [0] * 6})
+    yield "class 10", python2_pickle({**batch(0), "labels": [0, 1, 2, 3, 4, 10]})
+    yield "class -1", python2_pickle({**batch(0), "labels": [0, 1, 2, 3, 4, -1]})
+    yield "no array", pickle.dumps({b"data": b"\0" * 3072, b"labels": [0]}, 2)
+    yield "an array is called", b"\x80\x02cnumpy\nndarray\n(K\x05tR."
+
+
+@pytest.mark.parametrize("content", [pytest.param(content, id=name) for name, content in damaged_files()])
+def test_damaged_files_are_refused_by_name(tmp_path, content):
+    folder = write(tmp_path)
+    (folder / "data_batch_2").write_bytes(content)
+    with pytest.raises(RuntimeError, match=r"cifar-10-batches-py.data_batch_2"):
+        datasets.CIFAR10(tmp_path)
+
+
+@given(st.data())
+def test_bytes_changed_at_random_are_read_or_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("cifar") / "batch"
+    content = bytearray(python2_pickle(batch(0, n=1)))
+    harmless = st.integers(0, 255).filter(lambda byte: byte != ord("r"))  # the opcode that makes the unpickler's memo large
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, 200))] = data.draw(harmless)
+    path.write_bytes(bytes(content))
+    try:
+        planes, labels = cifar._read_batch(path)
+    except RuntimeError as error:
+        assert str(path) in str(error)
+    else:
+        assert planes.shape == (len(labels), 3, 32, 32) and planes.dtype == np.uint8
+
+
+def test_a_missing_file_is_named(tmp_path):
+    (write(tmp_path) / "data_batch_4").unlink()
+    with pytest.raises(RuntimeError, match="data_batch_4 is missing"):
+        datasets.CIFAR10(tmp_path)
+    check(datasets.CIFAR10(tmp_path, train=False), [5])
+
+
+def test_without_data_it_says_where_it_looked(tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        datasets.CIFAR10(tmp_path / "here")
+    for word in ("cifar-10-batches-py", "cifar-10-python.tar.gz", str(tmp_path / "here"), "download=True", "Shapes"):
+        assert word in str(caught.value)
+
+
+# -- CIFAR-10 from its archive
+
+
+def pack(root, members, monkeypatch):
+    """Write the archive, and let its MD5 be the published one."""
+    root.mkdir(exist_ok=True)
+    path = root / "cifar-10-python.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in members:
+            if isinstance(member, str):
+                member = tarfile.TarInfo(member)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(cifar, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    return path
+
+
+def members():
+    folder = tarfile.TarInfo("cifar-10-batches-py")
+    folder.type = tarfile.DIRTYPE
+    yield folder, b""
+    for seed, name in enumerate(NAMES):
+        yield f"cifar-10-batches-py/{name}", python2_pickle(batch(seed))
+
+
+def test_cifar_unpacks_the_archive_beside_it(tmp_path, monkeypatch):
+    pack(tmp_path, members(), monkeypatch)
+    check(datasets.CIFAR10(tmp_path), range(5))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
+    (tmp_path / "cifar-10-python.tar.gz").unlink()
+    check(datasets.CIFAR10(tmp_path, train=False), [5])
+
+
+def test_another_archive_is_refused(tmp_path, monkeypatch):
+    path = pack(tmp_path, members(), monkeypatch)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(RuntimeError, match=r"cifar-10-python.tar.gz is damaged.*MD5"):
+        datasets.CIFAR10(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["cifar-10-python.tar.gz"]
+
+
+def link(kind, name, target):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "../harm",
+        "/tmp/harm",
+        "cifar-10-batches-py/../../harm",
+        "cifar-10-batches-py\\..\\harm",
+        "elsewhere/harm",
+        link(tarfile.SYMTYPE, "cifar-10-batches-py/test_batch", "/etc/passwd"),
+        link(tarfile.LNKTYPE, "cifar-10-batches-py/test_batch", "../harm"),
+        link(tarfile.FIFOTYPE, "cifar-10-batches-py/pipe", ""),
+    ],
+    ids=str,
+)
+def test_an_archive_that_reaches_outside_is_refused(tmp_path, monkeypatch, member):
+    pack(tmp_path / "root", [*members(), (member, b"")], monkeypatch)
+    with pytest.raises(RuntimeError, match="no plain file inside"):
+        datasets.CIFAR10(tmp_path / "root")
+    assert [p.name for p in (tmp_path / "root").iterdir()] == ["cifar-10-python.tar.gz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["root"]
+
+
+# -- CIFAR-10 by download
+
+
+def stand_in(monkeypatch, download):
+    """A torchvision whose CIFAR10 calls ``download(root)``."""
+    module, sets = types.ModuleType("torchvision"), types.ModuleType("torchvision.datasets")
+
+    class CIFAR10:
+        def __init__(self, root, download):
+            assert download
+            fetch(root)
+
+    fetch = download
+    module.datasets, sets.CIFAR10 = sets, CIFAR10
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", sets)
+
+
+def test_download_is_left_to_torchvision(tmp_path, monkeypatch):
+    calls = []
+
+    def download(root):
+        calls.append(root)
+        write(tmp_path)
+
+    stand_in(monkeypatch, download)
+    check(datasets.CIFAR10(tmp_path, download=True), range(5))
+    check(datasets.CIFAR10(tmp_path, train=False, download=True), [5])
+    assert calls == [str(tmp_path)], "what is there is not downloaded again"
+
+
+def test_download_without_torchvision_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(RuntimeError, match=r"torchvision, which is not installed.*cifar-10-python.tar.gz.*Shapes"):
+        datasets.CIFAR10(tmp_path, download=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", r"operator torchvision::nms does not exist"),
+        ("import not_installed_either", r"No module named 'not_installed_either'"),
+    ],
+)
+def test_download_with_a_broken_torchvision_says_so(tmp_path, monkeypatch, line, said):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(line)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RuntimeError, match=rf"installed but broken \({said}\).*Shapes"):
+        datasets.CIFAR10(tmp_path / "data", download=True)
+
+
+def test_download_without_network_says_so(tmp_path, monkeypatch):
+    def download(root):
+        raise OSError("<urlopen error [Errno -2] Name or service not known>")
+
+    stand_in(monkeypatch, download)
+    with pytest.raises(RuntimeError, match=r"network down\? .*Name or service not known.*cifar-10-python.tar.gz.*Shapes"):
+        datasets.CIFAR10(tmp_path, download=True)
+
+
+# -- sheets
+
+
+def test_make_grid():
+    images = minidl.rand(5, 3, 4, 6)
+    grid = make_grid(images, nrow=2, padding=1, pad_value=0.5).numpy()
+    assert grid.shape == (3, 3 * 5 + 1, 2 * 7 + 1)
+    for i, image in enumerate(images):
+        top, left = i // 2 * 5 + 1, i % 2 * 7 + 1
+        np.testing.assert_array_equal(grid[:, top : top + 4, left : left + 6], image.numpy())
+        grid[:, top : top + 4, left : left + 6] = 0.5
+    assert (grid == 0.5).all()
+
+
+def test_make_grid_of_one_of_grey_and_of_a_list():
+    grey = minidl.rand(4, 6)
+    for given_ in (grey, grey[None], grey[None, None]):
+        np.testing.assert_array_equal(make_grid(given_).numpy(), np.stack([grey.numpy()] * 3))
+    assert make_grid([grey[None], grey[None]]).shape == (3, 8, 18)
+    with pytest.raises(TypeError, match="make_grid"):
+        make_grid(np.zeros((2, 3, 4, 4)))
+
+
+def test_make_grid_scales():
+    images = minidl.tensor([[[[-1.0, 3.0]]], [[[0.0, 1.0]]]])
+    assert make_grid(images, padding=0, normalize=True)[0].tolist() == [[0, 1, 0.25, 0.5]]
+    assert make_grid(images, padding=0, normalize=True, scale_each=True)[0].tolist() == [[0, 1, 0, 1]]
+    assert make_grid(images, padding=0, normalize=True, value_range=(0, 2))[0].tolist() == [[0, 1, 0, 0.5]]
+
+
+def test_save_image(tmp_path, monkeypatch):
+    Image = pytest.importorskip("PIL.Image")
+    images = minidl.tensor([[[[0.0, 0.5], [1.0, 2.0]]]])
+    save_image(images, tmp_path / "a.png")
+    assert np.asarray(Image.open(tmp_path / "a.png"))[..., 0].tolist() == [[0, 128], [255, 255]]
+    file = io.BytesIO()
+    save_image(minidl.rand(3, 3, 4, 4), file, format="png", nrow=3, padding=0)
+    assert Image.open(file).size == (12, 4)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="pip install pillow"):
+        save_image(images, tmp_path / "b.png")
+
+
+def test_a_script_finds_everything_where_torchvision_has_it():
+    assert vision.datasets.CIFAR10 and vision.transforms.Compose and vision.utils.make_grid
+    assert isinstance(Subset(datasets.Shapes(size=10), range(5)).__getitems__([0, 4]), Columns)
