@@ -1,0 +1,254 @@
+"""Saving and loading: one safetensors file, written whole or not at all, and nothing in it that could run.
+
+The tensors lie in the file under readable names (``model.conv1.weight``), so other programs can read them. How they are nested,
+and everything that is no tensor, is one line of JSON beside them, with a checksum over all of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import uuid
+import zlib
+from collections import Counter, OrderedDict
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from . import dtypes
+from .autograd.tape import TensorBase, wrap
+from .backend import check_device, device
+
+VERSION = 1
+KEY = (
+    "minidl"  # of the metadata, where our JSON is; it begins with the same word again, so that one damaged byte cannot hide it
+)
+MAPPINGS: dict[str, Any] = {cls.__name__: cls for cls in (dict, OrderedDict, Counter)}
+DTYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "I16": np.int16,
+    "I32": np.int32,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+}
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive, as torch.save and numpy.savez write it",
+    b"\x80": "a pickle, as older versions of torch.save write it",
+    b"\x93NUMPY": "a file of numpy.save",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+# -- saving
+
+
+def save(obj: Any, f: Any) -> None:
+    """Save ``obj`` to the file ``f``.
+
+    The file is written under another name, flushed to the disk and then renamed, so ``f`` holds either all of the new content
+    or, whatever happens, what it held before. Tensors that share memory are stored once each, and do not share it when loaded.
+
+    Parameters
+    ----------
+    obj : object
+        Tensors, NumPy arrays and scalars, numbers, text, bytes, None; and dict, OrderedDict, Counter (with keys that are text
+        or integers), list and tuple of such, nested as you like. Tensors are stored without history, gradient or wish for one.
+    f : path or binary file
+        Where to. A flat dict of tensors, such as a module's ``state_dict()``, keeps its names:
+        ``safetensors.torch.load_file`` reads it.
+
+    Raises
+    ------
+    TypeError
+        If ``obj`` holds something else; the error names the place.
+    OSError
+        If the file cannot be written.
+    """
+    arrays: dict[str, Any] = {}
+    try:
+        content = _encode(obj, (), arrays)
+        document = {KEY: VERSION, "crc32": _checksum(content, arrays), "content": content}
+        data = safetensors.numpy.save(arrays, {KEY: json.dumps(document, allow_nan=False)})
+    except RecursionError:
+        raise ValueError("save: the object is nested too deeply, or holds itself") from None
+    if hasattr(f, "write"):
+        f.write(data)
+    else:
+        _write_whole(data, os.path.realpath(f))
+
+
+def _write_whole(data: bytes, path: str) -> None:
+    """Write a file so that nobody ever finds half of it, not even after a crash."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"save: {path} exists and is no ordinary file")
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"  # in the same folder: a rename across disks would be a copy
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def _encode(obj: Any, path: tuple[Any, ...], arrays: dict[str, Any]) -> Any:
+    """``obj`` as JSON: lists, text and numbers stand for themselves, all else is ``{kind: content}``; arrays are put aside by name."""
+    kind: Any = type(obj)
+    if obj is None or kind in (bool, int, str):
+        return obj
+    if kind is float:
+        return obj if math.isfinite(obj) else {"float": repr(obj)}
+    if kind is bytes:
+        return {"bytes": base64.b64encode(obj).decode()}
+    if kind is list:
+        return [_encode(item, (*path, i), arrays) for i, item in enumerate(obj)]
+    if kind is tuple:
+        return {"tuple": [_encode(item, (*path, i), arrays) for i, item in enumerate(obj)]}
+    if kind in MAPPINGS.values():
+        for key in obj:
+            if type(key) not in (str, int, bool):
+                raise TypeError(f"save: {_place(path)}: the key {key!r} is neither text nor an integer")
+        return {kind.__name__: [[key, _encode(value, (*path, key), arrays)] for key, value in obj.items()]}
+    if isinstance(obj, TensorBase):
+        return {"tensor": _put_aside(obj._array, path, arrays)}
+    if isinstance(obj, np.ndarray):
+        return {"array": _put_aside(obj, path, arrays)}
+    if isinstance(obj, np.generic):
+        return {"scalar": _put_aside(np.asarray(obj), path, arrays)}
+    advice = (
+        "save its state_dict()"
+        if hasattr(obj, "state_dict")
+        else "save tensors, arrays, numbers, text and dicts, lists, tuples of them"
+    )
+    raise TypeError(f"save: {_place(path)}: got {kind.__name__}; {advice}")
+
+
+def _place(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path)) or "the object"
+
+
+def _put_aside(array: Any, path: tuple[Any, ...], arrays: dict[str, Any]) -> str:
+    """Enter ``array`` under the name of its place (numbered where that is taken); returns the name."""
+    try:
+        dtypes.as_dtype(array.dtype)
+    except TypeError as error:
+        raise TypeError(f"save: {_place(path)}: {error}") from None
+    place = name = ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode() or "tensor"
+    n = 1
+    while name in arrays or name == "__metadata__":  # the format's own name
+        n += 1
+        name = f"{place}~{n}"
+    arrays[name] = np.asarray(array, order="C")
+    return name
+
+
+def _checksum(content: Any, arrays: dict[str, Any]) -> str:
+    crc = zlib.crc32(json.dumps(content).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        crc = zlib.crc32(array, zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc))
+    return f"{crc:08x}"
+
+
+# -- loading
+
+
+def load(f: Any, map_location: Any = None, weights_only: bool = True) -> Any:
+    """Load what `save` wrote to ``f``; from a safetensors file of another program, its tensors in a dict.
+
+    Parameters
+    ----------
+    f : path or binary file
+        Where from.
+    map_location : str or device, optional
+        Where to put the tensors.
+    weights_only : bool
+        Of no consequence: the files hold nothing but data, and nothing in them is ever run.
+
+    Raises
+    ------
+    RuntimeError
+        If the file is damaged, or not a safetensors file; the error names it and says what it is.
+    OSError
+        If it cannot be read.
+    """
+    if map_location is not None and not isinstance(map_location, (str, device)):
+        raise TypeError(f"load: map_location must be a device or its name, got {type(map_location).__name__}")
+    check_device(map_location, "load")
+    if hasattr(f, "read"):
+        data, name = f.read(), str(getattr(f, "name", "the file"))
+    else:
+        name = os.fspath(f)
+        with open(name, "rb") as file:
+            data = file.read()
+    arrays, metadata = _parse(data, name)
+    ours = [value for key, value in metadata.items() if key == KEY or value.startswith(f'{{"{KEY}": ')]
+    if not ours:
+        return {key: wrap(array) for key, array in arrays.items()}
+    try:
+        document = json.loads(ours[0])
+        if document[KEY] != VERSION:
+            raise ValueError(f"its format is of version {document[KEY]!r}, this minidl reads version {VERSION}")
+        if document["crc32"] != _checksum(document["content"], arrays):
+            raise ValueError("its checksum is not that of its content")
+        return _decode(document["content"], arrays)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RuntimeError(f"load: {name} is damaged: {type(error).__name__}: {error}") from None
+
+
+def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file."""
+    for start, what in FOREIGN.items():
+        if data.startswith(start) and data[8:9] != b"{":  # there, safetensors' JSON begins
+            convert = (
+                "If PyTorch wrote it: safetensors.torch.save_file(torch.load(file), new_file), there, makes a file to load here"
+            )
+            raise RuntimeError(f"load: {name} is no safetensors file but {what}. {convert}")
+    try:
+        found = dict(safetensors.deserialize(data))
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
+        raise RuntimeError(f"load: {name} is damaged, cut short or no safetensors file ({len(data)} bytes: {error})") from None
+    metadata = header.pop("__metadata__", {})
+    arrays: dict[str, Any] = {}
+    for key in header:  # in the file's order
+        entry = found[key]
+        if entry["dtype"] not in DTYPES:
+            raise RuntimeError(
+                f"load: {name}: {key!r} is of dtype {entry['dtype']}, which tensors here do not hold; convert it to F32 first"
+            )
+        array = np.frombuffer(entry["data"], np.uint8 if entry["dtype"] == "BOOL" else DTYPES[entry["dtype"]])
+        arrays[key] = array.reshape(entry["shape"]).astype(DTYPES[entry["dtype"]])  # a copy, which can be written to
+    return arrays, metadata
+
+
+def _decode(node: Any, arrays: dict[str, Any]) -> Any:
+    """The inverse of `_encode`."""
+    if isinstance(node, list):
+        return [_decode(item, arrays) for item in node]
+    if not isinstance(node, dict):
+        return node
+    [(kind, content)] = node.items()
+    if kind in MAPPINGS:
+        return MAPPINGS[kind]({key: _decode(value, arrays) for key, value in content})
+    if kind == "tuple":
+        return tuple(_decode(item, arrays) for item in content)
+    if kind == "float":
+        return float(content)
+    if kind == "bytes":
+        return base64.b64decode(content)
+    if kind in ("tensor", "array", "scalar"):
+        array = arrays[content]
+        return wrap(array) if kind == "tensor" else array if kind == "array" else array[()]
+    raise ValueError(f"unknown kind {kind!r}")
