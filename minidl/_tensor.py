@@ -163,7 +163,9 @@ class Tensor(TensorBase):
             raise RuntimeError(f"requires_grad_: only floating tensors can require a gradient, this one is {self.dtype}")
         if source(self) is not None and self._node is not None:
             if not requires_grad:
-                raise RuntimeError("requires_grad_: only a leaf can stop requiring a gradient; use detach() for a copy that does not")
+                raise RuntimeError(
+                    "requires_grad_: only a leaf can stop requiring a gradient; use detach() for a copy that does not"
+                )
             return self
         self._requires_grad = requires_grad
         return self
@@ -183,7 +185,7 @@ class Tensor(TensorBase):
     def backward(
         self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
     ) -> None:
-        """Add the gradient of this tensor to the ``.grad`` of every leaf it was computed from; see `minidl.autograd.backward`."""
+        """Add this tensor's gradient to the ``.grad`` of every leaf it was computed from; see `minidl.autograd.backward`."""
         sweep.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def detach(self) -> Tensor:
@@ -294,11 +296,13 @@ class Tensor(TensorBase):
         return self._array.tolist()
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
-        """Itself in another dtype or on another device: ``to(float64)``, ``to("cpu")``, ``to(other)``, ``to(device, dtype)``."""
+        """In another dtype or on another device: ``to(float64)``, ``to("cpu")``, ``to(other)``, ``to(device, dtype)``."""
         for arg in args:
             if isinstance(arg, TensorBase):
                 dtype = arg._array.dtype
-            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda") or hasattr(arg, "index") and hasattr(arg, "type"):
+            elif (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")) or (
+                hasattr(arg, "index") and hasattr(arg, "type")
+            ):
                 device = arg
             elif isinstance(arg, bool):
                 raise TypeError("to: give non_blocking and copy by name")
@@ -605,14 +609,14 @@ METHODS: dict[Any, str] = {
     "isnan isinf isfinite isclose allclose equal",
     reduce: "sum mean var std amax amin argmax argmin max min aminmax all any count_nonzero logsumexp softmax log_softmax norm",
     scan: "prod cumsum cumprod argsort sort topk median bincount unique",
-    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat repeat_interleave "
-    "contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
+    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat "
+    "repeat_interleave contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
     index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
     linear: "matmul mm mv bmm dot outer addmm trace",
 }
 IN_PLACE = (
-    "neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan tanh sigmoid relu abs sign floor ceil "
-    "trunc round clamp masked_fill fmod addcmul addcdiv scatter scatter_add index_add"
+    "neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan tanh sigmoid relu abs sign floor "
+    "ceil trunc round clamp masked_fill fmod addcmul addcdiv scatter scatter_add index_add"
 ).split()
 
 for _module, _names in METHODS.items():
@@ -623,8 +627,8 @@ for _module, _names in METHODS.items():
 Tensor.clone = layout.copy  # type: ignore[attr-defined]
 
 ALIASES = (
-    "absolute=abs clip=clamp multiply=mul subtract=sub divide=div true_divide=div negative=neg greater=gt greater_equal=ge less=lt "
-    "less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim clip_=clamp_"
+    "absolute=abs clip=clamp multiply=mul subtract=sub divide=div true_divide=div negative=neg greater=gt greater_equal=ge "
+    "less=lt less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim clip_=clamp_"
 )
 for _pair in ALIASES.split():
     _alias, _name = _pair.split("=")

@@ -14,7 +14,8 @@ from . import dtypes
 @dataclass(frozen=True)
 class Options:
     """Places after the point, the size from which only ends are shown, how many at each end, the line's length, and whether to
-    write ``1.0000e+00`` (None: where numbers differ much in size)."""
+    write ``1.0000e+00`` (None: where numbers differ much in size).
+    """
 
     precision: int = 4
     threshold: float = 1000

@@ -136,7 +136,7 @@ def test_second_sweep_of_a_freed_graph():
     x = leaf(2.0)
     y = x.exp()
     y.backward()
-    with pytest.raises(RuntimeError, match="exp .*test_autograd.py:.*already swept.*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"exp .*test_autograd.py:.*already swept.*retain_graph=True"):
         y.backward()
     close(x.grad, np.exp(2))
 
@@ -644,7 +644,9 @@ def test_functional_against_differences():
     assert whole.shape == (2, 2, 2, 3)
     close(pushed, (whole.numpy() * v).sum((2, 3)))
     u = rng.normal(size=(2, 2))
-    close(minidl.autograd.functional.vjp(func, minidl.tensor(x), minidl.tensor(u))[1], np.einsum("ij,ijkl->kl", u, whole.numpy()))
+    close(
+        minidl.autograd.functional.vjp(func, minidl.tensor(x), minidl.tensor(u))[1], np.einsum("ij,ijkl->kl", u, whole.numpy())
+    )
 
 
 def test_functional_empty_output_and_recording_off():
@@ -660,9 +662,9 @@ def test_functional_refuses_what_it_does_not_do(options):
 
 
 def test_functional_names_what_is_no_tensor():
-    with pytest.raises(TypeError, match="vjp: inputs must be .* got list|vjp: inputs must be .* got int"):
+    with pytest.raises(TypeError, match=r"vjp: inputs must be .* got list|vjp: inputs must be .* got int"):
         minidl.autograd.functional.vjp(lambda x: x, (1,))
-    with pytest.raises(TypeError, match="jacobian: the result of func must be .* got float"):
+    with pytest.raises(TypeError, match=r"jacobian: the result of func must be .* got float"):
         minidl.autograd.functional.jacobian(lambda x: 1.0, minidl.ones(1))
 
 
@@ -741,10 +743,10 @@ def test_rules_that_are_wrong():
     for rule in (lambda input: input, lambda g, nothing: g, lambda: 0):
         with pytest.raises(TypeError, match="op: a rule takes g and then names from"):
             op.vjp(input=rule)
-    with pytest.raises(TypeError, match="op: .*'nothing'.*'input'"):
+    with pytest.raises(TypeError, match=r"op: .*'nothing'.*'input'"):
         op.vjp(nothing=lambda g: g)
     op.vjp(input=lambda g: np.ones(7))
-    with pytest.raises(minidl.ShapeError, match="a rule of op gave a gradient of shape \\(7,\\) for an input of shape \\(2,\\)"):
+    with pytest.raises(minidl.ShapeError, match=r"a rule of op gave a gradient of shape \(7,\) for an input of shape \(2,\)"):
         op(leaf(1.0, 2.0)).sum().backward()
 
 
@@ -923,13 +925,13 @@ def test_function_errors():
 
     one = minidl.ones((), dtype=minidl.float64)
     for result in [one, (one,), (one, one, one)]:
-        with pytest.raises(RuntimeError, match="Wrong.*gradients for 2 inputs"):
+        with pytest.raises(RuntimeError, match=r"Wrong.*gradients for 2 inputs"):
             of(result).backward()
     of((one, one, None)).backward()
-    with pytest.raises(TypeError, match="Wrong.* tensors or None, got float"):
+    with pytest.raises(TypeError, match=r"Wrong.* tensors or None, got float"):
         of((1.0, None)).backward()
     of((minidl.ones(5), None)).backward()  # summed, as if it had been broadcast
-    with pytest.raises(minidl.ShapeError, match="Misshapen.*\\(3,\\).*\\(2,\\)"):
+    with pytest.raises(minidl.ShapeError, match=r"Misshapen.*\(3,\).*\(2,\)"):
         Misshapen.apply(leaf(1.0, 2.0)).sum().backward()
 
     class Numbers(Function):
@@ -955,7 +957,7 @@ def test_function_notices_a_changed_tensor():
     x, y = leaf(2.0) * 1, leaf(3.0)
     a, _ = Product.apply(x, y, 1.0)
     x += 1
-    with pytest.raises(RuntimeError, match="saved a tensor of shape \\(\\).* changed in place by add_ .*test_autograd.py"):
+    with pytest.raises(RuntimeError, match=r"saved a tensor of shape \(\).* changed in place by add_ .*test_autograd.py"):
         a.backward()
 
 

@@ -40,7 +40,7 @@ def matrix(requires_grad=True):
 )
 def test_leaves_that_require_a_gradient_and_their_views(change):
     x = matrix()
-    with pytest.raises(RuntimeError, match="a leaf that requires a gradient .*no_grad"):
+    with pytest.raises(RuntimeError, match=r"a leaf that requires a gradient .*no_grad"):
         change(x)
     close(x, np.arange(12.0).reshape(3, 4))
     with minidl.no_grad():
@@ -54,7 +54,7 @@ def test_a_change_under_no_grad_counts():
     y = (x * x).sum()
     with minidl.no_grad():
         x += 1
-    with pytest.raises(RuntimeError, match="mul .* needs its '(input|other)' of shape \\(2,\\) as it was.* by add_"):
+    with pytest.raises(RuntimeError, match=r"mul .* needs its '(input|other)' of shape \(2,\) as it was.* by add_"):
         y.backward()
 
 

@@ -1,8 +1,5 @@
 """Programs run by minidl and by PyTorch side by side: gradients, functional derivatives, hooks, and changes in place."""
 
-import math
-import operator
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +8,10 @@ from hypothesis import strategies as st
 import minidl
 
 torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # PyTorch's, of what it will drop one day
+    pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning"),
+]
 
 
 def both(array, requires_grad=False):
@@ -135,7 +136,21 @@ ONLY_ONE_REFUSES = (
 )
 
 VIEWS = ("slice", "reshape", "transpose", "narrow", "diagonal", "select", "expand", "unsqueeze", "detach")
-CHANGES = ("add_", "mul_", "mul_self", "div_", "pow_", "sin_", "tanh_", "sigmoid_", "zero_", "fill_", "copy_", "number", "masked_fill_")
+CHANGES = (
+    "add_",
+    "mul_",
+    "mul_self",
+    "div_",
+    "pow_",
+    "sin_",
+    "tanh_",
+    "sigmoid_",
+    "zero_",
+    "fill_",
+    "copy_",
+    "number",
+    "masked_fill_",
+)
 ASSIGNMENTS = ("int", "slices", "mask", "list", "tensor", "all", "augmented")
 NEW = ("sin", "mul", "clone")
 

@@ -6,12 +6,14 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import minidl
 
 torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # PyTorch's, of what it will drop one day
+    pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning"),
+]
 
 DTYPES = "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()
 FLOATS = DTYPES[6:]
@@ -46,8 +48,10 @@ def same(ours, theirs, tolerance=0.0):
 
 NAN, INF = float("nan"), float("inf")
 SHOWN = [
-    1.0, -2.5, 0.0, 1e-9, 123456.0, 1e10, NAN, INF, -INF, 3, -7, True, [], [[]], [1.0], [1.0, 2.0], [1.5, -2.25], [0.1, 1000.5],
-    [0.001, 999.0], [1e-5, 1.0], [1.0, 1e5], [1e9, 1.0], [NAN, 1.0, INF], [NAN, 0.5, -INF], [NAN, NAN], [0.0, 0.0], [True, False],
+    1.0, -2.5, 0.0, 1e-9, 123456.0, 1e10, NAN, INF, -INF, 3, -7, True, [], [[]], [1.0], [1.0, 2.0], [1.5, -2.25],
+    [0.1, 1000.5],
+    [0.001, 999.0], [1e-5, 1.0], [1.0, 1e5], [1e9, 1.0], [NAN, 1.0, INF], [NAN, 0.5, -INF], [NAN, NAN],
+    [0.0, 0.0], [True, False],
     [1, -20, 300], [[1, 2], [3, 4]], [[1.0, 2.5], [-3.0, 4.0]], [[[1.0, 2.0]], [[3.0, 4.5]]], [[[[1]]]], [2.0, NAN],
     [16777217.0, 0.25], [-0.0, 1.0], [0.00012, 0.5], [0.00009, 0.05], [100000000.0], [100000001.0, 1.0], [12345678.5],
 ]  # fmt: skip
@@ -70,7 +74,23 @@ def test_text(data, dtype):
 
 
 @pytest.mark.parametrize(
-    "shape", [(0,), (0, 3), (2, 0), (7,), (40,), (1001,), (5, 6), (3, 4, 5), (2, 2, 2, 2), (50, 50), (12, 10, 11), (1, 2000), (2000, 1), (7, 150, 2)]
+    "shape",
+    [
+        (0,),
+        (0, 3),
+        (2, 0),
+        (7,),
+        (40,),
+        (1001,),
+        (5, 6),
+        (3, 4, 5),
+        (2, 2, 2, 2),
+        (50, 50),
+        (12, 10, 11),
+        (1, 2000),
+        (2000, 1),
+        (7, 150, 2),
+    ],
 )
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e-6])
 def test_text_of_shapes(shape, scale):
@@ -162,12 +182,15 @@ def test_dtype_in_place(left):
             for lib in (minidl, torch):
                 x = operands(lib, left)[0]
                 y = operands(lib, right)[0] if isinstance(right, str) else right
-                error = attempt(lambda x=x, y=y: op(x, y))
+                error = attempt(lambda x=x, y=y, op=op: op(x, y))
                 found.append(error if isinstance(error, Exception) else x)
             same(*found, 1e-3)
 
 
-UNARY = "exp log sqrt sin tanh sigmoid abs neg sign floor ceil round square rsqrt reciprocal erf isnan isfinite sum prod mean std var max argmax cumsum all any logsumexp".split()
+UNARY = (
+    "exp log sqrt sin tanh sigmoid abs neg sign floor ceil round square rsqrt reciprocal erf isnan isfinite sum prod mean "
+    "std var max argmax cumsum all any logsumexp"
+).split()
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -184,17 +207,55 @@ def test_dtype_of_functions_of_one_tensor(name):
 
 CREATED = {
     "tensor": [
-        (1,), (1.5,), (True,), ([],), ([[]],), ([1, 2],), ([1, 2.5],), ([True, 2],), ([True, 2.5],), ([[1], [2]],), ([[1], [2, 3]],),
-        ("a",), (None,), ({1: 2},), ((1, 2),), (range(3),), (np.float64(2),), (np.array([1, 2], np.int16),), ([np.float64(1.5), 2],),
-        (np.array(3),), (np.ones((2, 0)),), (2**40,), ([2**70],), ([[1, 2], 3],), (np.array(["a"]),), ([None],),
+        (1,),
+        (1.5,),
+        (True,),
+        ([],),
+        ([[]],),
+        ([1, 2],),
+        ([1, 2.5],),
+        ([True, 2],),
+        ([True, 2.5],),
+        ([[1], [2]],),
+        ([[1], [2, 3]],),
+        ("a",),
+        (None,),
+        ({1: 2},),
+        ((1, 2),),
+        (range(3),),
+        (np.float64(2),),
+        (np.array([1, 2], np.int16),),
+        ([np.float64(1.5), 2],),
+        (np.array(3),),
+        (np.ones((2, 0)),),
+        (2**40,),
+        ([2**70],),
+        ([[1, 2], 3],),
+        (np.array(["a"]),),
+        ([None],),
     ],
     "zeros": [(2,), (2, 3), ((2, 3),), ([2],), ((),), (), (-1,), (2.0,), ("a",), (None,)],
     "ones": [(2,), (2, 0), (np.int64(2),)],
     "full": [((2,), 1), ((2, 3), 1.5), ((2,), True), ((), 7), ((2,), "a"), ((-2,), 1)],
-    "arange": [(5,), (5.0,), (1, 5), (0, 5, 2), (5, 0, -2), (0, 1, 0.25), (1, 0), (0, 5, 0), (0, 5, -1), (), (0,), (2.5,), (-3,), (-3, 2)],
+    "arange": [
+        (5,),
+        (5.0,),
+        (1, 5),
+        (0, 5, 2),
+        (5, 0, -2),
+        (0, 1, 0.25),
+        (1, 0),
+        (0, 5, 0),
+        (0, 5, -1),
+        (),
+        (0,),
+        (2.5,),
+        (-3,),
+        (-3, 2),
+    ],
     "linspace": [(0, 1, 5), (1, -1, 3), (0, 1, 1), (0, 1, 0), (0, 1, -1), (0.5, 2, 4)],
     "eye": [(3,), (2, 3), (0,), (3, 0), (-1,)],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "args"), [(name, args) for name, some in CREATED.items() for args in some], ids=str)
@@ -203,7 +264,7 @@ def test_creation(name, args):
     same(ours, theirs, 1e-6)
     fractions = name == "linspace" or (name == "arange" and any(isinstance(x, float) for x in args))
     for dtype in FLOATS if fractions else [] if "1180591620717411303424" in str(args) else DTYPES:
-        found = [attempt(lambda lib=lib: getattr(lib, name)(*args, dtype=getattr(lib, dtype))) for lib in (minidl, torch)]
+        found = [attempt(lambda lib=lib: getattr(lib, name)(*args, dtype=getattr(lib, dtype))) for lib in (minidl, torch)]  # noqa: B023
         same(*found, 1e-3)
     found = [attempt(lambda lib=lib: getattr(lib, name)(*args, requires_grad=True)) for lib in (minidl, torch)]
     same(*found, 1e-6)
@@ -226,10 +287,12 @@ def test_creation_like(name):
 # -- indexing
 
 KEYS = [
-    0, -1, 5, slice(None), slice(1, None), slice(None, None, 2), slice(None, None, -1), slice(3, 1), slice(-2, None), slice(0, 99), ..., None,
+    0, -1, 5, slice(None), slice(1, None), slice(None, None, 2), slice(None, None, -1), slice(3, 1), slice(-2, None), slice(0, 99),
+    ..., None,
     True, False, 1.0, "a", (0, 1), (0, ..., 1), (..., 0), (None, 0), (0, 0, 0, 0), (slice(None), 1), (slice(None), None, 2),
     [0, 1], [True, False], [], [5], ([0, 1], [1, 2]), ([0, 1], slice(None), [1, 2]), (0, slice(None), [0, 1]),
-    ([0, 1], slice(None), 1), (slice(None), 0, [0, 1]), (0, [0, 1]), ([1], 0), (..., [0, 3], 1), (0, ..., [0, 1]), (None, [0, 1]),
+    ([0, 1], slice(None), 1), (slice(None), 0, [0, 1]), (0, [0, 1]), ([1], 0), (..., [0, 3], 1), (0, ..., [0, 1]),
+    (None, [0, 1]),
     ([0, 1], None, [1, 2]), ([[0], [1]], [[0, 1]]), ([0, 1], [0, 1, 2]), (slice(0, 1), [0, -1]),
 ]  # fmt: skip
 TENSOR_KEYS = [
@@ -301,26 +364,77 @@ def test_shape_of_an_assigned_value(value, key):
 # -- attributes and methods
 
 ATTRIBUTES = {
-    "size": lambda t: tuple(t.size()), "size0": lambda t: t.size(0), "size-1": lambda t: t.size(-1), "size9": lambda t: t.size(9),
-    "stride": lambda t: t.numel() and t.stride(), "stride1": lambda t: t.stride(1), "contiguous": lambda t: t.is_contiguous(),
-    "item": lambda t: t.item(), "tolist": lambda t: t.tolist(), "T": lambda t: t.T, "len": len, "bool": bool, "float": float, "int": int,
-    "iter": lambda t: list(t), "numel": lambda t: t.numel(), "ndim": lambda t: t.ndim, "dim": lambda t: t.dim(), "nbytes": lambda t: t.nbytes,
-    "element_size": lambda t: t.element_size(), "itemsize": lambda t: t.itemsize, "is_leaf": lambda t: t.is_leaf,
-    "requires_grad": lambda t: t.requires_grad, "device": lambda t: str(t.device), "device type": lambda t: t.device.type,
-    "in": lambda t: 1 in t, "format": lambda t: f"{t:.2f}", "plain format": lambda t: f"{t}".replace("minidl", "torch"),
-    "index": lambda t: [1, 2, 3][t], "view": lambda t: t.view(-1), "view2": lambda t: t.view(3, -1), "view T": lambda t: t.T.view(-1),
-    "reshape": lambda t: t.T.reshape(-1), "reshape_as": lambda t: t.reshape_as(t.T), "flip": lambda t: t.flip(0), "pos": lambda t: +t,
-    "neg": lambda t: -t, "invert": lambda t: ~t, "hash": lambda t: hash(t) == id(t), "long": lambda t: t.long(),
-    "float64": lambda t: t.double(), "half": lambda t: t.half(), "bool dtype": lambda t: t.bool(), "int32": lambda t: t.int(),
-    "is_floating_point": lambda t: t.is_floating_point(), "reversed": lambda t: [x.tolist() for x in t.flip(0)],
-    "new_zeros": lambda t: t.new_zeros(2, 3), "new_ones": lambda t: t.new_ones((2,)), "new_full": lambda t: t.new_full((2,), 3),
-    "new_tensor": lambda t: t.new_tensor([1, 2]), "numpy": lambda t: t.numpy().tolist(), "array": lambda t: np.asarray(t).tolist(),
-    "cpu": lambda t: t.cpu() is t, "to": lambda t: t.to(t.dtype) is t, "to cpu": lambda t: t.to("cpu") is t, "to nowhere": lambda t: t.to("moon"),
-    "contiguous T": lambda t: t.numel() and t.T.contiguous().stride(), "type_as": lambda t: t.type_as(t.double()), "clone": lambda t: t.clone(),
-    "eq None": lambda t: t == None, "ne None": lambda t: t != None, "eq text": lambda t: t == "a", "eq list": lambda t: t == [1],  # noqa: E711
-    "add text": lambda t: t + "a", "add None": lambda t: t + None, "add list": lambda t: t + [1], "lt None": lambda t: t < None,
-    "is_cuda": lambda t: t.is_cuda, "detach": lambda t: t.detach().requires_grad, "no attribute": lambda t: t.nothing,
-}  # fmt: skip
+    "size": lambda t: tuple(t.size()),
+    "size0": lambda t: t.size(0),
+    "size-1": lambda t: t.size(-1),
+    "size9": lambda t: t.size(9),
+    "stride": lambda t: t.numel() and t.stride(),
+    "stride1": lambda t: t.stride(1),
+    "contiguous": lambda t: t.is_contiguous(),
+    "item": lambda t: t.item(),
+    "tolist": lambda t: t.tolist(),
+    "T": lambda t: t.T,
+    "len": len,
+    "bool": bool,
+    "float": float,
+    "int": int,
+    "iter": lambda t: list(t),
+    "numel": lambda t: t.numel(),
+    "ndim": lambda t: t.ndim,
+    "dim": lambda t: t.dim(),
+    "nbytes": lambda t: t.nbytes,
+    "element_size": lambda t: t.element_size(),
+    "itemsize": lambda t: t.itemsize,
+    "is_leaf": lambda t: t.is_leaf,
+    "requires_grad": lambda t: t.requires_grad,
+    "device": lambda t: str(t.device),
+    "device type": lambda t: t.device.type,
+    "in": lambda t: 1 in t,
+    "format": lambda t: f"{t:.2f}",
+    "plain format": lambda t: f"{t}".replace("minidl", "torch"),
+    "index": lambda t: [1, 2, 3][t],
+    "view": lambda t: t.view(-1),
+    "view2": lambda t: t.view(3, -1),
+    "view T": lambda t: t.T.view(-1),
+    "reshape": lambda t: t.T.reshape(-1),
+    "reshape_as": lambda t: t.reshape_as(t.T),
+    "flip": lambda t: t.flip(0),
+    "pos": lambda t: +t,
+    "neg": lambda t: -t,
+    "invert": lambda t: ~t,
+    "hash": lambda t: hash(t) == id(t),
+    "long": lambda t: t.long(),
+    "float64": lambda t: t.double(),
+    "half": lambda t: t.half(),
+    "bool dtype": lambda t: t.bool(),
+    "int32": lambda t: t.int(),
+    "is_floating_point": lambda t: t.is_floating_point(),
+    "reversed": lambda t: [x.tolist() for x in t.flip(0)],
+    "new_zeros": lambda t: t.new_zeros(2, 3),
+    "new_ones": lambda t: t.new_ones((2,)),
+    "new_full": lambda t: t.new_full((2,), 3),
+    "new_tensor": lambda t: t.new_tensor([1, 2]),
+    "numpy": lambda t: t.numpy().tolist(),
+    "array": lambda t: np.asarray(t).tolist(),
+    "cpu": lambda t: t.cpu() is t,
+    "to": lambda t: t.to(t.dtype) is t,
+    "to cpu": lambda t: t.to("cpu") is t,
+    "to nowhere": lambda t: t.to("moon"),
+    "contiguous T": lambda t: t.numel() and t.T.contiguous().stride(),
+    "type_as": lambda t: t.type_as(t.double()),
+    "clone": lambda t: t.clone(),
+    "eq None": lambda t: t == None,  # noqa: E711
+    "ne None": lambda t: t != None,  # noqa: E711
+    "eq text": lambda t: t == "a",
+    "eq list": lambda t: t == [1],
+    "add text": lambda t: t + "a",
+    "add None": lambda t: t + None,
+    "add list": lambda t: t + [1],  # noqa: RUF005
+    "lt None": lambda t: t < None,
+    "is_cuda": lambda t: t.is_cuda,
+    "detach": lambda t: t.detach().requires_grad,
+    "no attribute": lambda t: t.nothing,
+}
 EXAMPLES = [1.5, 1, True, [1.0], [1, 2], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [], [[1, 2, 3]], [[True]]]
 
 
@@ -357,19 +471,54 @@ def test_matmul_in_all_forms(left):
 
 
 SHARED = {
-    "getitem": lambda t: t[0], "slice": lambda t: t[:, 1:], "element": lambda t: t[1, 2], "none": lambda t: t[None], "list": lambda t: t[[0, 1]],
-    "mask": lambda t: t[t > 0], "reshape": lambda t: t.reshape(4, 3), "view": lambda t: t.view(-1), "T": lambda t: t.T, "t": lambda t: t.t(),
-    "transpose": lambda t: t.transpose(0, 1), "permute": lambda t: t.permute(1, 0), "reshape T": lambda t: t.T.reshape(-1),
-    "flatten": lambda t: t.flatten(), "ravel": lambda t: t.ravel(), "squeeze": lambda t: t[None].squeeze(0), "unsqueeze": lambda t: t.unsqueeze(1),
-    "narrow": lambda t: t.narrow(0, 1, 1), "select": lambda t: t.select(1, 0), "split": lambda t: t.split(2, 1)[1],
-    "chunk": lambda t: t.chunk(2, 1)[0], "unbind": lambda t: t.unbind(1)[3], "diagonal": lambda t: t.diagonal(), "movedim": lambda t: t.movedim(0, 1),
-    "unflatten": lambda t: t.unflatten(1, (2, 2)), "expand": lambda t: t[None].expand(2, 3, 4), "contiguous": lambda t: t.contiguous(),
-    "contiguous T": lambda t: t.T.contiguous(), "clone": lambda t: t.clone(), "detach": lambda t: t.detach(), "data": lambda t: t.data,
-    "flip": lambda t: t.flip(0), "roll": lambda t: t.roll(1), "to same": lambda t: t.to(t.dtype), "to other": lambda t: t.double(),
-    "numpy": lambda t: t.numpy(), "asarray": lambda t: np.asarray(t), "abs": lambda t: t.abs(), "diag": lambda t: t.diag(), "mT": lambda t: t.mT,
-    "real": lambda t: t.view_as(t), "index_select": lambda t: t.index_select(0, t.new_zeros(1).long()), "tril": lambda t: t.tril(),
-    "expand_as": lambda t: t.expand_as(t), "repeat": lambda t: t.repeat(1, 1), "zeros_like": lambda t: t * 1, "swap": lambda t: t[0:1].squeeze(),
-}  # fmt: skip
+    "getitem": lambda t: t[0],
+    "slice": lambda t: t[:, 1:],
+    "element": lambda t: t[1, 2],
+    "none": lambda t: t[None],
+    "list": lambda t: t[[0, 1]],
+    "mask": lambda t: t[t > 0],
+    "reshape": lambda t: t.reshape(4, 3),
+    "view": lambda t: t.view(-1),
+    "T": lambda t: t.T,
+    "t": lambda t: t.t(),
+    "transpose": lambda t: t.transpose(0, 1),
+    "permute": lambda t: t.permute(1, 0),
+    "reshape T": lambda t: t.T.reshape(-1),
+    "flatten": lambda t: t.flatten(),
+    "ravel": lambda t: t.ravel(),
+    "squeeze": lambda t: t[None].squeeze(0),
+    "unsqueeze": lambda t: t.unsqueeze(1),
+    "narrow": lambda t: t.narrow(0, 1, 1),
+    "select": lambda t: t.select(1, 0),
+    "split": lambda t: t.split(2, 1)[1],
+    "chunk": lambda t: t.chunk(2, 1)[0],
+    "unbind": lambda t: t.unbind(1)[3],
+    "diagonal": lambda t: t.diagonal(),
+    "movedim": lambda t: t.movedim(0, 1),
+    "unflatten": lambda t: t.unflatten(1, (2, 2)),
+    "expand": lambda t: t[None].expand(2, 3, 4),
+    "contiguous": lambda t: t.contiguous(),
+    "contiguous T": lambda t: t.T.contiguous(),
+    "clone": lambda t: t.clone(),
+    "detach": lambda t: t.detach(),
+    "data": lambda t: t.data,
+    "flip": lambda t: t.flip(0),
+    "roll": lambda t: t.roll(1),
+    "to same": lambda t: t.to(t.dtype),
+    "to other": lambda t: t.double(),
+    "numpy": lambda t: t.numpy(),
+    "asarray": lambda t: np.asarray(t),
+    "abs": lambda t: t.abs(),
+    "diag": lambda t: t.diag(),
+    "mT": lambda t: t.mT,
+    "real": lambda t: t.view_as(t),
+    "index_select": lambda t: t.index_select(0, t.new_zeros(1).long()),
+    "tril": lambda t: t.tril(),
+    "expand_as": lambda t: t.expand_as(t),
+    "repeat": lambda t: t.repeat(1, 1),
+    "zeros_like": lambda t: t * 1,
+    "swap": lambda t: t[0:1].squeeze(),
+}
 
 
 @pytest.mark.parametrize("name", SHARED)

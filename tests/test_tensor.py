@@ -1,4 +1,4 @@
-"""The tensor by itself: creation, dtypes, text, NumPy beside it, copies, and random numbers. `test_parity_tensor` has PyTorch's word."""
+"""The tensor by itself: creation, dtypes, text, NumPy beside it, copies, and random numbers."""
 
 import copy
 import math
@@ -22,7 +22,11 @@ def test_dtype_objects(name):
     d = getattr(minidl, name)
     assert repr(d) == f"minidl.{name}" and d == np.dtype(name) and np.dtype(name) == d.dtype and d != "no dtype" and d != 3
     assert pickle.loads(pickle.dumps(d)) is d and copy.deepcopy(d) is d
-    assert np.zeros(2, d).dtype == name and minidl.zeros(2, dtype=name).dtype is d and minidl.zeros(2, dtype=np.dtype(name)).dtype is d
+    assert (
+        np.zeros(2, d).dtype == name
+        and minidl.zeros(2, dtype=name).dtype is d
+        and minidl.zeros(2, dtype=np.dtype(name)).dtype is d
+    )
     assert {d: 1}[minidl.zeros(1, dtype=d).dtype] == 1
     assert d.is_floating_point == name.startswith("float") and d.itemsize == np.dtype(name).itemsize
 
@@ -31,7 +35,12 @@ def test_python_types_and_names():
     assert minidl.zeros(1, dtype=int).dtype is minidl.int64 is minidl.long
     assert minidl.zeros(1, dtype=float).dtype is minidl.float32 is minidl.float
     assert minidl.zeros(1, dtype=bool).dtype is minidl.bool
-    assert minidl.half is minidl.float16 and minidl.double is minidl.float64 and minidl.int is minidl.int32 and minidl.short is minidl.int16
+    assert (
+        minidl.half is minidl.float16
+        and minidl.double is minidl.float64
+        and minidl.int is minidl.int32
+        and minidl.short is minidl.int16
+    )
 
 
 @pytest.mark.parametrize("bad", ["complex64", "uint16", "float128x", object, "U3", 7, []])
@@ -83,20 +92,28 @@ def test_dlpack_with_pytorch():
 def test_a_tensor_that_requires_a_gradient_keeps_its_memory():
     x = minidl.ones(2, requires_grad=True)
     for leave in (x.numpy, lambda: np.asarray(x), lambda: np.exp(x)):
-        with pytest.raises(RuntimeError, match="numpy: .*detach"):
+        with pytest.raises(RuntimeError, match=r"numpy: .*detach"):
             leave()
-    with pytest.raises(BufferError, match="dlpack: .*detach"):
+    with pytest.raises(BufferError, match=r"dlpack: .*detach"):
         np.from_dlpack(x)
     assert x.numpy(force=True).tolist() == x.detach().numpy().tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("other", [np.array([1.0, 2.0]), np.float64(2), np.float32(2), np.int64(2), np.bool_(True), np.array(2.0)])
+@pytest.mark.parametrize(
+    "other", [np.array([1.0, 2.0]), np.float64(2), np.float32(2), np.int64(2), np.bool_(True), np.array(2.0)]
+)
 def test_arrays_and_numpy_scalars_on_either_side(other):
     t = minidl.tensor([3.0, 4.0])
     for result, expected in [
-        (t + other, t.numpy() + other), (other + t, t.numpy() + other), (other - t, other - t.numpy()), (t * other, t.numpy() * other),
-        (other / t, other / t.numpy()), (t**other, t.numpy() ** other), (t > other, t.numpy() > other), (other < t, other < t.numpy()),
-    ]:  # fmt: skip
+        (t + other, t.numpy() + other),
+        (other + t, t.numpy() + other),
+        (other - t, other - t.numpy()),
+        (t * other, t.numpy() * other),
+        (other / t, other / t.numpy()),
+        (t**other, t.numpy() ** other),
+        (t > other, t.numpy() > other),
+        (other < t, other < t.numpy()),
+    ]:
         assert isinstance(result, minidl.Tensor)
         np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6)
     x = minidl.tensor([3.0, 4.0], requires_grad=True)
@@ -128,11 +145,13 @@ def test_numbers_from_tensors():
 def test_containers():
     t = minidl.arange(6).reshape(2, 3)
     assert len(t) == 2 and [row.tolist() for row in t] == [[0, 1, 2], [3, 4, 5]] and 4 in t and 7 not in t
-    a, b = t
+    _, b = t
     assert b.tolist() == [3, 4, 5] and t[1][2].item() == 5
     assert {t: 1}[t] == 1 and hash(t) != hash(t.clone()) and (t == t.clone()).all()
     assert (t == None) is False and (t != None) is True  # noqa: E711
-    assert t.tolist() == [[0, 1, 2], [3, 4, 5]] and minidl.zeros(0, 2).tolist() == [] and minidl.zeros(2, 0).tolist() == [[], []]
+    assert (
+        t.tolist() == [[0, 1, 2], [3, 4, 5]] and minidl.zeros(0, 2).tolist() == [] and minidl.zeros(2, 0).tolist() == [[], []]
+    )
 
 
 def test_a_subclass_keeps_its_class_in_copies():
@@ -192,10 +211,17 @@ def test_seeds_repeat():
         g = {"generator": generator}
         p = minidl.tensor([0.2, 0.3, 0.5])
         return [
-            minidl.rand(3, **g), minidl.randn(3, **g), minidl.randint(9, (5,), **g), minidl.randperm(9, **g), minidl.bernoulli(p, **g),
-            minidl.multinomial(p, 2, **g), minidl.normal(0.0, 2.0, (3,), **g), minidl.zeros(3).uniform_(**g), minidl.zeros(3).normal_(**g),
+            minidl.rand(3, **g),
+            minidl.randn(3, **g),
+            minidl.randint(9, (5,), **g),
+            minidl.randperm(9, **g),
+            minidl.bernoulli(p, **g),
+            minidl.multinomial(p, 2, **g),
+            minidl.normal(0.0, 2.0, (3,), **g),
+            minidl.zeros(3).uniform_(**g),
+            minidl.zeros(3).normal_(**g),
             minidl.zeros(3).bernoulli_(**g),
-        ]  # fmt: skip
+        ]
 
     minidl.manual_seed(3)
     assert minidl.initial_seed() == 3
@@ -259,7 +285,11 @@ def test_creation_needs_no_copy_or_makes_one():
 
 def test_devices():
     cpu = minidl.device("cpu")
-    assert minidl.ones(1).device == cpu == "cpu" and str(minidl.device("cuda", 1)) == "cuda:1" and minidl.device("cuda:1").index == 1
+    assert (
+        minidl.ones(1).device == cpu == "cpu"
+        and str(minidl.device("cuda", 1)) == "cuda:1"
+        and minidl.device("cuda:1").index == 1
+    )
     assert not minidl.ones(1).is_cuda and {cpu: 1}[minidl.device("cpu")] == 1
     for bad in ("gpu", "cuda:x", "cuda:1:2"):
         with pytest.raises(RuntimeError, match="device: expected"):
@@ -274,4 +304,8 @@ def test_aliases():
     assert t.byte().dtype is minidl.uint8 and t.short().dtype is minidl.int16 and minidl.numel(t) == 2
     assert minidl.finfo(minidl.float32).eps == np.finfo("float32").eps and minidl.iinfo(minidl.int8).max == 127
     assert minidl.pi == math.pi and minidl.inf == math.inf and minidl.nan != minidl.nan
-    assert minidl.vstack([t, t]).shape == (2, 2) and minidl.hstack([t, t]).shape == (4,) and minidl.broadcast_to(t, (3, 2)).shape == (3, 2)
+    assert (
+        minidl.vstack([t, t]).shape == (2, 2)
+        and minidl.hstack([t, t]).shape == (4,)
+        and minidl.broadcast_to(t, (3, 2)).shape == (3, 2)
+    )

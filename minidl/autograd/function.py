@@ -71,7 +71,8 @@ class FunctionCtx:
             return None
         if seen.changes != changes:
             raise RuntimeError(
-                f"backward: {type(self).__name__} saved a tensor of shape {array.shape}, but it was changed in place by {seen.place()}"
+                f"backward: {type(self).__name__} saved a tensor of shape {array.shape}, but it was changed in place by "
+                f"{seen.place()}"
             )
         if isinstance(goes_to, TensorBase):
             return goes_to
@@ -105,7 +106,8 @@ class FunctionNode(Node):
         result = result if isinstance(result, tuple) else (result,)
         if len(result) < len(self.parents) or any(r is not None for r in result[len(self.parents) :]):
             raise RuntimeError(
-                f"backward: {self.name()} ({describe_site(self.site)}) returned {len(result)} gradients for {len(self.parents)} inputs"
+                f"backward: {self.name()} ({describe_site(self.site)}) returned {len(result)} gradients "
+                f"for {len(self.parents)} inputs"
             )
         for parent, gp in zip(self.parents, result):
             if not isinstance(gp, (TensorBase, type(None))):

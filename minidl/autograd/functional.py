@@ -1,7 +1,7 @@
 """Derivatives of functions: products with the Jacobian and the Hessian, and those matrices themselves.
 
-Every function here takes ``func`` and its ``inputs`` (a tensor, or a tuple of them) and gives back what PyTorch's of the same name
-does: a tensor where one was given, tuples where tuples were. The results have no history unless ``create_graph``. An
+Every function here takes ``func`` and its ``inputs`` (a tensor, or a tuple of them) and gives back what PyTorch's of the same
+name does: a tensor where one was given, tuples where tuples were. The results have no history unless ``create_graph``. An
 output that does not depend on an input has the derivative 0, or is an error with ``strict``.
 """
 
@@ -25,7 +25,9 @@ class _Call:
         self.op, self.create_graph, self.strict = op, create_graph, strict
         self.one_input, given = self.tensors(inputs, "inputs")
         with enable_grad():
-            self.inputs = tuple(t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in given)
+            self.inputs = tuple(
+                t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in given
+            )
             self.one_output, self.outputs = self.tensors(func(*self.inputs), "the result of func")
 
     def tensors(self, x: Any, what: str) -> tuple[bool, tuple[Any, ...]]:
@@ -72,7 +74,9 @@ class _Call:
         return found[0] if (self.one_input if like_inputs else self.one_output) else found
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """``func(*inputs)`` and ``v`` (shaped as the outputs) times the Jacobian: one backward sweep."""
     call = _Call("vjp", func, inputs, create_graph, strict)
     v = call.vectors(v, call.outputs, "the result of func")
@@ -81,14 +85,16 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
 
 
 def _push(call: _Call, outputs: Sequence[Any], v: Sequence[Any]) -> tuple[Any, ...]:
-    """The Jacobian of ``outputs`` times ``v``. ``u @ J`` is linear in ``u``, and the transpose of *its* Jacobian is J: two sweeps."""
+    """The Jacobian J of ``outputs`` times ``v``: ``u @ J`` is linear in ``u`` and has the transpose of J as its Jacobian."""
     with enable_grad():
         u = tuple(zeros_like(t).requires_grad_() for t in outputs)
         pulled = call.gradients(outputs, call.inputs, u, True)
     return call.gradients(pulled, u, v, call.create_graph)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """``func(*inputs)`` and the Jacobian times ``v`` (shaped as the inputs)."""
     call = _Call("jvp", func, inputs, create_graph, strict)
     v = call.vectors(v, call.inputs, "inputs")
@@ -105,7 +111,9 @@ def _jacobian(call: _Call, create_graph: bool) -> tuple[tuple[Any, ...], ...]:
     rows = []
     for out in call.outputs:
         swept = [call.gradients([x], call.inputs, [zeros_like(x) + 1], create_graph) for x in reshape(out, (-1,))]
-        rows.append(tuple(_joined(column, out, t) for column, t in zip(zip(*swept) if swept else [()] * len(call.inputs), call.inputs)))
+        rows.append(
+            tuple(_joined(column, out, t) for column, t in zip(zip(*swept) if swept else [()] * len(call.inputs), call.inputs))
+        )
     return tuple(rows)
 
 
@@ -125,8 +133,8 @@ def jacobian(
 ) -> Any:
     """All derivatives of the outputs with respect to the inputs.
 
-    For one output of shape O and one input of shape I a tensor of shape O + I; else a tuple of those over the outputs, the inputs,
-    or the outputs and in each the inputs. ``vectorize`` and other strategies are not supported.
+    For one output of shape O and one input of shape I a tensor of shape O + I; else a tuple of those over the outputs, the
+    inputs, or the outputs and in each the inputs. ``vectorize`` and other strategies are not supported.
     """
     _check_default("jacobian", "strategy", vectorize, strategy)
     call = _Call("jacobian", func, inputs, create_graph, strict)
@@ -159,7 +167,9 @@ def hessian(
     return jacobian(gradient, inputs, create_graph, strict)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """``func(*inputs)``, one number, and ``v`` (shaped as the inputs) times its Hessian: a sweep of a sweep."""
     call = _Call("vhp", func, inputs, create_graph, strict)
     v = call.vectors(v, call.inputs, "inputs")
@@ -168,7 +178,9 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return call.result(call.outputs, False), call.result(found, True)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """``func(*inputs)``, one number, and its Hessian times ``v`` (shaped as the inputs).
 
     The Hessian is symmetric where the second derivatives are continuous; then this is `vhp`, which takes one sweep less.

@@ -4,11 +4,12 @@ The memory is changed at once. For the tape a change makes a new value: ``x *= y
 If ``x`` is a view, its base gets the history "the old base with this part replaced", and every other view of that memory
 works out its history again from the base when it is next used.
 
-What is allowed is what PyTorch allows, and a few things more: a change in place whose rule needs its own result (``x.exp_()``)
-remembers a copy, so ``x`` may be changed again; source and destination may overlap (``x[1:] += x[:-1]`` reads all old values
-first); the views that `unbind`, `split`, `chunk` and iteration give, or that were made under `no_grad` (and so require no
-gradient, where PyTorch's do), may be changed like any other; assignment converts dtypes also at index tensors. One thing
-less: nothing expanded can be written to, nor what is sliced from it, even where PyTorch can (``fill_``; a slice without repetition).
+What is allowed is what PyTorch allows, and a few things more: a change in place whose rule needs its own result
+(``x.exp_()``) remembers a copy, so ``x`` may be changed again; source and destination may overlap (``x[1:] += x[:-1]``
+reads all old values first); the views that `unbind`, `split`, `chunk` and iteration give, or that were made under
+`no_grad` (and so require no gradient, where PyTorch's do), may be changed like any other; assignment converts dtypes
+also at index tensors. One thing less: nothing expanded can be written to, nor what is sliced from it, even where
+PyTorch can (``fill_``; slices without repetition).
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class enable_grad(no_grad):
 
 
 class inference_mode(RecordingSwitch):
-    """`no_grad` under PyTorch's name for evaluation (`enable_grad` for ``mode=False``); there is nothing further to switch off."""
+    """`no_grad` under PyTorch's name for evaluation, or with ``mode=False`` `enable_grad`; there is no more to switch off."""
 
     def __new__(cls, mode: Any = True) -> Any:
         return cls()(mode) if callable(mode) else super().__new__(cls)

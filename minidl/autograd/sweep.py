@@ -106,7 +106,8 @@ def _fit(g: Any, parent: Any, node: Node, is_new: bool) -> tuple[Any, bool]:
             g, is_new = sum_to(g, like.shape), False
         except ShapeError:
             raise ShapeError(
-                f"backward: a rule of {node.name()} gave a gradient of shape {tuple(g.shape)} for an input of shape {like.shape}"
+                f"backward: a rule of {node.name()} gave a gradient of shape {tuple(g.shape)} "
+                f"for an input of shape {like.shape}"
             ) from None
     if g.dtype != like.dtype:
         g = cast(g, like.dtype)
@@ -259,7 +260,7 @@ def grad(
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
-    """The gradients of ``outputs`` (their sum, weighted by ``grad_outputs``) with respect to ``inputs``; no ``.grad`` is touched.
+    """The gradients of ``outputs`` (their sum, weighted by ``grad_outputs``) with respect to ``inputs``; sets no ``.grad``.
 
     Only the way from ``outputs`` to ``inputs`` is swept.
 

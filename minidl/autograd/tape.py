@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend, dtypes
-from ..shapes import ShapeError, broadcast_shapes
+from ..shapes import broadcast_shapes
 from .mode import enable_grad, mode
 
 
@@ -319,7 +319,7 @@ def differentiable(
     Returns
     -------
     function
-        With an attribute ``vjp(**rules)`` that takes one rule for each differentiable input, or ``vjp(rule, a=..., b=...)`` style
+        With an attribute ``vjp(**rules)`` that takes one rule for each differentiable input, or ``vjp(rule, a=..., b=...)``
         joint rules (see `Op.vjp`). A rule returns ``g`` itself, a view of it, or a new array: the engine adds into new
         arrays in place. Broadcasting is undone by the engine.
 
