@@ -3,6 +3,10 @@
 The names are PyTorch's: a script in the manner of its tutorials runs with ``import minidl as torch``.
 """
 
+__version__ = "0.1.0"
+
+from math import e, inf, nan, pi
+
 from . import autograd, backend, cuda, dtypes, nn, ops, optim, random, shapes, utils, vision
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import device
@@ -10,7 +14,7 @@ from .dtypes import bool_ as bool
 from .dtypes import double, dtype, float16, float32, float64, get_default_dtype, half, int8, int16, int32, int64, long
 from .dtypes import float_ as float
 from .dtypes import int_ as int
-from .dtypes import promote_types, result_type, set_default_dtype, short, uint8
+from .dtypes import finfo, iinfo, promote_types, result_type, set_default_dtype, short, uint8
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.compare import (
     allclose,
@@ -44,6 +48,7 @@ from .ops.create import (
     from_numpy,
     full,
     full_like,
+    is_tensor,
     linspace,
     ones,
     ones_like,
@@ -130,6 +135,7 @@ from .ops.layout import (
     expand_as,
     flatten,
     flip,
+    hstack,
     meshgrid,
     movedim,
     narrow,
@@ -151,6 +157,7 @@ from .ops.layout import (
     unflatten,
     unsqueeze,
     view,
+    vstack,
 )
 from .ops.linear import (
     addmm,
@@ -217,6 +224,12 @@ from .random import (
     seed,
     set_rng_state,
 )
+from .serialization import load, save
 from .shapes import ShapeError, broadcast_shapes
 from ._tensor import Tensor
 from .autograd import functional as _functional
+
+# further names of the same functions, as in PyTorch
+absolute, clip, concat, concatenate, moveaxis, swapaxes = abs, clamp, cat, cat, movedim, transpose
+multiply, subtract, divide, true_divide, negative, broadcast_to = mul, sub, div, div, neg, expand
+is_floating_point, numel = Tensor.is_floating_point, Tensor.numel
