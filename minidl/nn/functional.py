@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..autograd import differentiable
 from ..autograd.inplace import change
-from ..backend import xp
 from ..ops import activation, elementwise, reduce
 from ..ops.activation import gelu, logsigmoid, softplus
 from ..ops.conv import conv2d
@@ -17,7 +15,7 @@ from ..ops.elementwise import abs, clamp, sigmoid, tanh
 from ..ops.index import one_hot
 from ..ops.layout import constant_pad
 from ..ops.linear import linear
-from ..ops.loss import cross_entropy, nll_loss, reduced
+from ..ops.loss import binary_losses, cross_entropy, nll_loss, reduced
 from ..ops.norm import batch_norm
 from ..ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from ..ops.reduce import norm, sum
@@ -168,33 +166,6 @@ def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: fl
     return reduced(_huber(distance, beta) / beta if beta else abs(distance), reduction, "smooth_l1_loss")
 
 
-@differentiable(promotes="float")
-def _binary_cross_entropy(input: Any, target: Any) -> Any:
-    m = xp(input)
-    if not ((input >= 0) & (input <= 1)).all():
-        raise RuntimeError(
-            "binary_cross_entropy: all elements of input must lie between 0 and 1; "
-            "scores without bounds are for binary_cross_entropy_with_logits"
-        )
-    with m.errstate(divide="ignore"):
-        return -(target * _bounded_log(input) + (1 - target) * _bounded_log(1 - input))
-
-
-@differentiable
-def _bounded_log(input: Any) -> Any:
-    m = xp(input)
-    with m.errstate(divide="ignore"):
-        return m.maximum(m.log(input), -100)
-
-
-_bounded_log.vjp(input=lambda g, input: g / clamp(input, 1e-12))
-_binary_cross_entropy.op.name = "binary_cross_entropy"
-_binary_cross_entropy.vjp(
-    input=lambda g, input, target: g * (input - target) / clamp(input * (1 - input), 1e-12),
-    target=lambda g, input: g * (_bounded_log(1 - input) - _bounded_log(input)),
-)
-
-
 def _same_shape(input: Any, target: Any, op: str) -> None:
     if tuple(input.shape) != tuple(target.shape):
         raise ShapeError(f"{op}: target has shape {tuple(target.shape)}, input {tuple(input.shape)}; they must be the same")
@@ -211,7 +182,7 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reducti
         If ``input`` and ``target`` differ in shape.
     """
     _same_shape(input, target, "binary_cross_entropy")
-    loss = _binary_cross_entropy(input, target)
+    loss = binary_losses(input, target)
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 

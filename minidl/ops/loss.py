@@ -1,4 +1,4 @@
-"""Losses over classes: the negative log-likelihood, and cross-entropy made of it."""
+"""Losses over classes: the negative log-likelihood, and cross-entropy made of it; for two classes, the binary one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ..autograd import differentiable
 from ..backend import xp
 from ..shapes import ShapeError
-from .elementwise import where
+from .elementwise import clamp, where
 from .index import scatter
 from .layout import unsqueeze, zeros_for
 from .reduce import log_softmax, mean, sum
@@ -145,3 +145,32 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, la
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
     each = -sum(target * _per_class(weight, log_softmax(input, dim), dim), dim)
     return reduced(each, reduction, "cross_entropy")
+
+
+# -- two classes
+
+
+@differentiable(promotes="float")
+def binary_losses(input: Any, target: Any) -> Any:
+    """``-(target * log(input) + (1 - target) * log(1 - input))``, element by element, with logarithms held at -100."""
+    if not ((input >= 0) & (input <= 1)).all():
+        raise RuntimeError(
+            "binary_cross_entropy: all elements of input must lie between 0 and 1; "
+            "scores without bounds are for binary_cross_entropy_with_logits"
+        )
+    return -(target * _bounded_log(input) + (1 - target) * _bounded_log(1 - input))
+
+
+@differentiable
+def _bounded_log(input: Any) -> Any:
+    m = xp(input)
+    with m.errstate(divide="ignore"):
+        return m.maximum(m.log(input), -100)
+
+
+_bounded_log.vjp(input=lambda g, input: g / clamp(input, 1e-12))
+binary_losses.op.name = "binary_cross_entropy"
+binary_losses.vjp(
+    input=lambda g, input, target: g * (input - target) / clamp(input * (1 - input), 1e-12),
+    target=lambda g, input: g * (_bounded_log(1 - input) - _bounded_log(input)),
+)
