@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from .backend import check_device, device
 from .ops import compare, create, elementwise, index, layout, linear, reduce, scan
 from .printing import tensor_text
 from .random import rng
-from .shapes import ShapeError, as_index, wrap_dim
+from .shapes import ShapeError, as_index, as_shape, wrap_dim
 
 
 def _swapped(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -240,7 +241,7 @@ class Tensor(TensorBase):
         if node is None:
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
         if isinstance(node, tape.Node):
-            node.retained = tape.weakref.ref(self)
+            node.retained = weakref.ref(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
         """Call ``hook(grad)`` whenever this tensor's gradient is complete; what it returns, if not None, takes its place.
@@ -311,7 +312,7 @@ class Tensor(TensorBase):
         check_device(device, "to")
         wanted = self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
         if wanted == self._array.dtype:
-            return self.clone() if copy else self  # type: ignore[no-any-return]
+            return layout.copy(self) if copy else self
         return tape.cast(self, wanted)  # type: ignore[no-any-return]
 
     def type(self, dtype: Any) -> Tensor:
@@ -480,8 +481,8 @@ class Tensor(TensorBase):
     __ror__ = _swapped(compare.bitwise_or)
     __xor__ = _operator(compare.bitwise_xor)
     __rxor__ = _swapped(compare.bitwise_xor)
-    __eq__ = _operator(compare.eq)  # type: ignore[assignment]
-    __ne__ = _operator(compare.ne)  # type: ignore[assignment]
+    __eq__ = _operator(compare.eq)
+    __ne__ = _operator(compare.ne)
     __lt__ = _operator(compare.lt)
     __le__ = _operator(compare.le)
     __gt__ = _operator(compare.gt)
@@ -512,7 +513,7 @@ class Tensor(TensorBase):
 
     def reshape(self, *shape: Any) -> Any:
         """Itself in another shape: a view where memory allows, else a copy."""
-        return layout.reshape(self, layout.as_shape(shape, "reshape"))
+        return layout.reshape(self, as_shape(shape, "reshape"))
 
     def view(self, *shape: Any) -> Any:
         """Itself in another shape and the same memory; or, given a dtype of the same width, not supported."""
@@ -530,7 +531,7 @@ class Tensor(TensorBase):
 
     def flip(self, *dims: Any) -> Any:
         """The order reversed along ``dims``."""
-        return layout.flip(self, layout.as_shape(dims, "flip"))
+        return layout.flip(self, as_shape(dims, "flip"))
 
     def where(self, condition: Any, other: Any) -> Any:
         """Itself where ``condition`` is true, ``other`` elsewhere."""
@@ -544,11 +545,11 @@ class Tensor(TensorBase):
         """``self - alpha * other``."""
         return elementwise.sub(self, other if alpha == 1 else alpha * other)
 
-    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+    def add_(self, other: Any, *, alpha: Any = 1) -> Any:
         """`add` in place."""
         return self.__iadd__(other if alpha == 1 else alpha * other)
 
-    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Any:
         """`sub` in place."""
         return self.__isub__(other if alpha == 1 else alpha * other)
 
@@ -634,4 +635,5 @@ for _pair in ALIASES.split():
     _alias, _name = _pair.split("=")
     setattr(Tensor, _alias, getattr(Tensor, _name))
 
+Tensor.__module__ = "minidl"  # where it is to be found, for pickles and error messages
 tape.tensor_class = Tensor

@@ -75,11 +75,12 @@ class _Writer:
         cut = short and len(parts) > 2 * edge
         if cut:
             parts = parts[:edge] + parts[-edge:]
-        texts = [self.text(np.asarray(part), indent + 1, short) for part in parts]
+        texts: list[str] = [self.text(np.asarray(part), indent + 1, short) for part in parts]
         if cut:
             texts.insert(edge, " ..." if array.ndim == 1 else "...")
         if array.ndim > 1:
-            return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(texts) + "]"
+            between: str = "," + "\n" * (array.ndim - 1) + " " * (indent + 1)
+            return f"[{between.join(texts)}]"
         n = max(1, (self.options.linewidth - indent) // (self.width + 2))
         lines = [", ".join(texts[i : i + n]) for i in range(0, len(texts), n)]
         return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"

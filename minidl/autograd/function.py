@@ -140,7 +140,7 @@ class OutputNode(Node):
         self.index = index
 
     def name(self) -> str:
-        return self.parents[0].name()
+        return str(self.parents[0].name())
 
     def pull(self, g: Any, graph: bool, needed: set[Any] | None) -> Iterator[tuple[Any, Any, bool]]:
         parent = self.parents[0]

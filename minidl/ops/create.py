@@ -180,7 +180,7 @@ def arange(
         If ``step`` is 0 or leads away from ``end``.
     """
     start, end = (0, start) if end is None else (start, end)
-    bounds = [x.item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
+    bounds: list[Any] = [x._array.item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
     if any(not isinstance(x, (int, float, np.number)) for x in bounds):
         raise TypeError(f"arange: start, end and step must be numbers, got {bounds}")
     if dtype is None:
