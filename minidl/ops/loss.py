@@ -75,7 +75,7 @@ _nll.op.name = "nll_loss"
 _nll.vjp(input=_nll_rule)
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """``-weight[target] * input[target]``, where ``input`` holds log-probabilities; the mean is weighted too.
 
     Shapes: input (N, C) or (N, C, ...) or (C,), target (N,) or (N, ...) or (), weight (C,) -> () or, with ``reduction="none"``, target's.
@@ -85,10 +85,14 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     ------
     IndexError
         For a class number out of range.
+    NotImplementedError
+        If ``weight`` requires a gradient.
     """
     check_reduction(reduction, "nll_loss")
+    if getattr(weight, "requires_grad", False):
+        raise NotImplementedError("nll_loss: weight has no gradient here, as in PyTorch; pass weight.detach()")
     if len(input.shape) == 1 and not len(target.shape):
-        out = nll_loss(unsqueeze(input, 0), target[None], weight, ignore_index, reduction)
+        out = nll_loss(unsqueeze(input, 0), target[None], weight, ignore_index=ignore_index, reduction=reduction)
         return out[0] if reduction == "none" else out
     _check_classes("nll_loss", input, target, weight, ignore_index)
     return _nll(input, target, weight, ignore_index, reduction)
@@ -98,6 +102,7 @@ def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -116,7 +121,7 @@ def cross_entropy(
     if tuple(input.shape) == tuple(target.shape) and getattr(target, "_array", target).dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     log_p = log_softmax(input, 0 if len(input.shape) == 1 else 1)
-    plain = nll_loss(log_p, target, weight, ignore_index, reduction)
+    plain = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return plain
     return (1 - label_smoothing) * plain + label_smoothing * _even_part(log_p, target, weight, ignore_index, reduction)
