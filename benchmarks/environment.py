@@ -10,13 +10,9 @@ import platform
 from pathlib import Path
 
 import numpy as np
+import threadpoolctl
 
 import minidl
-
-try:
-    import threadpoolctl
-except ImportError:
-    threadpoolctl = None
 
 
 def processor():
@@ -35,14 +31,12 @@ def cores():
 
 
 def blas():
-    """Name, version, kernels and threads of NumPy's BLAS; kernels and threads only where threadpoolctl is installed."""
-    if threadpoolctl is not None:
-        found = [i for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas" and "numpy" in i["filepath"]]
-        if found:
-            i = found[0]
+    """Name, version, kernels and threads of NumPy's BLAS."""
+    for i in threadpoolctl.threadpool_info():
+        if i["user_api"] == "blas" and "numpy" in i["filepath"]:
             return f"{i['internal_api']} {i['version']}, {i.get('architecture', 'unknown')} kernels, {i['num_threads']} threads"
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{built['name']} {built.get('version', '')}, kernels and threads unknown (threadpoolctl is not installed)"
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # one that threadpoolctl does not know
+    return f"{built['name']} {built.get('version', '')}, kernels and threads unknown"
 
 
 def torch_version():

@@ -1,0 +1,179 @@
+"""The shape of the house: imports go one way, files and functions stay small, and importing minidl is light."""
+
+import ast
+import io
+import subprocess
+import sys
+import time
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import minidl
+
+ROOT = Path(minidl.__file__).resolve().parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# From the ground up. What stands on one line knows nothing of its neighbours, nor of what is below it here.
+HOUSE = [
+    {"shapes", "dtypes"},
+    {"kernels"},
+    {"backend"},
+    {"autograd"},
+    {"random"},
+    {"ops"},
+    {"printing"},
+    {"_tensor"},
+    {
+        "nn",
+        "utils",
+        "testing",
+        "serialization",
+        "cuda",
+        "autograd.functional",
+    },  # the last is written with ops, and only named as in PyTorch
+    {"optim", "vision"},
+    {"__init__"},
+]
+APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
+BASE = {"numpy", "safetensors", "threadpoolctl"}
+OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "tqdm"}
+AT_THE_TOP = {"testing.strategies": {"hypothesis"}}  # where the whole file is about it
+    "testing.strategies": {"hypothesis"},
+    "kernels.threads": {"threadpoolctl"},
+}  # small, or wanted whenever the file is
+MAX_FILE, MAX_FUNCTION = 400, 60
+
+
+def name_of(path):
+    """``minidl/ops/conv.py`` as ``ops.conv``, ``minidl/ops/__init__.py`` as ``ops``, and minidl's own as ``__init__``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def place_of(module):
+    """Where in the house a module is: the layer, and the name it goes by there."""
+    for name in (module, module.partition(".")[0]):
+        for layer, names in enumerate(HOUSE):
+            if name in names:
+                return layer, name
+    raise AssertionError(f"minidl.{module} has no place in the house; give it one in HOUSE")
+
+
+def own_imports(path):
+    """The modules of minidl that a file imports, with the lines."""
+    package = ["minidl", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, (start, node.module)))
+            found = [base if f"{base}.{a.name}".partition(".")[2] not in MODULES else f"{base}.{a.name}" for a in node.names]
+        else:
+            continue
+        for name in found:
+            if name.partition(".")[0] == "minidl":
+                yield name.partition(".")[2] or "__init__", node.lineno
+
+
+GRAPH = {module: dict(own_imports(path)) for module, path in MODULES.items()}
+
+
+def test_imports_go_down():
+    wrong = []
+    for module, imports in GRAPH.items():
+        layer, place = place_of(module)
+        for other, line in imports.items():
+            other_layer, other_place = place_of(other)
+            apart = any(place in ones and other_place in others for ones, others in APART)
+            if apart or (other_layer >= layer and other_place != place):
+                wrong.append(f"minidl.{module}:{line} imports minidl.{other}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_cycles():
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, "a cycle: " + " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            path.append(module)
+            for other in GRAPH[module]:
+                visit(other)
+            done.add(path.pop())
+
+    for module in GRAPH:
+        visit(module)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_of_others(path):
+    """At the top of a file only the standard library and the base dependencies; in functions only optional packages."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = {"minidl"} if node.level else {node.module.partition(".")[0]}
+        elif isinstance(node, ast.Import):
+            names = {alias.name.partition(".")[0] for alias in node.names}
+        else:
+            continue
+        if id(node) in inside:
+            allowed = OPTIONAL
+        else:
+            allowed = BASE | {"minidl"} | set(sys.stdlib_module_names)
+            allowed |= AT_THE_TOP.get(name_of(path), set())
+        assert names <= allowed, f"line {node.lineno}: imports {sorted(names - allowed)}"
+
+
+def code_lines(source):
+    """The numbers of the lines that hold code: no docstring, no comment, not blank."""
+    lines = set()
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, node.end_lineno + 1))
+    return lines
+
+
+def test_code_lines():
+    source = '"""Doc\n\nstring."""\n\nx = 1  # one\n# none\ny = (\n    """four\n    """,\n)\n\n\n'
+    source += 'def f():\n    """None."""\n    return x\n'
+    assert code_lines(source) == {5, 7, 8, 9, 10, 13, 15}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_sizes(path):
+    source = path.read_text()
+    lines = code_lines(source)
+    assert len(lines) <= MAX_FILE, f"{len(lines)} lines of code"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            n = len(lines & set(range(node.lineno, node.end_lineno + 1)))
+            assert n <= MAX_FUNCTION, f"{node.name}: {n} lines of code"
+
+
+def test_importing_is_light():
+    """No optional package comes along, and it takes less than a second."""
+    program = "import sys, minidl; print(*sys.modules)"
+    seconds, loaded = [], set()
+    for _ in range(3):  # the machine may be busy: the quickest counts
+        start = time.perf_counter()
+        loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+        seconds.append(time.perf_counter() - start)
+    assert "minidl" in loaded
+    assert not loaded & {"torch", "torchvision", "cupy", "hypothesis", "matplotlib", "PIL", "pytest"}
+    assert min(seconds) < 1, seconds
