@@ -40,9 +40,6 @@ APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "o
 BASE = {"numpy", "safetensors", "threadpoolctl"}
 OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "tqdm"}
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}}  # where the whole file is about it
-    "testing.strategies": {"hypothesis"},
-    "kernels.threads": {"threadpoolctl"},
-}  # small, or wanted whenever the file is
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 
