@@ -65,6 +65,10 @@ def test_create_graph_accumulates_in_a_new_array():
     close(x.grad, [5, 7])
     (x * 1).sum().backward()
     close(x.grad, [6, 8])
+    y = leaf(2.0)
+    (y * y).backward(create_graph=True)
+    (y * y).backward()
+    assert isinstance(y.grad.numpy(), np.ndarray) and y.grad.item() == 8
 
 
 def test_a_gradient_belongs_to_its_leaf():
@@ -951,6 +955,26 @@ def test_function_errors():
         Saves.apply(leaf(1.0))
     with pytest.raises(NotImplementedError, match="forward"):
         Function.apply(leaf(1.0))
+
+
+def test_function_gets_tensors_that_hold_arrays():
+    seen = []
+
+    class Watch(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            seen.append(type(g.detach().numpy()))
+            g[...] = 5.0
+            return g
+
+    x = leaf(1.0)
+    (Watch.apply(x) * 2 * 3).backward()
+    assert seen == [np.ndarray]
+    close(x.grad, 5)
 
 
 def test_function_notices_a_changed_tensor():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .mode import mode, no_grad
-from .tape import Node, TensorBase, counter, describe_site, source, wrap
+from .tape import Node, TensorBase, boxed, counter, describe_site, source, wrap
 
 
 class FunctionCtx:
@@ -101,7 +101,7 @@ class FunctionNode(Node):
         if ctx._materialize:
             gs = [_zeros(like, graph) if gi is None else gi for gi, like in zip(gs, self.likes)]
         if not graph:
-            gs = [None if gi is None else wrap(gi) for gi in gs]
+            gs = [None if gi is None else boxed(gi) for gi in gs]
         result = self.function.backward(ctx, *gs)
         result = result if isinstance(result, tuple) else (result,)
         if len(result) < len(self.parents) or any(r is not None for r in result[len(self.parents) :]):

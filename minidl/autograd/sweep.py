@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import backend
 from ..shapes import ShapeError
 from .mode import set_grad_enabled
-from .tape import Node, TensorBase, cast, differentiable, flat_parents, mark_changed, source, wrap
+from .tape import Node, TensorBase, boxed, cast, differentiable, flat_parents, mark_changed, source, wrap
 
 
 def reachable(roots: Iterable[Any]) -> list[Node]:
@@ -125,7 +123,7 @@ def _show(node: Node, g: Any, graph: bool) -> Any:
 
 def _run_hooks(hooks: dict[int, Callable[..., Any]] | None, g: Any, graph: bool) -> Any:
     for hook in tuple((hooks or {}).values()):
-        changed = hook(g if graph else wrap(np.asarray(g) if isinstance(g, np.generic) else g))
+        changed = hook(g if graph else boxed(g))
         if changed is not None:
             if changed.shape != g.shape:
                 raise ShapeError(f"a gradient hook returned shape {changed.shape}, wanted {tuple(g.shape)}")
@@ -138,9 +136,9 @@ def deposit(t: Any, g: Any, graph: bool) -> None:
     if graph:
         t.grad = g if t.grad is None else t.grad + g
     elif t.grad is None:
-        t.grad = wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+        t.grad = boxed(g)
     elif t.grad._node is not None:  # it has a history of its own, from create_graph
-        t.grad = wrap(t.grad._array + g)
+        t.grad = boxed(t.grad._array + g)
     else:
         t.grad._array += g
         mark_changed(t.grad, "backward")
@@ -278,7 +276,7 @@ def grad(
     for i, (t, origin) in enumerate(zip(inputs, origins)):
         g = found.get(origin)
         if g is not None:
-            result.append(g if create_graph else wrap(np.asarray(g) if isinstance(g, np.generic) else g))
+            result.append(g if create_graph else boxed(g))
         elif materialize_grads:
             result.append(wrap(backend.xp(t._array).zeros_like(t._array)))
         elif allow_unused:

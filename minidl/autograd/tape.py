@@ -87,6 +87,11 @@ def wrap(array: Any, node: Node | None = None) -> Any:
     return t
 
 
+def boxed(g: Any) -> Any:
+    """A gradient as a tensor. NumPy's arithmetic turns arrays without dimensions into scalars; a tensor holds an array."""
+    return wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+
+
 tensor_class: Any = TensorBase  # set to Tensor by minidl._tensor, once
 
 
