@@ -332,6 +332,8 @@ ROWS = {
         lambda *arrays, dim: np.stack(arrays, dim),
         given_arrays(equal_shapes, lambda draw, shapes: a_dim(draw, shapes[0], more=1)),
     ),
+    "hstack": Row(lambda *xs: m.hstack(xs), lambda *arrays: np.hstack(arrays), given_arrays(equal_shapes)),
+    "vstack": Row(lambda *xs: m.vstack(xs), lambda *arrays: np.vstack(arrays), given_arrays(equal_shapes)),
     "split": Row(m.split, cut, given_array(pieces, min_dims=1)),
     "chunk": Row(
         m.chunk, chunked, given_array(lambda draw, shape: {"chunks": draw(st.integers(1, 4)), **a_dim(draw, shape)}, min_dims=1)

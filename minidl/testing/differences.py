@@ -30,7 +30,7 @@ class Precision(NamedTuple):
 
 
 PRECISIONS = {
-    "float64": Precision(1e-3, 1e-5, 4, 2.0**-52),
+    "float64": Precision(3e-4, 1e-5, 4, 2.0**-52),
     "float32": Precision(3e-2, 1e-2, 2, 2.0**-23),
     "float16": Precision(0.25, 1e-1, 1, 2.0**-10),
 }

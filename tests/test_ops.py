@@ -1,0 +1,66 @@
+"""Every public op has a test: a new one without a row in a table fails here."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+import test_ops_elementwise
+import test_ops_layout
+import test_ops_linear
+import test_ops_network
+import test_ops_reduce
+
+import minidl.ops
+
+TABLES = {
+    **test_ops_elementwise.ROWS,
+    **test_ops_elementwise.COMPARISONS,
+    **test_ops_reduce.ROWS,
+    **test_ops_reduce.FLAT,
+    **test_ops_layout.ROWS,
+    **test_ops_layout.POSITIONS,
+    **test_ops_layout.FLAT,
+    **test_ops_linear.ROWS,
+    **test_ops_network.ROWS,
+}
+ELSEWHERE = {  # tested by functions of their own
+    "elementwise": "nan_to_num",
+    "compare": "allclose equal",
+    "reduce": "max_result",
+    "dropout": "dropout",
+    "create": "arange as_tensor empty empty_like eye from_dlpack from_numpy full full_like is_tensor linspace ones ones_like tensor "
+    "zeros zeros_like",
+    "random": "bernoulli multinomial normal rand rand_like randint randn randn_like randperm",
+}
+NOT_OPS = {  # parts that ops are made of, tested through these
+    "reduce": "spread",
+    "layout": "zeros_for",
+    "index": "as_key split_key",
+    "linear": "g_dtype",
+    "loss": "reduced check_reduction",
+}
+PENDING: dict[str, str] = {}  # ops that wait for their row, by file
+
+
+@pytest.mark.parametrize("family", [m.name for m in pkgutil.iter_modules(minidl.ops.__path__)])
+def test_every_public_op_is_in_a_table(family):
+    module = importlib.import_module(f"minidl.ops.{family}")
+    own = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and inspect.isroutine(value) and getattr(value, "__module__", None) == module.__name__
+    }
+    known = set(TABLES)
+    for listed in (ELSEWHERE, NOT_OPS, PENDING):
+        known |= set(listed.get(family, "").split())
+    assert own - known == set(), f"minidl.ops.{family} has ops without a test"
+
+
+def test_the_lists_of_exceptions_are_kept_up():
+    for listed in (ELSEWHERE, NOT_OPS, PENDING):
+        for family, names in listed.items():
+            module = importlib.import_module(f"minidl.ops.{family}")
+            missing = [name for name in names.split() if not hasattr(module, name)]
+            assert not missing, f"minidl.ops.{family} no longer has {missing}"
+    assert not set(TABLES) & {name for names in PENDING.values() for name in names.split()}
