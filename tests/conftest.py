@@ -11,7 +11,6 @@ settings.register_profile("thorough", deadline=None, max_examples=1000)
 
 
 def pytest_configure(config):
-    config.addinivalue_line("filterwarnings", "error::minidl.testing.KinkWarning")
     if not config.getoption("hypothesis_profile", None):
         settings.load_profile("ci")
 

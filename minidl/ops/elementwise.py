@@ -301,6 +301,12 @@ def atan2(input: Any, other: Any) -> Any:
     return xp(input).arctan2(input, other)
 
 
+def _distance2(y: Any, x: Any) -> Any:
+    """The squared distance from the origin; 1 at the origin, so that the slopes there are 0."""
+    both = x * x + y * y
+    return where(both == 0, 1.0, both)
+
+
 @differentiable(promotes="float")
 def sinh(input: Any) -> Any:
     """The hyperbolic sine."""
@@ -344,8 +350,8 @@ asin.vjp(input=lambda g, input: g * rsqrt(1 - input * input))
 acos.vjp(input=lambda g, input: -g * rsqrt(1 - input * input))
 atan.vjp(input=lambda g, input: g / (1 + input * input))
 atan2.vjp(
-    input=lambda g, input, other: g * other / (input * input + other * other),
-    other=lambda g, input, other: -g * input / (input * input + other * other),
+    input=lambda g, input, other: g * other / _distance2(input, other),
+    other=lambda g, input, other: -g * input / _distance2(input, other),
 )
 sinh.vjp(input=lambda g, input: g * cosh(input))
 cosh.vjp(input=lambda g, input: g * sinh(input))
@@ -399,8 +405,9 @@ def abs(input: Any) -> Any:
 
 @differentiable
 def sign(input: Any) -> Any:
-    """-1, 0 or 1; its slope is 0."""
-    return xp(input).sign(input)
+    """-1, 0 (also of NaN) or 1; its slope is 0."""
+    m = xp(input)
+    return input if m.asarray(input).dtype == bool else m.where(input != input, 0, m.sign(input))
 
 
 @differentiable

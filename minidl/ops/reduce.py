@@ -9,7 +9,7 @@ from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
-from .elementwise import abs, exp, maximum, minimum, pow, sqrt, where
+from .elementwise import abs, exp, maximum, minimum, sign, sqrt, where
 from .index import gather
 from .layout import reshape
 
@@ -254,7 +254,20 @@ def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
         return sum(abs(input), dim, keepdim)
     if p == 2:
         return _norm2(input, dim, keepdim)
-    return pow(sum(pow(abs(input), p), dim, keepdim), 1 / p)
+    return _norm_p(input, p, dim, keepdim)
+
+
+@differentiable
+def _norm_p(input: Any, p: float, dim: Any, keepdim: bool) -> Any:
+    return (xp(input).abs(input) ** p).sum(wrap_dims(dim, input.ndim, "norm"), keepdims=keepdim) ** (1 / p)
+
+
+def _norm_p_rule(g: Any, input: Any, out: Any, p: float, dim: Any) -> Any:
+    """``sign(x) * (|x| / norm) ** (p - 1)``, and 0 where that is a power of 0."""
+    size, length = abs(input), spread(out, input.shape, dim, "norm")
+    zero = size == 0
+    share = where(zero, 1.0, size) / where(length == 0, 1.0, length)
+    return spread(g, input.shape, dim, "norm") * where(zero, 0.0, sign(input) * share ** (p - 1))
 
 
 @differentiable
@@ -268,5 +281,6 @@ def _norm2_rule(g: Any, input: Any, out: Any, dim: Any) -> Any:
     return spread(g, input.shape, dim, "norm") * where(zero, 0.0, input / where(zero, 1.0, length))
 
 
-_norm2.op.name = "norm"
+_norm_p.op.name = _norm2.op.name = "norm"
+_norm_p.vjp(input=_norm_p_rule)
 _norm2.vjp(input=_norm2_rule)

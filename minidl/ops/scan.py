@@ -8,9 +8,10 @@ from .. import dtypes
 from ..autograd import differentiable
 from ..backend import xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
+from .elementwise import where
 from .index import gather
 from .layout import cat, flip, narrow, reshape
-from .reduce import max_result, spread
+from .reduce import max_result, spread, sum
 
 
 @differentiable
@@ -117,12 +118,13 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
 
 
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle element (the lower one of two); with ``dim`` a pair ``(values, indices)``."""
+    """The middle element (the lower one of two), or NaN if there is one; with ``dim`` a pair ``(values, indices)``."""
     flat = reshape(input, (-1,)) if dim is None or not len(input.shape) else input
     axis = 0 if dim is None else dim
     values, indices = sort(flat, axis)
-    middle = (flat.shape[wrap_dim(axis, len(flat.shape), "median")] - 1) // 2
-    values, indices = narrow(values, axis, middle, 1), narrow(indices, axis, middle, 1)
+    n, nans = flat.shape[wrap_dim(axis, len(flat.shape), "median")], sum(flat != flat, axis, True)
+    middle = where(nans == 0, (n - 1) // 2, n - nans)  # NaN is sorted last
+    values, indices = gather(values, axis, middle), gather(indices, axis, middle)
     if dim is None:
         return values.reshape(())
     if keepdim and len(input.shape):
