@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from .. import backend
@@ -19,8 +20,12 @@ def reachable(roots: Iterable[Any]) -> list[Node]:
         node = stack.pop()
         if node not in found:
             found.add(node)
-            stack.extend(p for p in flat_parents(node) if isinstance(p, Node))
-    return sorted(found, key=lambda node: -node.birth)
+            for parent in node.parents:
+                if isinstance(parent, Node):
+                    stack.append(parent)
+                elif type(parent) is tuple:
+                    stack.extend(p for p in parent if isinstance(p, Node))
+    return sorted(found, key=attrgetter("birth"), reverse=True)
 
 
 def sweep(

@@ -74,8 +74,7 @@ class TensorBase:
     _grad: Any = None
     grad: Any
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, although == of tensors works element by element
 
 
 def wrap(array: Any, node: Node | None = None) -> Any:
@@ -245,7 +244,9 @@ class Op:
 
     def run(self, values: Sequence[Any]) -> Any:
         """The op on tensors: unwrap, compute, wrap, and record if some input wants a gradient."""
-        arrays: Any = [_unwrap(v) for v in values]
+        arrays: Any = [v._array if isinstance(v, TensorBase) else v for v in values]
+        if type(arrays[0]) in (tuple, list):
+            arrays[0] = _unwrap(arrays[0])
         if self.promotes is not None:
             arrays = promote(self, arrays)
         try:
@@ -275,29 +276,36 @@ class Op:
     def record(self, t: TensorBase, values: Sequence[Any], slots: Sequence[Any]) -> None:
         """Note on the tape that this op made ``t``: its parents, and what its rules must remember."""
         parents = [rule.parent(values) for rule in self.rules]
-        if not any(p is not None for p in parents):
+        if parents.count(None) == len(parents):
             return
         n_inputs, n_slots = len(self.names), len(slots)
         kept: dict[str, Any] = {}
-        guards = []
+        guards: list[tuple[str, Counter, int]] = []
         for rule, parent in zip(self.rules, parents):
             if parent is None:
                 continue
             for name, i in rule.reads:
                 if name in kept:
                     continue
-                if i > n_slots:
-                    kept[name] = slots[i - n_slots - 1].shape
+                if i < n_slots:
+                    kept[name] = slots[i]
+                    if i <= n_inputs:
+                        _guard(guards, name, values[i] if i < n_inputs else t)
                 elif i == n_slots:
                     kept[name] = tuple(p is not None for p in parent)
                 else:
-                    kept[name] = slots[i]
-                    owner = values[i] if i < n_inputs else t if i == n_inputs else None
-                    for v in owner if isinstance(owner, (tuple, list)) else (owner,):
-                        if isinstance(v, TensorBase):
-                            seen = counter(v)
-                            guards.append((name, seen, seen.changes))
+                    kept[name] = slots[i - n_slots - 1].shape
         t._node = OpNode(self, parents, kept, guards, t._array)
+
+
+def _guard(guards: list[tuple[str, Counter, int]], name: str, value: Any) -> None:
+    """Note how often ``value``, which a rule will read, has been changed so far."""
+    if isinstance(value, TensorBase):
+        seen = counter(value)
+        guards.append((name, seen, seen.changes))
+    elif type(value) in (tuple, list):
+        for v in value:
+            _guard(guards, name, v)
 
 
 def differentiable(
@@ -376,14 +384,16 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
 
     Python numbers stay as they are: they take the dtype of the array they meet.
     """
-    places = [i for i in op.inputs or range(len(arrays)) if arrays[i] is not None or op.defaults[i] is not None]
-    found = set()
-    for i in places:
+    places, found = [], set()
+    for i in op.inputs or range(len(arrays)):
         x = arrays[i]
         if type(x) not in backend.types:
+            if x is None and op.defaults[i] is None:
+                continue
             op.refuse(i, x)
         if type(x) not in _NUMBERS:
             found.add(x.dtype)
+        places.append(i)
     common = found.pop() if found else None
     if common is None or found or common.kind != "f":
         common = dtypes.result_type(*(arrays[i] for i in places)).dtype
@@ -472,8 +482,7 @@ class OpNode(Node):
                     if p is not None:
                         yield p, gp, False
             else:
-                new = not graph and out is not g and getattr(out, "base", g) is None
-                yield parent, out, new and not any(out is value for value in kept.values())
+                yield parent, out, not graph and out is not g and _is_new(out, kept)
 
     def _recall(self, graph: bool) -> dict[str, Any]:
         """What the rules read: arrays, or for a recorded sweep tensors that know where they came from."""
@@ -508,6 +517,16 @@ class OpNode(Node):
     def release(self) -> None:
         if self.guards or self.op.keeps:
             self.kept = None
+
+
+def _is_new(array: Any, kept: dict[str, Any]) -> bool:
+    """Whether ``array`` has memory of its own and is none of what was remembered."""
+    if getattr(array, "base", kept) is not None:
+        return False
+    for value in kept.values():
+        if value is array:
+            return False
+    return True
 
 
 def _as_it_was(array: Any, parent: Any) -> Any:
