@@ -4,6 +4,7 @@ import collections
 import gc
 import itertools
 import random
+import sys
 import threading
 import time
 import traceback
@@ -278,6 +279,13 @@ def test_workers_change_nothing(num_workers, collate_fn):
     assert not loader_threads()
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_no_two_batches_have_the_same_random_numbers(num_workers):
+    loader = DataLoader(Noisy(40), 4, num_workers=num_workers)
+    drawn = [number for _ in range(2) for _, noise in loader for number in noise.flatten().tolist()]
+    assert len(set(drawn)) == len(drawn) == 2 * 40 * 3
+
+
 def test_what_is_drawn_in_the_loop_does_not_change_the_batches():
     def run(draws, num_workers):
         minidl.manual_seed(3)
@@ -368,9 +376,26 @@ def test_no_thread_is_left_behind(leave):
     assert not loader_threads()
 
 
-def test_collected_in_a_worker_it_does_not_wait_for_itself(recwarn):
+def test_what_was_planned_is_not_read_after_the_loop_is_left():
+    read = []
+
+    class Watched(Noisy):
+        def __getitem__(self, index):
+            read.append(index)
+            time.sleep(0.01)
+            return index
+
+    leave_by_break(DataLoader(Watched(100), num_workers=1, prefetch_factor=50))
+    assert len(read) < 10
+
+
+def test_collected_in_a_worker_it_does_not_wait_for_itself(monkeypatch):
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda caught: errors.append(caught.exc_value))
+
     class Collecting(Noisy):
         def __getitem__(self, index):
+            time.sleep(0.01)
             gc.collect()
             return super().__getitem__(index)
 
@@ -385,7 +410,7 @@ def test_collected_in_a_worker_it_does_not_wait_for_itself(recwarn):
             time.sleep(0.01)
     finally:
         gc.enable()
-    assert not loader_threads() and not recwarn.list
+    assert not loader_threads() and not errors
 
 
 def test_batches_are_prepared_ahead_but_not_too_far():
@@ -410,8 +435,10 @@ def test_timeout():
             release.wait(10)
 
     release = threading.Event()
+    started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"timed out.*0\.05 seconds"):
         next(iter(DataLoader(Stuck(2), num_workers=1, timeout=0.05)))
+    assert time.monotonic() - started < 5, "it does not wait for what hangs"
     release.set()
     assert len(list(DataLoader(Noisy(4), num_workers=1, timeout=5))) == 4
 
@@ -501,6 +528,15 @@ def test_a_loader_goes_on_where_another_stopped(num_workers, own, stop):
     other.load_state_dict(state)
     minidl.set_rng_state(random_state)
     assert [(i.tolist(), x.tolist()) for i, x in three_epochs(other)][: len(rest)] == rest
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_after_an_epoch_the_state_is_the_start_of_the_next(num_workers):
+    make = lambda seed: DataLoader(Noisy(20), 4, True, num_workers=num_workers, generator=minidl.Generator().manual_seed(seed))  # noqa: E731
+    one, other = make(1), make(2)
+    flat(one)
+    other.load_state_dict(one.state_dict())
+    assert flat(other) == flat(one)
 
 
 def test_states_that_do_not_fit_are_refused():

@@ -205,6 +205,13 @@ def test_a_whole_batch_is_its_pictures(transform):
     np.testing.assert_array_equal(images, np.stack([picture(i) for i in range(4)])), "the data set is untouched"
 
 
+def test_a_batch_that_is_given_is_not_changed():
+    x = minidl.rand(2, 3, 4, 4)
+    before = x.numpy().copy()
+    transforms.Compose([transforms.Normalize((0.5,) * 3, (0.5,) * 3)]).batch(x)
+    np.testing.assert_array_equal(x.numpy(), before)
+
+
 def test_each_picture_of_a_batch_has_its_own_random_numbers():
     n = 2000
     images = np.broadcast_to(picture(height=4, width=5), (n, 4, 5, 3))

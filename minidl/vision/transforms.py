@@ -91,9 +91,9 @@ class Compose(Transform):
         """See `Transform`."""
         before: Any = None
         for transform in self.transforms:
-            if type(transform) is Normalize and type(before) is ToTensor:
-                transform = Normalize(transform.mean, transform.std, inplace=True)  # ToTensor's result is nobody else's
-            images, before = batch_form(transform)(images), transform  # type: ignore[misc]
+            fresh = type(before) is ToTensor and type(transform) is Normalize
+            images = transform.overwrite(images) if fresh else batch_form(transform)(images)  # type: ignore[misc]
+            before = transform
         return images
 
 
@@ -127,19 +127,29 @@ class Normalize(Transform):
 
     def batch(self, images: Any) -> Any:
         """See `Transform`."""
+        mean, std = self._by_channel(images)
+        return images.sub_(mean).div_(std) if self.inplace else (images - mean) / std
+
+    def overwrite(self, images: Tensor) -> Tensor:
+        """The same in the memory of ``images``, which must be nobody else's: new memory would cost more than the arithmetic."""
+        mean, std = self._by_channel(images)
+        array = images.numpy()
+        array -= mean.numpy()
+        array /= std.numpy()
+        return images
+
+    def _by_channel(self, images: Any) -> list[Any]:
+        """Mean and standard deviation, in a shape that broadcasts against ``images``."""
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = str(images.dtype) if isinstance(images, Tensor) else "a picture"
             raise TypeError(f"Normalize: expected a floating Tensor, got {got}; put ToTensor() before it")
-        mean, std = (self._by_channel(name, images) for name in ("mean", "std"))
-        if (std == 0).any():
+        both = [tensor(values, dtype=images.dtype).reshape(-1, 1, 1) for values in (self.mean, self.std)]
+        for name, values in zip(("mean", "std"), both):
+            if images.ndim < 4 or values.numel() not in (1, images.shape[-3]):
+                raise ValueError(f"Normalize: {name} {getattr(self, name)} does not fit images of shape {images.shape[1:]}")
+        if (both[1] == 0).any():
             raise ValueError(f"Normalize: std must not be 0 in {images.dtype}, got {self.std}")
-        return images.sub_(mean).div_(std) if self.inplace else (images - mean) / std
-
-    def _by_channel(self, name: str, images: Tensor) -> Any:
-        values = tensor(getattr(self, name), dtype=images.dtype).reshape(-1)
-        if images.ndim < 4 or values.numel() not in (1, images.shape[-3]):
-            raise ValueError(f"Normalize: {name} {getattr(self, name)} does not fit images of shape {images.shape[1:]}")
-        return values.reshape(-1, 1, 1)
+        return both
 
 
 class _RandomFlip(Transform):
