@@ -580,7 +580,7 @@ class Tensor(TensorBase):
         return self._put(..., src, "copy_")
 
     def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
-        """Elements drawn evenly from [from_, to), in place."""
+        """Elements drawn evenly from ``[from_, to)``, in place."""
         return self._put(..., rng(generator).uniform(from_, to, self.shape), "uniform_")
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:

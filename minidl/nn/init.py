@@ -36,7 +36,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fans(tensor: Any) -> tuple[int, int]:
-    """How many inputs one output sees, and how many outputs one input reaches, for a weight (out, in, *kernel)."""
+    """How many inputs one output sees, and how many outputs one input reaches, for a weight ``(out, in, *kernel)``."""
     if len(tensor.shape) < 2:
         raise ShapeError(f"init: fan_in and fan_out are known for 2 dimensions and more, got shape {tuple(tensor.shape)}")
     taps = math.prod(tensor.shape[2:])

@@ -63,7 +63,7 @@ class Linear(Module):
 class Conv2d(Module):
     """A window of weights slides over the picture; see `nn.functional.conv2d`.
 
-    Shapes: input (N, in_channels, H, W) or without N, weight (out_channels, in_channels / groups, *kernel_size) ->
+    Shapes: input (N, in_channels, H, W) or without N, weight (out_channels, in_channels / groups, K, L) ->
     (N, out_channels, H', W').
 
     Parameters

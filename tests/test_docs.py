@@ -1,0 +1,93 @@
+"""The code in the README, the docs and the docstrings runs, and says what it is written to say.
+
+In a Markdown file every block of ``python`` runs, in order, in one namespace. A block of ``text`` right after it is what it prints;
+a block of ``pycon`` is a doctest.
+"""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minidl
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = "# not run"  # as a block's first line: for what needs a network or a file that is not there
+
+
+def blocks(text):
+    """The fenced blocks of a page: language, code, and the line on which the code begins."""
+    return [(m[1], m[2], text.count("\n", 0, m.start(2)) + 1) for m in FENCE.finditer(text)]
+
+
+def without_addresses(text):
+    """What is printed, without what differs from run to run."""
+    return re.sub(r"0x[0-9a-f]+", "0x...", "\n".join(line.rstrip() for line in text.strip().splitlines()))
+
+
+def run_page(text, name):
+    namespace = {"__name__": "__main__"}
+    printed = None  # by the last block
+    for language, code, line in blocks(text):
+        if language == "python" and not code.startswith(NOT_RUN):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile("\n" * (line - 1) + code, name, "exec"), namespace)
+            printed = out.getvalue()
+        elif language == "text" and printed is not None:
+            assert without_addresses(printed) == without_addresses(code), f"{name}:{line}: it prints\n{printed}"
+            printed = None
+        elif language == "pycon":
+            check_examples(doctest.DocTestParser().get_doctest(code, namespace, name, name, line - 1))
+        else:
+            printed = None
+
+
+def check_examples(test):
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)
+    runner.run(test, out=report.write, clear_globs=False)
+    assert not runner.failures, report.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")  # some pages are about that
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page.read_text(encoding="utf-8"), page.name)
+
+
+def test_wrong_pages_are_found():
+    run_page("```python\nprint(1)\n```\n\n```text\n1\n```\n", "right")
+    for wrong in (
+        "```python\nprint(1)\n```\n\n```text\n2\n```\n",
+        "```python\nassert False\n```\n",
+        "```pycon\n>>> 1 + 1\n3\n```\n",
+    ):
+        with pytest.raises(AssertionError):
+            run_page(wrong, "wrong")
+
+
+def test_links_between_pages():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
+
+
+MODULES = ["minidl", *sorted(m.name for m in pkgutil.walk_packages(minidl.__path__, "minidl."))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    module = importlib.import_module(name)
+    for test in doctest.DocTestFinder().find(module, extraglobs={"minidl": minidl, "np": np}):
+        if test.examples:
+            check_examples(test)
