@@ -375,7 +375,7 @@ def given_gather(draw, dtypes, with_src=False, repeats=True):
     if repeats:
         places = rng.integers(0, shape[dim], covered)
     else:
-        grid = np.moveaxis(np.zeros(covered[:dim] + (shape[dim],) + covered[dim + 1 :], int), dim, -1)
+        grid = np.moveaxis(np.zeros((*covered[:dim], shape[dim], *covered[dim + 1 :]), int), dim, -1)
         grid[...] = np.arange(shape[dim])
         places = np.moveaxis(rng.permuted(grid, axis=-1), -1, dim)
         places = places[tuple(slice(n) for n in covered)]

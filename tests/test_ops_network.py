@@ -1,4 +1,4 @@
-"""The ops of networks: activations, convolution, pooling, normalisation, losses, dropout; values against loops, gradients to order two."""
+"""Activations, convolution, pooling, normalisation, losses, dropout: values against loops, gradients to order two."""
 
 import itertools
 import math

@@ -1,13 +1,13 @@
 """Derivatives by differences: what a gradient is compared with.
 
 The derivative of a function of one number is taken from its values at five points, ``-h, -h/2, 0, h/2, h``. The central
-differences over ``h`` and ``h/2`` have errors that shrink as ``h**2``, so that ``(4 * narrow - wide) / 3`` has none of that order
-(Richardson's extrapolation) and is good to ten digits in float64.
+differences over ``h`` and ``h/2`` have errors that shrink as ``h**2``, so that ``(4 * narrow - wide) / 3`` has none of that
+order (Richardson's extrapolation) and is good to ten digits in float64.
 
 The same five values tell whether there is a derivative at all. Where the function is smooth the two central differences agree,
 and the slopes to the right and to the left differ by ``h`` times the second derivative, which extrapolates to 0. At a kink the
-slopes keep their distance however small ``h`` is; near one the differences change with ``h``. So ``h`` is made smaller until all
-agree, and if they never do the place is called a kink.
+slopes keep their distance however small ``h`` is; near one the differences change with ``h``. So ``h`` is made smaller until
+all agree, and if they never do the place is called a kink.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def dtypes(*kinds: str) -> Any:
 
 class Domain(NamedTuple):
     """Which numbers to draw: multiples of 1/16 in [``low``, ``high``], none within ``gap`` of a point in ``away_from``,
-    (``unique``) no two equal, so that nothing ties, and all moved by ``shift``."""
+    (``unique``) no two equal, so that nothing ties, and all moved by ``shift``.
+    """
 
     low: float = -3.0
     high: float = 3.0
@@ -139,7 +140,8 @@ class Layout(NamedTuple):
         filler = np.nan if array.dtype.kind == "f" else True if array.dtype.kind == "b" else np.iinfo(array.dtype).max
         memory = np.full([array.shape[d] * abs(self.steps[d]) for d in self.order], filler, array.dtype)
         out = memory.transpose([self.order.index(d) for d in range(array.ndim)])
-        out = out[(..., *(slice(None, None, step) for step in self.steps))]
+        key: Any = (..., *(slice(None, None, step) for step in self.steps))
+        out = out[key]
         out[...] = array
         return out
 
@@ -161,8 +163,9 @@ def layouts(draw: Any, ndim: int) -> Layout:
 
 @st.composite
 def indices(draw: Any, shape: Shape, fancy: bool = True) -> tuple[Any, ...]:
-    """Keys for an array of ``shape``: integers, slices, ``...`` and None; or (``fancy``) slices, masks and arrays of integers, which
-    may repeat and be negative. Integers and arrays are not mixed: NumPy and PyTorch mean different things by that."""
+    """Keys for an array of ``shape``: integers, slices, ``...`` and None; or (``fancy``) slices, masks and arrays of integers,
+    which may repeat and be negative. Integers and arrays are not mixed: NumPy and PyTorch mean different things by that.
+    """
     kind = draw(st.sampled_from(["basic", "integers", "mask"])) if fancy and shape else "basic"
     named = draw(st.integers(0 if kind == "basic" else 1, len(shape)))  # how many dimensions the key speaks of
     rng = np.random.default_rng(draw(seeds()))
@@ -222,12 +225,13 @@ class Geometry(NamedTuple):
 
 @st.composite
 def conv_geometries(draw: Any, max_out: int = 3, max_kernel: int = 3) -> Geometry:
-    """Convolutions whose window fits, drawn from the output: its size, then window, stride and dilation, then the padding, and the
-    input's size is what is left."""
+    """Convolutions whose window fits, drawn from the output: its size, then window, stride and dilation, then the padding, and
+    the input's size is what is left.
+    """
     groups = draw(st.integers(1, 2))
     channels, filters = (groups * draw(st.integers(1, 2)) for _ in range(2))
     spans = [_draw_span(draw, max_out, max_kernel, st.integers(1, 2), None) for _ in range(2)]
-    return Geometry(draw(st.integers(0, 2)), channels, filters, groups, *zip(*spans))  # type: ignore[arg-type]
+    return Geometry(draw(st.integers(0, 2)), channels, filters, groups, *zip(*spans))
 
 
 @st.composite
@@ -236,7 +240,7 @@ def pool_geometries(draw: Any, max_out: int = 3, max_kernel: int = 3, dilation: 
     channels = draw(st.integers(1, 2))
     spread = st.integers(1, 2) if dilation else st.just(1)
     spans = [_draw_span(draw, max_out, max_kernel, spread, 2) for _ in range(2)]
-    return Geometry(draw(st.integers(0, 2)), channels, channels, 1, *zip(*spans))  # type: ignore[arg-type]
+    return Geometry(draw(st.integers(0, 2)), channels, channels, 1, *zip(*spans))
 
 
 def _draw_span(draw: Any, max_out: int, max_kernel: int, dilations: Any, share: int | None) -> tuple[int, ...]:
