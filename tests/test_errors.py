@@ -144,3 +144,11 @@ def test_shape_errors_are_both_kinds():
     for kind in (RuntimeError, ValueError):
         with pytest.raises(kind):
             A + minidl.ones(4)
+
+
+@pytest.mark.parametrize("op", [minidl.floor_divide, minidl.remainder])
+def test_integers_are_not_divided_by_zero(op):
+    for other in (minidl.tensor([1, 0]), 0):
+        with pytest.raises(ZeroDivisionError, match=f"{op.__name__}: other holds a 0"):
+            op(minidl.tensor([3, 4]), other)
+    assert op(minidl.tensor([7, 8]), 3).dtype == minidl.int64

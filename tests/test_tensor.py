@@ -309,3 +309,9 @@ def test_aliases():
         and minidl.hstack([t, t]).shape == (4,)
         and minidl.broadcast_to(t, (3, 2)).shape == (3, 2)
     )
+
+
+def test_contiguous_gives_the_tensor_itself_where_there_is_nothing_to_do():
+    x = minidl.arange(6).reshape(2, 3)
+    assert x.contiguous() is x
+    assert x.T.contiguous().is_contiguous() and x.T.contiguous().tolist() == x.T.tolist()

@@ -15,6 +15,12 @@ from ..backend import kernels, xp
 # -- arithmetic
 
 
+def _check_divisor(op: str, input: Any, other: Any) -> None:
+    """Integers have no infinity to say that they were divided by zero."""
+    if xp(input).result_type(input, other).kind in "iu" and not xp(other).all(other):
+        raise ZeroDivisionError(f"{op}: other holds a 0, and integers cannot be divided by it")
+
+
 def _check_numbers(op: str, *operands: Any) -> None:
     """Refuse bools among bools, for which NumPy would make up a dtype."""
     if all(getattr(x, "dtype", type(x)) == bool for x in operands):
@@ -50,6 +56,7 @@ def _true_div(input: Any, other: Any) -> Any:
 def floor_divide(input: Any, other: Any) -> Any:
     """``floor(input / other)``."""
     _check_numbers("floor_divide", input, other)
+    _check_divisor("floor_divide", input, other)
     return input // other
 
 
@@ -76,6 +83,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 def remainder(input: Any, other: Any) -> Any:
     """``input - other * floor(input / other)``: the sign is ``other``'s, as Python's ``%``."""
     _check_numbers("remainder", input, other)
+    _check_divisor("remainder", input, other)
     return input % other
 
 

@@ -185,10 +185,14 @@ def copy(input: Any) -> Any:
     return input.copy()
 
 
-@differentiable(view=True)
 def contiguous(input: Any) -> Any:
     """``input`` itself if its memory is in row-major order, else a copy in that order."""
-    return xp(input).ascontiguousarray(input).reshape(input.shape)  # NumPy would give a scalar a dimension
+    return input if getattr(input, "_array", input).flags.c_contiguous else _row_major(input)
+
+
+@differentiable
+def _row_major(input: Any) -> Any:
+    return xp(input).ascontiguousarray(input)
 
 
 reshape.vjp(input=lambda g, input_shape: reshape(g, input_shape))
@@ -198,7 +202,8 @@ flip.vjp(input=lambda g, dims: flip(g, dims))
 roll.vjp(input=_unroll)
 copy.op.name = "clone"
 copy.vjp(input=lambda g: g)
-contiguous.vjp(input=lambda g: g)
+_row_major.op.name = "contiguous"
+_row_major.vjp(input=lambda g: g)
 
 
 # -- parts
