@@ -76,7 +76,7 @@ class Compose(Transform):
     """The ``transforms``, one after the other."""
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        self.transforms = list(transforms)
+        self.transforms: list[Any] = list(transforms)
         for transform in self.transforms:
             if not callable(transform):
                 raise TypeError(f"Compose: transforms must be callable, got {type(transform).__name__}")
