@@ -208,6 +208,8 @@ def test_a_python_number_raises_the_category_but_not_the_width(name, t, number):
         wanted = minidl.float32
     for got in (operator(t, number), operator(number, t)):
         assert got.dtype == wanted
+    if t.dtype == minidl.uint8 and name == "sub":
+        return  # below 0 it wraps around
     np.testing.assert_allclose(operator(t, number).double(), operator(t.numpy().astype(float), number), rtol=5e-3)
 
 
