@@ -103,7 +103,7 @@ def _write_whole(data: bytes, path: str) -> None:
 
 
 def _encode(obj: Any, path: tuple[Any, ...], arrays: dict[str, Any]) -> Any:
-    """``obj`` as JSON: lists, text and numbers stand for themselves, all else is ``{kind: content}``; arrays are put aside by name."""
+    """``obj`` as JSON: lists, text and numbers as they are, all else as ``{kind: content}``; arrays are put aside by name."""
     kind: Any = type(obj)
     if obj is None or kind in (bool, int, str):
         return obj

@@ -1,7 +1,7 @@
 """The code in the README, the docs and the docstrings runs, and says what it is written to say.
 
-In a Markdown file every block of ``python`` runs, in order, in one namespace. A block of ``text`` right after it is what it prints;
-a block of ``pycon`` is a doctest.
+In a Markdown file every block of ``python`` runs, in order, in one namespace. A block of ``text`` right after it is what it
+prints; a block of ``pycon`` is a doctest.
 """
 
 import contextlib

@@ -52,7 +52,9 @@ def test_collation(function, samples):
     assert plain(ours) == plain(theirs)
 
 
-@pytest.mark.parametrize("samples", [[[1, 2], [1]], [object()], [None], [np.zeros(2), np.zeros(3)]], ids=["lists", "objects", "nones", "arrays"])
+@pytest.mark.parametrize(
+    "samples", [[[1, 2], [1]], [object()], [None], [np.zeros(2), np.zeros(3)]], ids=["lists", "objects", "nones", "arrays"]
+)
 def test_both_refuse_to_collate(samples):
     for library in (minidl, torch):
         with pytest.raises((RuntimeError, TypeError, ValueError)):
