@@ -1,4 +1,4 @@
-"""`Tensor`: the tape's tensor with everything a person does to one. Mostly one table that binds ops as methods."""
+"""`Tensor`: the tape's tensor with everything a person does to one. The methods that are just ops are bound in `_methods`."""
 
 from __future__ import annotations
 
@@ -10,46 +10,14 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
 from .autograd.tape import TensorBase, counter, source, wrap
 from .backend import check_device, device
-from .ops import compare, create, elementwise, index, layout, linear, reduce, scan
+from .ops import compare, create, elementwise, index, layout, linear
 from .printing import tensor_text
 from .random import rng
 from .shapes import ShapeError, as_index, as_shape, wrap_dim
-
-
-def _swapped(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """The method for ``number op tensor``."""
-
-    def method(self: Any, other: Any) -> Any:
-        return op(other, self) if _operand(other) else NotImplemented
-
-    return method
-
-
-def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """The method for ``tensor op other``, which leaves types it does not know to the other side."""
-
-    def method(self: Any, other: Any) -> Any:
-        return op(self, other) if _operand(other) else NotImplemented
-
-    return method
-
-
-def _operand(x: Any) -> bool:
-    return isinstance(x, (TensorBase, int, float, np.ndarray, np.generic))
-
-
-def _changing(op: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The method that does ``op`` in place."""
-
-    def method(self: Any, *args: Any, **options: Any) -> Any:
-        return inplace.change(self, op, args, options, name)
-
-    method.__name__ = name
-    method.__doc__ = f"`{op.__name__.strip('_')}` in place."
-    return method
 
 
 class Tensor(TensorBase):
@@ -441,7 +409,7 @@ class Tensor(TensorBase):
 
     def _put(self, key: Any, value: Any, op: str) -> Tensor:
         """Write ``value`` at ``key``, for the method ``op``."""
-        if not _operand(value):
+        if not is_operand(value):
             raise TypeError(f"{op}: the value must be a Tensor, an array or a number, got {type(value).__name__}")
         basic, rest = index.split_key(key)
         part = index.getitem(self, basic) if basic else self
@@ -450,22 +418,22 @@ class Tensor(TensorBase):
 
     # -- operators
 
-    __add__ = _operator(elementwise.add)
-    __radd__ = _swapped(elementwise.add)
-    __sub__ = _operator(elementwise.sub)
-    __rsub__ = _swapped(elementwise.sub)
-    __mul__ = _operator(elementwise.mul)
-    __rmul__ = _swapped(elementwise.mul)
-    __truediv__ = _operator(elementwise.div)
-    __rtruediv__ = _swapped(elementwise.div)
-    __floordiv__ = _operator(elementwise.floor_divide)
-    __rfloordiv__ = _swapped(elementwise.floor_divide)
-    __mod__ = _operator(elementwise.remainder)
-    __rmod__ = _swapped(elementwise.remainder)
-    __pow__ = _operator(elementwise.pow)
-    __rpow__ = _swapped(elementwise.pow)
-    __matmul__ = _operator(linear.matmul)
-    __rmatmul__ = _swapped(linear.matmul)
+    __add__ = operator_method(elementwise.add)
+    __radd__ = swapped_method(elementwise.add)
+    __sub__ = operator_method(elementwise.sub)
+    __rsub__ = swapped_method(elementwise.sub)
+    __mul__ = operator_method(elementwise.mul)
+    __rmul__ = swapped_method(elementwise.mul)
+    __truediv__ = operator_method(elementwise.div)
+    __rtruediv__ = swapped_method(elementwise.div)
+    __floordiv__ = operator_method(elementwise.floor_divide)
+    __rfloordiv__ = swapped_method(elementwise.floor_divide)
+    __mod__ = operator_method(elementwise.remainder)
+    __rmod__ = swapped_method(elementwise.remainder)
+    __pow__ = operator_method(elementwise.pow)
+    __rpow__ = swapped_method(elementwise.pow)
+    __matmul__ = operator_method(linear.matmul)
+    __rmatmul__ = swapped_method(linear.matmul)
     __neg__ = elementwise.neg
 
     def __pos__(self) -> Tensor:
@@ -475,29 +443,29 @@ class Tensor(TensorBase):
 
     __abs__ = elementwise.abs
     __invert__ = compare.bitwise_not
-    __and__ = _operator(compare.bitwise_and)
-    __rand__ = _swapped(compare.bitwise_and)
-    __or__ = _operator(compare.bitwise_or)
-    __ror__ = _swapped(compare.bitwise_or)
-    __xor__ = _operator(compare.bitwise_xor)
-    __rxor__ = _swapped(compare.bitwise_xor)
-    __eq__ = _operator(compare.eq)
-    __ne__ = _operator(compare.ne)
-    __lt__ = _operator(compare.lt)
-    __le__ = _operator(compare.le)
-    __gt__ = _operator(compare.gt)
-    __ge__ = _operator(compare.ge)
+    __and__ = operator_method(compare.bitwise_and)
+    __rand__ = swapped_method(compare.bitwise_and)
+    __or__ = operator_method(compare.bitwise_or)
+    __ror__ = swapped_method(compare.bitwise_or)
+    __xor__ = operator_method(compare.bitwise_xor)
+    __rxor__ = swapped_method(compare.bitwise_xor)
+    __eq__ = operator_method(compare.eq)
+    __ne__ = operator_method(compare.ne)
+    __lt__ = operator_method(compare.lt)
+    __le__ = operator_method(compare.le)
+    __gt__ = operator_method(compare.gt)
+    __ge__ = operator_method(compare.ge)
 
-    __iadd__ = _changing(elementwise.add, "add_")
-    __isub__ = _changing(elementwise.sub, "sub_")
-    __imul__ = mul_ = _changing(elementwise.mul, "mul_")
-    __itruediv__ = div_ = _changing(elementwise.div, "div_")
-    __ifloordiv__ = floor_divide_ = _changing(elementwise.floor_divide, "floor_divide_")
-    __imod__ = remainder_ = _changing(elementwise.remainder, "remainder_")
-    __ipow__ = pow_ = _changing(elementwise.pow, "pow_")
-    __iand__ = _changing(compare.bitwise_and, "bitwise_and_")
-    __ior__ = _changing(compare.bitwise_or, "bitwise_or_")
-    __ixor__ = _changing(compare.bitwise_xor, "bitwise_xor_")
+    __iadd__ = in_place_method(elementwise.add, "add_")
+    __isub__ = in_place_method(elementwise.sub, "sub_")
+    __imul__ = mul_ = in_place_method(elementwise.mul, "mul_")
+    __itruediv__ = div_ = in_place_method(elementwise.div, "div_")
+    __ifloordiv__ = floor_divide_ = in_place_method(elementwise.floor_divide, "floor_divide_")
+    __imod__ = remainder_ = in_place_method(elementwise.remainder, "remainder_")
+    __ipow__ = pow_ = in_place_method(elementwise.pow, "pow_")
+    __iand__ = in_place_method(compare.bitwise_and, "bitwise_and_")
+    __ior__ = in_place_method(compare.bitwise_or, "bitwise_or_")
+    __ixor__ = in_place_method(compare.bitwise_xor, "bitwise_xor_")
 
     # -- methods whose name needs a word
 
@@ -601,39 +569,6 @@ def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:
     return out
 
 
-# One table: these functions are methods too, with the tensor as first argument.
-METHODS: dict[Any, str] = {
-    elementwise: "mul div floor_divide remainder fmod pow neg square lerp addcmul addcdiv exp exp2 expm1 log log2 log10 "
-    "log1p logaddexp sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf relu "
-    "abs sign floor ceil trunc round frac maximum minimum clamp masked_fill nan_to_num",
-    compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
-    "isnan isinf isfinite isclose allclose equal",
-    reduce: "sum mean var std amax amin argmax argmin max min aminmax all any count_nonzero logsumexp softmax log_softmax norm",
-    scan: "prod cumsum cumprod argsort sort topk median bincount unique",
-    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat "
-    "repeat_interleave contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
-    index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
-    linear: "matmul mm mv bmm dot outer addmm trace",
-}
-IN_PLACE = (
-    "neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan tanh sigmoid relu abs sign floor "
-    "ceil trunc round clamp masked_fill fmod addcmul addcdiv scatter scatter_add index_add"
-).split()
-
-for _module, _names in METHODS.items():
-    for _name in _names.split():
-        setattr(Tensor, _name, getattr(_module, _name))
-        if _name in IN_PLACE:
-            setattr(Tensor, f"{_name}_", _changing(getattr(_module, _name), f"{_name}_"))
-Tensor.clone = layout.copy  # type: ignore[attr-defined]
-
-ALIASES = (
-    "absolute=abs clip=clamp multiply=mul subtract=sub divide=div true_divide=div negative=neg greater=gt greater_equal=ge "
-    "less=lt less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim clip_=clamp_"
-)
-for _pair in ALIASES.split():
-    _alias, _name = _pair.split("=")
-    setattr(Tensor, _alias, getattr(Tensor, _name))
-
+bind(Tensor)
 Tensor.__module__ = "minidl"  # where it is to be found, for pickles and error messages
 tape.tensor_class = Tensor

@@ -24,6 +24,7 @@ HOUSE = [
     {"random"},
     {"ops"},
     {"printing"},
+    {"_methods"},
     {"_tensor"},
     {
         "nn",

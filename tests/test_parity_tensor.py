@@ -402,7 +402,6 @@ ATTRIBUTES = {
     "pos": lambda t: +t,
     "neg": lambda t: -t,
     "invert": lambda t: ~t,
-    "hash": lambda t: hash(t) == id(t),
     "long": lambda t: t.long(),
     "float64": lambda t: t.double(),
     "half": lambda t: t.half(),
