@@ -87,7 +87,11 @@ class Training:
         self.net = Net().to(self.device)
         self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
         self.loader = DataLoader(
-            train_set, args.batch_size, shuffle=True, num_workers=args.workers, generator=minidl.Generator().manual_seed(args.seed)
+            train_set,
+            args.batch_size,
+            shuffle=True,
+            num_workers=args.workers,
+            generator=minidl.Generator().manual_seed(args.seed),
         )
         self.criterion = nn.CrossEntropyLoss()
         self.settings = {name: getattr(args, name) for name in ("batch_size", "lr", "momentum", "seed")}
@@ -109,7 +113,10 @@ class Training:
         minidl.save(state, path)
 
     def load(self, path):
-        state = minidl.load(path)
+        try:
+            state = minidl.load(path)
+        except (OSError, RuntimeError) as error:
+            sys.exit(f"--resume: {error}")
         changed = {k: v for k, v in self.settings.items() if state["settings"][k] != v}
         if changed:
             sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")
@@ -136,7 +143,9 @@ class Training:
             n = len(labels)
             self.running = [self.running[0] + loss * n, self.running[1] + right, self.running[2] + n]
             bar.update(n)
-            bar.set_postfix(loss=f"{self.running[0] / self.running[2]:.3f}", accuracy=f"{self.running[1] / self.running[2]:.1%}")
+            bar.set_postfix(
+                loss=f"{self.running[0] / self.running[2]:.3f}", accuracy=f"{self.running[1] / self.running[2]:.1%}"
+            )
             if interrupt.wanted and self.running[2] < len(self.loader.dataset):
                 return False
         self.epoch += 1
@@ -198,7 +207,11 @@ def draw_answers(images, scores, labels, classes, path):
         for axis, i in zip(rows.flat, chosen):
             axis.imshow(images[i])
             title = f"{classes[answers[i]]} {sure[i, answers[i]]:.0%}"
-            axis.set_title(title if right[i] else f"{title}\nis {classes[labels[i].item()]}", fontsize=8, color="green" if right[i] else "red")
+            axis.set_title(
+                title if right[i] else f"{title}\nis {classes[labels[i].item()]}",
+                fontsize=8,
+                color="green" if right[i] else "red",
+            )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -254,23 +267,32 @@ def main():
     while training.epoch < args.epochs:
         started, before = time.perf_counter(), training.running[2]
         # disable=None: no bar in a log file, where the line after each epoch is enough
-        with tqdm(total=len(train_set), initial=before, unit=" images", desc=f"epoch {training.epoch + 1}", leave=False, disable=None) as bar:
+        with tqdm(
+            total=len(train_set), initial=before, unit=" images", desc=f"epoch {training.epoch + 1}", leave=False, disable=None
+        ) as bar:
             finished = training.run_epoch(interrupt, bar)
         if not finished:
             training.save(args.checkpoint)
-            print(f"\nStopped in epoch {training.epoch + 1}. Saved to {args.checkpoint}; go on with the same command and --resume.")
+            print(f"\nStopped in epoch {training.epoch + 1}, saved to {args.checkpoint}. Go on: the same command and --resume.")
             return
         seconds = time.perf_counter() - started
         loss, right, n = training.running
+        speed = (n - before) / seconds
         training.running = [0.0, 0, 0]
         test_loss, test_accuracy = evaluate(training.net, test_set, training.device)
         training.history.append(
-            {"epoch": training.epoch, "train_loss": loss / n, "train_accuracy": right / n, "test_loss": test_loss, "test_accuracy": test_accuracy}
+            {
+                "epoch": training.epoch,
+                "train_loss": loss / n,
+                "train_accuracy": right / n,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
         )
         training.save(args.checkpoint)
         print(
             f"epoch {training.epoch:2d}/{args.epochs}  training: loss {loss / n:.3f} accuracy {right / n:.1%}"
-            f"  test: loss {test_loss:.3f} accuracy {test_accuracy:.1%}  {seconds:.1f} s, {(n - before) / seconds:,.0f} images/s",
+            f"  test: loss {test_loss:.3f} accuracy {test_accuracy:.1%}  {seconds:.1f} s, {speed:,.0f} images/s",
             flush=True,
         )
     report(training, test_set, args)

@@ -1,6 +1,6 @@
 """Say what is on a picture, with a network that examples/cifar10.py trained.
 
-    python examples/predict.py picture.png --checkpoint runs/cifar10.safetensors
+python examples/predict.py picture.png --checkpoint runs/cifar10.safetensors
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main():
         parser.error("give an image file")
     try:
         answers = predict(args.picture, args.checkpoint)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         sys.exit(f"{error}")
     for name, p in answers[:3]:
         print(f"{p:6.1%}  {name}")

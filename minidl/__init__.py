@@ -8,13 +8,34 @@ __version__ = "0.1.0"
 from math import e, inf, nan, pi
 
 from . import autograd, backend, cuda, dtypes, nn, ops, optim, random, shapes, utils, vision
+from ._tensor import Tensor
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd import functional as _functional
 from .backend import device
 from .dtypes import bool_ as bool
-from .dtypes import double, dtype, float16, float32, float64, get_default_dtype, half, int8, int16, int32, int64, long
+from .dtypes import (
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    short,
+    uint8,
+)
 from .dtypes import float_ as float
 from .dtypes import int_ as int
-from .dtypes import finfo, iinfo, promote_types, result_type, set_default_dtype, short, uint8
 from .kernels.threads import get_num_threads, set_num_threads
 from .ops.compare import (
     allclose,
@@ -83,9 +104,9 @@ from .ops.elementwise import (
     frac,
     lerp,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     logaddexp,
     masked_fill,
     maximum,
@@ -127,7 +148,6 @@ from .ops.layout import (
     cat,
     chunk,
     contiguous,
-    copy as clone,
     diag,
     diag_embed,
     diagonal,
@@ -159,6 +179,9 @@ from .ops.layout import (
     view,
     vstack,
 )
+from .ops.layout import (
+    copy as clone,
+)
 from .ops.linear import (
     addmm,
     bmm,
@@ -170,6 +193,17 @@ from .ops.linear import (
     mv,
     outer,
     trace,
+)
+from .ops.random import (
+    bernoulli,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
 )
 from .ops.reduce import (
     all,
@@ -203,17 +237,6 @@ from .ops.scan import (
     topk,
     unique,
 )
-from .ops.random import (
-    bernoulli,
-    multinomial,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
-)
 from .printing import set_printoptions
 from .random import (
     Generator,
@@ -226,8 +249,6 @@ from .random import (
 )
 from .serialization import load, save
 from .shapes import ShapeError, broadcast_shapes
-from ._tensor import Tensor
-from .autograd import functional as _functional
 
 # further names of the same functions, as in PyTorch
 absolute, clip, concat, concatenate, moveaxis, swapaxes = abs, clamp, cat, cat, movedim, transpose

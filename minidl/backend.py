@@ -59,10 +59,11 @@ class device:
         For a device string that names neither.
     """
 
-    def __init__(self, type: str | device = "cpu", index: int | None = None) -> None:
-        if isinstance(type, device):
-            type, index = type.type, type.index
-        name, _, number = type.partition(":")
+    type: str
+    index: int | None
+
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        name, _, number = str(type).partition(":")  # another device says of itself what it is
         if name not in ("cpu", "cuda") or (number and not number.isdigit()) or (number and index is not None):
             raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {type!r}")
         self.type = name
@@ -84,7 +85,7 @@ class device:
 
 def check_device(where: Any, op: str) -> device:
     """``where`` as a device whose memory can be used here."""
-    where = device("cpu") if where is None else device(where)
-    if where.type != "cpu":
-        raise RuntimeError(f"{op}: device {str(where)!r} was asked for, but this version of minidl runs on 'cpu' only")
-    return where
+    wanted = device("cpu" if where is None else where)
+    if wanted.type != "cpu":
+        raise RuntimeError(f"{op}: device {str(wanted)!r} was asked for, but this version of minidl runs on 'cpu' only")
+    return wanted

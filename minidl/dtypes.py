@@ -108,7 +108,7 @@ def iinfo(type: Any) -> Any:
     return np.iinfo(as_dtype(type).dtype)
 
 
-def promote_types(a: Any, b: Any) -> dtype:
+def promote_types(a: dtype | Any, b: dtype | Any) -> dtype:
     """The smallest dtype that holds both, PyTorch's way: an integer beside a float takes the float.
 
     >>> promote_types(int64, float16)

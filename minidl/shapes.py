@@ -30,11 +30,10 @@ def as_shape(size: Sequence[Any], op: str) -> Shape:
 
 def wrap_dim(dim: Any, ndim: int, op: str) -> int:
     """``dim`` counted from the front. A tensor without dimensions takes 0 and -1, as in PyTorch."""
-    dim = as_index(dim, f"{op}: dim")
-    n = max(ndim, 1)
-    if not -n <= dim < n:
+    place, n = as_index(dim, f"{op}: dim"), max(ndim, 1)
+    if not -n <= place < n:
         raise IndexError(f"{op}: dim {dim} is out of range for {ndim} dimensions (wanted {-n} to {n - 1})")
-    return dim % n
+    return place % n
 
 
 def wrap_dims(dim: Any, ndim: int, op: str) -> Shape:
@@ -126,7 +125,8 @@ class Window(NamedTuple):
 
     def taps(self, size: Sequence[int]) -> list[tuple[int, int, slice, slice, slice, slice]]:
         """Every tap that meets the picture: its row and column in the kernel, then the rows and columns of the
-        *output* it meets there, and the rows and columns of the unpadded *input* it reads for them."""
+        *output* it meets there, and the rows and columns of the unpadded *input* it reads for them.
+        """
         found = []
         spans = [[self._span(i, tap, size[i], self.out_size(size)[i]) for tap in range(self.kernel[i])] for i in (0, 1)]
         for row, vertical in enumerate(spans[0]):

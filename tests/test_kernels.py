@@ -152,9 +152,17 @@ def test_convolution_in_small_strips_is_the_same(monkeypatch):
     window = Window((3, 2), (2, 1), (1, 1), (1, 0))
     x, w = numbers(1, 3, 2, 9, 8), numbers(2, 4, 2, 3, 2)
     g = numbers(3, 3, 4, *window.out_size((9, 8)))
-    whole = cpu.conv2d(x, w, None, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    whole = (
+        cpu.conv2d(x, w, None, window, 1),
+        cpu.conv2d_input_grad(g, w, window, 1, (9, 8)),
+        cpu.conv2d_weight_grad(x, g, window, 1),
+    )
     monkeypatch.setattr(cpu.conv, "STRIP_BYTES", 400)
-    strips = cpu.conv2d(x, w, None, window, 1), cpu.conv2d_input_grad(g, w, window, 1, (9, 8)), cpu.conv2d_weight_grad(x, g, window, 1)
+    strips = (
+        cpu.conv2d(x, w, None, window, 1),
+        cpu.conv2d_input_grad(g, w, window, 1, (9, 8)),
+        cpu.conv2d_weight_grad(x, g, window, 1),
+    )
     for a, b in zip(whole, strips):
         np.testing.assert_allclose(a, b, atol=1e-12)
 

@@ -287,7 +287,8 @@ def test_creation_like(name):
 # -- indexing
 
 KEYS = [
-    0, -1, 5, slice(None), slice(1, None), slice(None, None, 2), slice(None, None, -1), slice(3, 1), slice(-2, None), slice(0, 99),
+    0, -1, 5, slice(None), slice(1, None), slice(None, None, 2), slice(None, None, -1), slice(3, 1), slice(-2, None), slice(0,
+    99),
     ..., None,
     True, False, 1.0, "a", (0, 1), (0, ..., 1), (..., 0), (None, 0), (0, 0, 0, 0), (slice(None), 1), (slice(None), None, 2),
     [0, 1], [True, False], [], [5], ([0, 1], [1, 2]), ([0, 1], slice(None), [1, 2]), (0, slice(None), [0, 1]),
@@ -428,7 +429,7 @@ ATTRIBUTES = {
     "eq list": lambda t: t == [1],
     "add text": lambda t: t + "a",
     "add None": lambda t: t + None,
-    "add list": lambda t: t + [1],  # noqa: RUF005
+    "add list": lambda t: t + [1],
     "lt None": lambda t: t < None,
     "is_cuda": lambda t: t.is_cuda,
     "detach": lambda t: t.detach().requires_grad,

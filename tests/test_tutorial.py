@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-SCRIPT = '''
+SCRIPT = """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -104,7 +104,7 @@ for classname, correct_count in correct_pred.items():
     accuracy = 100 * float(correct_count) / total_pred[classname]
     print(f'Accuracy for class: {classname:5s} is {accuracy:.1f} %')
 del dataiter
-'''
+"""
 
 IMPORTS = {
     "import torch\n": "import minidl as torch\n",

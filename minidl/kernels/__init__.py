@@ -7,7 +7,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 
 ========================================================= ===================================================================
 ``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)
-``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats; changes ``out``
+``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats; changes
+``out``
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; ``g`` where ``out`` is above 0, else 0
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
@@ -21,6 +22,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``moments(x, dims)``                                       the mean and the mean squared distance from it, dimensions kept
 ========================================================= ===================================================================
 
-The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each of its
+The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each
+of its
 three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to that.
 """

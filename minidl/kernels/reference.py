@@ -1,4 +1,4 @@
-"""The definition of every kernel, as loops over single numbers. Slow on purpose: tests compare the others with it, students read it."""
+"""The definition of every kernel, as loops over single numbers: slow on purpose, to be read and compared with."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _connections(n_channels: int, n_filters: int, groups: int) -> Iterator[tuple
 
 
 def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
-    """``out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, i * stride - padding + k * dilation, j ...] * w[f, c, k, l]``."""
+    """``out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, i * stride - padding + k * dilation, ...] * w[f, c, k, l]``."""
     out = np.zeros((x.shape[0], w.shape[0], *window.out_size(x.shape[2:])), np.result_type(x, w))
     for n, (f, c, cw) in itertools.product(range(x.shape[0]), _connections(x.shape[1], w.shape[0], groups)):
         for i, j, k, l, row, column in _windows(window, x.shape[2:]):

@@ -1,10 +1,13 @@
 """Who runs where: one pool of threads for all kernels, and BLAS held to one thread while the pool is in use.
 
-NumPy lets go of the interpreter inside its loops and matrix products, so plain Python threads keep all cores busy. There must be one
-owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core from ours.
+NumPy lets go of the interpreter inside its loops and matrix products, so plain Python threads keep all cores busy. There must
+be one
+owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core from
+ours.
 So when the pool is first built BLAS is set to one thread, for the whole process; `set_num_threads(1)` gives that back.
 
-Work is cut into as many parts as there are threads, always the same way: the same number of threads gives the same result, bit for bit.
+Work is cut into as many parts as there are threads, always the same way: the same number of threads gives the same result,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -116,7 +119,7 @@ def parts(n_items: int, nbytes: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(edges, edges[1:])]
 
 
-def run(function: Callable[[Any], None], work: list[Any]) -> None:
+def run(function: Callable[[Any], Any], work: list[Any]) -> None:
     """Call ``function`` with each part of ``work``, each in a thread of its own; the first in the caller's.
 
     The first error raised in a part is raised here, when all parts have ended.

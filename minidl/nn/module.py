@@ -1,5 +1,6 @@
 """`Module`: the base of all layers and networks. It keeps three registers, of parameters, buffers and submodules,
-and everything else here walks over them."""
+and everything else here walks over them.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Two-dimensional convolution (cross-correlation, as all of deep learning means it).
 
 The family is closed under differentiation. ``T(x, w, g) = sum(conv2d(x, w) * g)`` is linear in each of its three
-arguments, and the three ops below are its partial derivatives: with respect to ``g`` the convolution, to ``x`` the input gradient,
+arguments, and the three ops below are its partial derivatives: with respect to ``g`` the convolution, to ``x`` the input
+gradient,
 to ``w`` the weight gradient. So each one's rules are the other two.
 
 Letters: N images, C channels, F filters, G groups, H x W pixels, I x J positions, K x L taps.
@@ -65,7 +66,7 @@ def _window(weight: Any, stride: Any, padding: Any, dilation: Any) -> Window:
         raise ValueError(f"conv2d: padding must be an integer, two of them, 'same' or 'valid', got {padding!r}")
     else:
         before = after = (0, 0) if padding == "valid" else pair(padding, "conv2d: padding")
-    return Window(kernel, stride, before, after, dilation)  # type: ignore[arg-type]
+    return Window(kernel, stride, before, after, dilation)
 
 
 def conv2d(
@@ -75,7 +76,8 @@ def conv2d(
     input[n, c, i * stride - padding + k * dilation, ...] * weight[f, c, k, l]``.
 
     Shapes: (N, C, H, W) or (C, H, W), weight (F, C / groups, K, L), bias (F,) -> (N, F, I, J) or (F, I, J), with
-    ``I = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1``. Filters of group number q see only the channels of group q.
+    ``I = floor((H + 2 * padding - dilation * (K - 1) - 1) / stride) + 1``. Filters of group number q see only the channels of
+    group q.
 
     Parameters
     ----------
@@ -96,8 +98,8 @@ def conv2d(
     filters, channels = weight.shape[:2]
     if groups < 1 or filters % groups or input.shape[-3] != channels * groups:
         raise ShapeError(
-            f"conv2d: weight of shape {tuple(weight.shape)} with groups={groups} wants {channels * max(groups, 1)} input channels and "
-            f"a number of filters that groups divides, got input of shape {tuple(input.shape)}"
+            f"conv2d: weight of shape {tuple(weight.shape)} with groups={groups} wants {channels * max(groups, 1)} input "
+            f"channels and a number of filters that groups divides, got input of shape {tuple(input.shape)}"
         )
     if bias is not None and tuple(bias.shape) != (filters,):
         raise ShapeError(f"conv2d: bias must have shape ({filters},), one number for each filter, got {tuple(bias.shape)}")

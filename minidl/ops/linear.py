@@ -15,7 +15,7 @@ from .reduce import sum
 
 @differentiable(promotes="common")
 def _matmul(input: Any, other: Any) -> Any:
-    m, k = input.shape[-2:]
+    k = input.shape[-1]
     if other.shape[-2] != k:
         raise ShapeError(f"matmul: shapes {input.shape} and {other.shape} do not meet: {k} columns, {other.shape[-2]} rows")
     return kernels(input).matmul(input, other)
@@ -36,7 +36,9 @@ def matmul(input: Any, other: Any) -> Any:
     """
     a, b = len(input.shape), len(other.shape)
     if not a or not b:
-        raise ShapeError(f"matmul: wants at least 1 dimension on both sides, got shapes {tuple(input.shape)} and {tuple(other.shape)}")
+        raise ShapeError(
+            f"matmul: wants at least 1 dimension on both sides, got shapes {tuple(input.shape)} and {tuple(other.shape)}"
+        )
     if a > 1 and b > 1:
         return _matmul(input, other)
     left = reshape(input, (1, input.shape[0])) if a == 1 else input
@@ -181,7 +183,7 @@ def einsum(equation: str, *operands: Any) -> Any:
     for i, (term, x) in enumerate(zip(terms, operands)):
         extra = len(x.shape) - len(term.replace("...", ""))
         term = terms[i] = term.replace("...", "".join(spare[widest - extra : widest]) if extra > 0 else "")
-        if len(term) != len(x.shape) or not term.isalpha() and term:
+        if len(term) != len(x.shape) or (not term.isalpha() and term):
             raise ValueError(f"einsum: the term {term!r} does not fit operand {i} of shape {tuple(x.shape)}")
         if len(set(term)) != len(term):
             raise ValueError(f"einsum: the term {term!r} names a letter twice; take diagonal() of the operand first")

@@ -44,7 +44,9 @@ def _check_classes(op: str, input: Any, target: Any, weight: Any, ignore_index: 
     if wrong.any():
         raise IndexError(f"{op}: target {int(classes[wrong][0])} is out of range for {input.shape[1]} classes")
     if weight is not None and tuple(weight.shape) != (input.shape[1],):
-        raise ShapeError(f"{op}: weight must have shape ({input.shape[1]},), one number for each class, got {tuple(weight.shape)}")
+        raise ShapeError(
+            f"{op}: weight must have shape ({input.shape[1]},), one number for each class, got {tuple(weight.shape)}"
+        )
 
 
 @differentiable(keeps="share classes")
@@ -78,7 +80,8 @@ _nll.vjp(input=_nll_rule)
 def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """``-weight[target] * input[target]``, where ``input`` holds log-probabilities; the mean is weighted too.
 
-    Shapes: input (N, C) or (N, C, ...) or (C,), target (N,) or (N, ...) or (), weight (C,) -> () or, with ``reduction="none"``, target's.
+    Shapes: input (N, C) or (N, C, ...) or (C,), target (N,) or (N, ...) or (), weight (C,) -> () or, with
+    ``reduction="none"``, target's.
     Targets equal to ``ignore_index`` do not count.
 
     Raises

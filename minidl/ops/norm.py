@@ -25,7 +25,7 @@ def _standardize(input: Any, center: Any, scale: Any, dims: tuple[int, ...], eps
 
 
 def _standardize_rule(g: Any, input: Any, out: Any, scale: Any, dims: tuple[int, ...], eps: float) -> Any:
-    """A change of the input that only shifts or stretches all of it leaves the output as it is: such parts of g are taken out."""
+    """A change of the input that shifts or stretches all of it leaves the output as it is: such parts of g are taken out."""
     if isinstance(input, TensorBase):  # the sweep is recorded: scale depends on the input as well
         distance = input - mean(input, dims, True)
         scale = rsqrt(mean(distance * distance, dims, True) + eps)
@@ -49,7 +49,8 @@ def batch_norm(
     """``(input - mean) / sqrt(var + eps) * weight + bias`` for each channel.
 
     When ``training``, mean and (biased) variance are the batch's own, over all dimensions but the second, and the running ones
-    move towards them: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance. Otherwise the running ones are used.
+    move towards them: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance. Otherwise the
+    running ones are used.
 
     Shapes: (N, C, ...) with all others (C,) -> (N, C, ...). Source: Ioffe and Szegedy, Batch Normalization, ICML 2015.
 
@@ -63,7 +64,9 @@ def batch_norm(
         raise ShapeError(f"batch_norm: wants input (N, C, ...), got shape {shape}")
     for name, x in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if x is not None and tuple(x.shape) != shape[1:2]:
-            raise ShapeError(f"batch_norm: {name} must have shape ({shape[1]},), one number for each channel, got {tuple(x.shape)}")
+            raise ShapeError(
+                f"batch_norm: {name} must have shape ({shape[1]},), one number for each channel, got {tuple(x.shape)}"
+            )
     dims = (0, *range(2, len(shape)))
     per_channel = (shape[1],) + (1,) * (len(shape) - 2)
     if training:
@@ -93,5 +96,3 @@ def _move(running: Any, batch: Any, momentum: float) -> None:
     array += momentum * batch.reshape(array.shape).astype(array.dtype)
     if isinstance(running, TensorBase):
         mark_changed(running, "batch_norm")
-
-

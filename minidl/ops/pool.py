@@ -1,4 +1,5 @@
-"""Pooling: what a window sees, as one number. Each op here is a linear map (for max-pooling: once it is known which pixel is the
+"""Pooling: what a window sees, as one number. Each op here is a linear map (for max-pooling: once it is known which pixel is
+the
 largest), and its rule is the transpose of that map.
 """
 
@@ -15,7 +16,8 @@ from .linear import _matmul
 
 def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
     """The geometry that the arguments describe. With ``ceil_mode`` a last window may hang over the lower or right edge, if
-    it starts inside; that is the same as more padding there."""
+    it starts inside; that is the same as more padding there.
+    """
     kernel, before, dilation = (
         pair(kernel_size, f"{op}: kernel_size"),
         pair(padding, f"{op}: padding"),
@@ -98,7 +100,8 @@ def max_pool2d(
 ) -> Any:
     """The largest pixel in each window; of equal ones the first, row by row, which alone gets the gradient.
 
-    Shapes: (N, C, H, W) or (C, H, W) -> the same with I x J positions, as in `conv2d` (rounded up instead of down with ``ceil_mode``).
+    Shapes: (N, C, H, W) or (C, H, W) -> the same with I x J positions, as in `conv2d` (rounded up instead of down with
+    ``ceil_mode``).
     ``stride`` is ``kernel_size`` unless given; padding never wins. With ``return_indices`` also the number of each picked pixel
     within its picture, ``row * W + column``.
     """
@@ -142,7 +145,8 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Any:
-    """The mean of each window: its sum over the number of pixels it covers, padding among them if ``count_include_pad``, or over
+    """The mean of each window: its sum over the number of pixels it covers, padding among them if ``count_include_pad``, or
+    over
     ``divisor_override``.
 
     Shapes: as `max_pool2d`.

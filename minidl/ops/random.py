@@ -43,10 +43,8 @@ def randn(
     return _new(_normal(as_shape(size, "randn"), _float(dtype), generator), None, device, requires_grad, "randn")
 
 
-def randint(
-    *bounds: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None, device: Any = None
-) -> Any:
-    """Integers drawn evenly from ``low`` (0) up to but without ``high``: ``randint(high, size)`` or ``randint(low, high, size)``."""
+def randint(*bounds: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
+    """Integers from ``low`` (0) up to but without ``high``: ``randint(high, size)`` or ``randint(low, high, size)``."""
     if size is None:
         *bounds, size = bounds  # type: ignore[assignment]
     if not 1 <= len(bounds) <= 2:

@@ -34,7 +34,9 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     """The sum over ``dim`` (one, several, or None for all). Bools and integers add up in int64."""
     if dtype is None and input.dtype.kind != "f":
         dtype = dtypes.int64
-    return input.sum(wrap_dims(dim, input.ndim, "sum"), None if dtype is None else dtypes.as_dtype(dtype).dtype, keepdims=keepdim)
+    return input.sum(
+        wrap_dims(dim, input.ndim, "sum"), None if dtype is None else dtypes.as_dtype(dtype).dtype, keepdims=keepdim
+    )
 
 
 @differentiable
@@ -51,9 +53,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) 
 
 
 sum.vjp(input=lambda g, input_shape, dim: spread(g, input_shape, dim, "sum"))
-mean.vjp(
-    input=lambda g, input_shape, dim: spread(g / (_count(input_shape, dim, "mean") or 1), input_shape, dim, "mean")
-)
+mean.vjp(input=lambda g, input_shape, dim: spread(g / (_count(input_shape, dim, "mean") or 1), input_shape, dim, "mean"))
 
 
 def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:

@@ -49,19 +49,23 @@ def add_at(out: Any, index: Any, values: Any) -> None:
 def _is_basic(index: Any) -> bool:
     """Whether ``index`` is made of integers and slices, so that no element can repeat."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) and not isinstance(p, bool) for p in parts)
+    return all(
+        p is None or p is Ellipsis or (isinstance(p, (int, slice, np.integer)) and not isinstance(p, bool)) for p in parts
+    )
 
 
 # erf on [0, 1] and erfc beyond as ratios of polynomials, highest power first: S. L. Moshier, Cephes, ndtr.c (1988).
+# fmt: off
 _ERF = (9.60497373987051638749e0, 9.00260197203842689217e1, 2.23200534594684319226e3, 7.00332514112805075473e3,
-        5.55923013010394962768e4)  # fmt: skip
+        5.55923013010394962768e4)
 _ERF_BELOW = (1.0, 3.35617141647503099647e1, 5.21357949780152679795e2, 4.59432382970980127987e3, 2.26290000613890934246e4,
-              4.92673942608635921086e4)  # fmt: skip
+              4.92673942608635921086e4)
 _ERFC = (2.46196981473530512524e-10, 5.64189564831068821977e-1, 7.46321056442269912687e0, 4.86371970985681366614e1,
          1.96520832956077098242e2, 5.26445194995477358631e2, 9.34528527171957607540e2, 1.02755188689515710272e3,
-         5.57535335369399327526e2)  # fmt: skip
+         5.57535335369399327526e2)
 _ERFC_BELOW = (1.0, 1.32281951154744992508e1, 8.67072140885989742329e1, 3.54937778887819891062e2, 9.75708501743205489753e2,
-               1.82390916687909736289e3, 2.24633760818710981792e3, 1.65666309194161350182e3, 5.57535340817727675546e2)  # fmt: skip
+               1.82390916687909736289e3, 2.24633760818710981792e3, 1.65666309194161350182e3, 5.57535340817727675546e2)
+# fmt: on
 
 
 def erf(x: Any) -> Any:
@@ -71,7 +75,6 @@ def erf(x: Any) -> Any:
     near = a * np.polyval(_ERF, square) / np.polyval(_ERF_BELOW, square)
     far = 1 - np.exp(-square) * np.polyval(_ERFC, a) / np.polyval(_ERFC_BELOW, a)
     return np.copysign(np.where(a < 1, near, far), x).astype(x.dtype)
-
 
 
 def moments(x: Any, dims: tuple[int, ...]) -> tuple[Any, Any]:
