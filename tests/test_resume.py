@@ -1,0 +1,100 @@
+"""A training run that was broken off and taken up again equals an unbroken one, bit for bit."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+for needed in ("matplotlib", "tqdm"):
+    pytest.importorskip(needed)
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import cifar10
+
+from minidl.vision import datasets, transforms
+
+ARGS = argparse.Namespace(seed=3, device="cpu", lr=0.01, momentum=0.9, batch_size=32, workers=2)
+
+
+class Bar:
+    """Takes the place of the progress bar."""
+
+    def update(self, n):
+        pass
+
+    def set_postfix(self, **numbers):
+        pass
+
+
+class After:
+    """An interrupt that comes after so many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    @property
+    def wanted(self):
+        self.steps -= 1
+        return self.steps < 0
+
+
+def pictures():
+    flip = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, 4), cifar10.TO_INPUT])
+    return datasets.Shapes(size=200, transform=flip)
+
+
+def train(training, epochs, interrupt):
+    """True if the epochs were all finished."""
+    while training.epoch < epochs:
+        if not training.run_epoch(interrupt, Bar()):
+            return False
+        training.history.append({"epoch": training.epoch, "loss": training.running[0]})
+        training.running = [0.0, 0, 0]
+    return True
+
+
+@pytest.mark.parametrize("steps", [0, 3, 6, 7, 9])
+def test_resumed_equals_unbroken(tmp_path, steps):
+    unbroken = cifar10.Training(ARGS, pictures())
+    assert train(unbroken, 2, After(10**6))
+    unbroken.save(tmp_path / "unbroken")
+
+    broken = cifar10.Training(ARGS, pictures())
+    assert not train(broken, 2, After(steps))
+    broken.save(tmp_path / "broken")
+    resumed = cifar10.Training(ARGS, pictures())
+    resumed.load(tmp_path / "broken")
+    assert train(resumed, 2, After(10**6))
+    resumed.save(tmp_path / "resumed")
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "unbroken").read_bytes()
+
+
+def test_resume_refuses_other_settings(tmp_path):
+    cifar10.Training(ARGS, pictures()).save(tmp_path / "saved")
+    other = cifar10.Training(argparse.Namespace(**{**vars(ARGS), "lr": 0.1}), pictures())
+    with pytest.raises(SystemExit, match="was trained with"):
+        other.load(tmp_path / "saved")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "cifar10.py"), "--data", "embedded", "--epochs", "1", "--checkpoint", "c", "--workers", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    printed = ""
+    while "parameters" not in printed:  # then it trains
+        line = process.stdout.readline()
+        assert line, printed
+        printed += line
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    printed += process.communicate(timeout=60)[0]
+    assert process.returncode == 0, printed
+    assert "saved to c. Go on: the same command and --resume." in printed
+    assert (tmp_path / "c").exists()
