@@ -1,19 +1,21 @@
-"""How long the loader takes for a batch, by itself: CIFAR-shaped pictures, 100 a batch, with 0, 1 and 2 workers.
+"""What the loader costs: by itself, and as a share of training. CIFAR-shaped pictures, 100 a batch, with 0, 1 and 2 workers.
 
-    python benchmarks/loader.py            # some ten seconds
+    python benchmarks/loader.py            # about three minutes
     python benchmarks/loader.py --smoke    # only to see that it runs
 
-Each figure is the time of an epoch over its number of batches: the median of the epochs, and the quickest and slowest.
+By itself: the time of an epoch over its number of batches, the median of the epochs and the quickest and slowest. In training:
+the time of the example network's steps on batches from the loader over that on batches made before, in turns; the median.
 """
 
 import argparse
-import platform
+import itertools
 import statistics
 import time
 
+import environment
 import numpy as np
 
-import minidl
+from minidl import nn, optim
 from minidl.utils.data import DataLoader
 from minidl.vision import transforms
 from minidl.vision.datasets import ImageSet
@@ -42,6 +44,44 @@ def milliseconds(loader):
     return (time.perf_counter() - start) / n * 1000
 
 
+def share_of_training(data, num_workers, n_steps, n_turns):
+    """The time of training steps fed by the loader, over that of as many on batches that are ready; one ratio for each turn."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4096, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
+    )
+    optimizer, criterion = optim.SGD(net.parameters(), lr=0.001, momentum=0.9), nn.CrossEntropyLoss()
+    loader = DataLoader(data, 100, shuffle=True, num_workers=num_workers)
+    ready = list(itertools.islice(loader, n_steps))
+
+    def seconds(batches):
+        start = time.perf_counter()
+        for images, labels in itertools.islice(batches, n_steps):
+            optimizer.zero_grad()
+            criterion(net(images), labels).backward()
+            optimizer.step()
+        return time.perf_counter() - start
+
+    seconds(ready)
+    ratios = []
+    for turn in range(n_turns):
+        if turn % 2:
+            own = seconds(ready)
+            ratios.append(seconds(loader) / own)
+        else:
+            fed = seconds(loader)
+            ratios.append(fed / seconds(ready))
+    return ratios
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=50_000, help="pictures in an epoch")
@@ -50,9 +90,7 @@ def main():
     args = parser.parse_args()
     if args.smoke:
         args.size, args.repeats = 300, 1
-    print(
-        f"{platform.platform()}, {minidl.get_num_threads()} threads, Python {platform.python_version()}, NumPy {np.__version__}"
-    )
+    print(environment.describe())
     planes = np.random.default_rng(0).integers(0, 256, (args.size, 3, 32, 32), dtype=np.uint8)
     for name, steps in CASES.items():
         whole = not any(isinstance(step, transforms.Lambda) for step in steps)
@@ -65,6 +103,11 @@ def main():
             print(
                 f"  {num_workers} workers  {statistics.median(times):7.3f} ms a batch  ({min(times):.3f} to {max(times):.3f})"
             )
+    data = ImageSet(planes.transpose(0, 2, 3, 1), [0] * args.size, transforms.Compose(SCALED))
+    print("Training from the loader, over training from batches made before")
+    for num_workers in (0, 1, 2):
+        ratios = share_of_training(data, num_workers, min(args.size // 100, 100), args.repeats)
+        print(f"  {num_workers} workers  {statistics.median(ratios):7.3f}  ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
 if __name__ == "__main__":
