@@ -1,6 +1,7 @@
 """Every provider of kernels against the loops that define them, and against the identities that tie them together."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -203,3 +204,36 @@ def test_moments_are_the_loops(dims, seed):
     x = numbers(seed, 3, 2, 4, 2) * 3 + 100
     for got, wanted in zip(cpu.moments(x, dims), reference.moments(x, dims)):
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_what_is_left_out_of_a_gradient_is_0_even_where_it_was_infinite():
+    for n in (4, 200_000):  # in one piece, and by threads
+        g = np.full(n, np.inf, np.float32)
+        out = np.resize(np.array([0, 1, np.nan, 2], np.float32), n)
+        np.testing.assert_array_equal(cpu.relu_grad(g, out), reference.relu_grad(g, out))
+        assert cpu.relu_grad(g, out)[:4].tolist() == [0, np.inf, np.inf, np.inf]
+    g, taps, window = np.full((1, 1, 1, 1), np.inf), np.full((1, 1, 1, 1), 2), Window((2, 2), (2, 2))
+    assert cpu.max_pool2d_place(g, taps, window, (2, 2)).ravel().tolist() == [0, 0, np.inf, 0]
+
+
+def test_the_pool_may_be_closed_while_another_thread_hands_it_work(monkeypatch):
+    make = threads._get_pool
+
+    def make_slowly():
+        pool = make()
+        closer.start()
+        closer.join(0.2)  # with the work handed over under the lock, it has to wait until that is done
+        return pool
+
+    before, closer = threads.get_num_threads(), threading.Thread(target=threads.set_num_threads, args=(3,))
+    threads.set_num_threads(2)
+    monkeypatch.setattr(threads, "_get_pool", make_slowly)
+    done = []
+    runner = threading.Thread(target=threads.run, args=(done.append, [0, 1]), daemon=True)
+    try:
+        runner.start()
+        runner.join(5)
+        assert sorted(done) == [0, 1]
+    finally:
+        closer.join()
+        threads.set_num_threads(before)

@@ -10,7 +10,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats; changes
 ``out``
 ``erf(x)``                                                 the error function of each element
-``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; ``g`` where ``out`` is above 0, else 0
+``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
 ``conv2d_input_grad(g, w, window, groups, size)``          (N, F, I, J), (F, C/G, K, L) -> (N, C, H, W), ``size`` = (H, W)
 ``conv2d_weight_grad(x, g, window, groups)``               (N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)

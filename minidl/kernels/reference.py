@@ -41,8 +41,8 @@ def relu(x: Any) -> Any:
 
 
 def relu_grad(g: Any, out: Any) -> Any:
-    """``g`` where ``out``, a result of `relu`, is above 0, else 0."""
-    return np.array([a if y > 0 else 0 for a, y in zip(g.ravel(), out.ravel())], g.dtype).reshape(g.shape)
+    """0 where ``out``, a result of `relu`, is at most 0, else (also at NaN) ``g``."""
+    return np.array([0 if y <= 0 else a for a, y in zip(g.ravel(), out.ravel())], g.dtype).reshape(g.shape)
 
 
 def _windows(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, int, int, int, int, int]]:

@@ -88,11 +88,11 @@ def set_num_threads(n: int) -> None:
 
 
 def _get_pool() -> _Pool:
+    """The pool, made if there is none; the caller holds the lock."""
     global _pool
-    with _lock:
-        if _pool is None:
-            _pool = _Pool(_wanted)
-        return _pool
+    if _pool is None:
+        _pool = _Pool(_wanted)
+    return _pool
 
 
 def _forget_pool() -> None:
@@ -129,9 +129,11 @@ def run(function: Callable[[Any], Any], work: list[Any]) -> None:
         return
     if not work:
         return
-    pool, done = _get_pool(), queue.SimpleQueue[Any]()
-    for part in work[1:]:
-        pool.queue.put((function, part, done))
+    done = queue.SimpleQueue[Any]()
+    with _lock:  # so that `set_num_threads` in another thread closes the pool before or after, not between
+        pool = _get_pool()
+        for part in work[1:]:
+            pool.queue.put((function, part, done))
     _local.inside, was_inside = True, _local.inside
     try:
         function(work[0])

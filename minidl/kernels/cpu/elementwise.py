@@ -32,10 +32,16 @@ def relu(x: Any) -> Any:
 
 
 def relu_grad(g: Any, out: Any) -> Any:
-    """``g`` where ``out``, a result of `relu`, is above 0, else 0."""
+    """0 where ``out``, a result of `relu`, is at most 0, else ``g``."""
     if g.nbytes < threads.WORTH_A_THREAD:
-        return g * (out > 0)
-    return _share(lambda g, y, out: np.multiply(g, y > 0, out=out), g, out)
+        return without(g, out <= 0)
+    return _share(lambda g, y, out: without(g, y <= 0, out), g, out)
+
+
+def without(g: Any, dropped: Any, out: Any = None) -> Any:
+    """``g``, and 0 where ``dropped``. By its bits: a product makes NaN of ``inf * 0``, and ``np.where`` is ten times slower."""
+    bits, all_or_none = f"i{g.itemsize}", np.subtract(dropped.view(np.int8), 1)
+    return np.bitwise_and(g.view(bits), all_or_none, out=None if out is None else out.view(bits)).view(g.dtype)
 
 
 def add_at(out: Any, index: Any, values: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...shapes import Window
 from .. import threads
+from .elementwise import without
 from .order import empty, ordered
 
 
@@ -66,7 +67,7 @@ def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -
     def work(gx: Any, g: Any, taps: Any) -> None:
         gx[...] = 0
         for number, positions, pixels in _taps(window, size):
-            gx[pixels] += g[positions] * (taps[positions] == number)
+            gx[pixels] += without(g[positions], taps[positions] != number)
 
     _share(work, gx, g, taps)
     return gx
