@@ -237,3 +237,43 @@ def test_isclose_and_its_kin():
     assert minidl.allclose(a, a, equal_nan=True) and not minidl.allclose(a, a)
     assert minidl.equal(a[:1], a[:1]) and not minidl.equal(a, a) and not minidl.equal(a[:1], a)
     assert minidl.isnan(a).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("relu", minidl.relu),
+        ("clamp", lambda x: x.clamp(0)),
+        ("clamp from above", lambda x: -x.neg().clamp(max=0)),
+        ("clamp to both", lambda x: x.clamp(0, 9)),
+        ("maximum", lambda x: minidl.maximum(x, minidl.zeros(2))),
+        ("minimum", lambda x: -minidl.minimum(-x, minidl.zeros(2))),
+    ],
+)
+def test_a_flat_piece_stays_flat_before_an_infinite_slope(name, function):
+    x = minidl.tensor([-1.0, 4.0], requires_grad=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        function(x).abs().log().sum().backward()
+    assert x.grad.tolist()[1] == 0.25
+    assert x.grad.tolist()[0] == 0, name
+
+
+@pytest.mark.parametrize("name", ["floor", "trunc", "round", "sign"])
+def test_a_step_is_flat_before_an_infinite_slope(name):
+    x = minidl.tensor([0.4 if name != "sign" else 0.0], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        getattr(minidl, name)(x).sqrt().backward()
+    assert x.grad.tolist() == [0]
+
+
+def test_maximum_and_relu_hand_the_gradient_of_nan_on():
+    for function in (minidl.relu, lambda x: minidl.maximum(x, minidl.zeros(1)), lambda x: minidl.minimum(x, minidl.zeros(1))):
+        x = minidl.tensor([float("nan")], requires_grad=True)
+        function(x).sum().backward()
+        assert x.grad.tolist() == [1]
+
+
+def test_a_float_bound_makes_integers_floats_of_the_default_dtype():
+    x = minidl.tensor([1, 2, 3])
+    assert minidl.clamp(x, 1.5).dtype == minidl.float32 and minidl.clamp(x, 1.5, 2).tolist() == [1.5, 2, 2]
+    assert minidl.clamp(x, 1, 2).dtype == minidl.int64

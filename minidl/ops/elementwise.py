@@ -102,7 +102,7 @@ def pow(input: Any, exponent: Any) -> Any:
 
 def _pow_rule(g: Any, input: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
-        return g * exponent * input ** (exponent - 1) if exponent != 0 else g * 0
+        return g * exponent * input ** (exponent - 1) if exponent != 0 else _no_slope(g)
     return g * where(exponent == 0, 0.0, exponent * input ** where(exponent == 0, 1.0, exponent - 1))
 
 
@@ -124,14 +124,19 @@ def neg(input: Any) -> Any:
     return -input
 
 
+def _no_slope(g: Any) -> Any:
+    """Zeros, also where ``g`` is infinite or NaN."""
+    return where(False, g, 0.0)
+
+
 add.vjp(input=lambda g: g, other=lambda g: g)
 sub.vjp(input=lambda g: g, other=lambda g: -g)
 mul.vjp(input=lambda g, other: g * other, other=lambda g, input: g * input)
 _true_div.op.name = "div"
 _true_div.vjp(input=lambda g, other: g / other, other=lambda g, out, other: -g * out / other)
-floor_divide.vjp(input=lambda g: g * 0, other=lambda g: g * 0)
+floor_divide.vjp(input=_no_slope, other=_no_slope)
 _trunc_divide.op.name = "div"
-_trunc_divide.vjp(input=lambda g: g * 0, other=lambda g: g * 0)
+_trunc_divide.vjp(input=_no_slope, other=_no_slope)
 remainder.vjp(input=lambda g: g, other=lambda g, input, other: -g * floor(input / other))
 fmod.vjp(input=lambda g: g, other=lambda g, input, other: -g * trunc(input / other))
 pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
@@ -459,14 +464,21 @@ def minimum(input: Any, other: Any) -> Any:
     return xp(input).minimum(input, other)
 
 
-def _share(a: Any, b: Any) -> Any:
-    """1 where ``a > b``, 1/2 where they are equal, 0 elsewhere."""
-    return 0.5 * ((a > b) * 1.0 + (a >= b) * 1.0)
+def _won(g: Any, lost: Any, even: Any) -> Any:
+    """0 where ``lost``, half of ``g`` where ``even``, ``g`` elsewhere. No product: ``inf * 0`` would be NaN."""
+    return where(lost, 0.0, where(even, 0.5 * g, g))
 
 
 @differentiable
 def _clamp(input: Any, min: Any, max: Any) -> Any:
     return xp(input).clip(input, min, max)
+
+
+def _inside(input: Any, min: Any, max: Any) -> Any:
+    """Where ``input`` lies between the bounds, of which one may be None."""
+    if min is None:
+        return input <= max
+    return input >= min if max is None else (input >= min) & (input <= max)
 
 
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
@@ -479,7 +491,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """
     if min is None and max is None:
         raise ValueError("clamp: wants min, max or both")
-    if all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
+    exact = (int, float) if getattr(input, "_array", input).dtype.kind == "f" else int  # a float bound makes integers floats
+    if all(bound is None or isinstance(bound, exact) for bound in (min, max)):
         return _clamp(input, min, max)
     out = input if min is None else where(input < min, min, input)
     return out if max is None else where(out > max, max, out)
@@ -510,15 +523,19 @@ def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf
 
 
 abs.vjp(input=lambda g, input: g * sign(input))
-sign.vjp(input=lambda g: g * 0)
-floor.vjp(input=lambda g: g * 0)
-ceil.vjp(input=lambda g: g * 0)
-trunc.vjp(input=lambda g: g * 0)
-round.vjp(input=lambda g: g * 0)
-maximum.vjp(input=lambda g, input, other: g * _share(input, other), other=lambda g, input, other: g * _share(other, input))
-minimum.vjp(input=lambda g, input, other: g * _share(other, input), other=lambda g, input, other: g * _share(input, other))
-_clamp.op.name = "clamp"
-_clamp.vjp(
-    input=lambda g, input, min, max: g * ((True if min is None else input >= min) & (True if max is None else input <= max))
+sign.vjp(input=_no_slope)
+floor.vjp(input=_no_slope)
+ceil.vjp(input=_no_slope)
+trunc.vjp(input=_no_slope)
+round.vjp(input=_no_slope)
+maximum.vjp(
+    input=lambda g, input, other: _won(g, input < other, input == other),
+    other=lambda g, input, other: _won(g, other < input, input == other),
 )
+minimum.vjp(
+    input=lambda g, input, other: _won(g, input > other, input == other),
+    other=lambda g, input, other: _won(g, other > input, input == other),
+)
+_clamp.op.name = "clamp"
+_clamp.vjp(input=lambda g, input, min, max: where(_inside(input, min, max), g, 0.0))
 where.vjp(input=lambda g, condition: where(condition, g, 0.0), other=lambda g, condition: where(condition, 0.0, g))
