@@ -408,3 +408,24 @@ def test_copy_converts():
     x[minidl.tensor([0])] = minidl.tensor([3.9])  # also at index tensors, where PyTorch wants equal dtypes
     x[1] = 5.5
     assert x.tolist() == [3, 5]
+
+
+def test_an_operand_given_by_name_takes_part_in_the_gradient():
+    x, w = matrix(False), leaf([2.0, 3.0, 4.0, 5.0])
+    x.mul_(other=w)
+    x.sum().backward()
+    close(w.grad, matrix(False).sum(0).numpy())
+
+
+def test_an_index_tensor_may_be_changed_after_it_was_used():
+    x, i = leaf([1.0, 2.0, 3.0]), minidl.tensor([0, 1])
+    picked = x[i]
+    i[0] = 2
+    picked.sum().backward()
+    close(x.grad, [1, 1, 0])
+    v, i = leaf([1.0, 2.0]), minidl.tensor([0, 1])
+    y = minidl.zeros(3, dtype=minidl.float64)
+    y[i] = v
+    i[0] = 2
+    (y * minidl.tensor([1.0, 2.0, 3.0])).sum().backward()
+    close(v.grad, [1, 2])

@@ -80,7 +80,9 @@ placed.vjp(input=lambda g, path, order: placed(g, 0.0, path, order), part=lambda
 def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> Any:
     """Put the value and the history of ``op(t, ...)`` in the place of ``t``'s; returns ``t``."""
     prepare(t, name)
-    recorded = mode.recording and any(isinstance(x, TensorBase) and source(x) is not None for x in (t, *args))
+    recorded = mode.recording and any(
+        isinstance(x, TensorBase) and source(x) is not None for x in (t, *args, *options.values())
+    )
     old = wrap(t._array.copy(), source(t)) if recorded else t  # a rule may have to remember the old value
     new = op(old, *args, **options)
     if new._array.shape != t._array.shape:

@@ -85,7 +85,9 @@ def _as_key_part(part: Any) -> Any:
         return part
     if array.dtype.name not in ("int64", "int32", "bool") and (array is not part or array.dtype.kind not in "iu"):
         raise IndexError(f"index: an index tensor must be int64, int32 or bool, got {array.dtype}; write .long() or .bool()")
-    return array if array.ndim or array.dtype == bool else int(array)  # one integer is as good as a plain one: it gives a view
+    if not array.ndim and array.dtype != bool:
+        return int(array)  # one integer is as good as a plain one: it gives a view
+    return array.copy()  # the rules read it again, and by then its owner may have changed it
 
 
 def split_key(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -123,7 +125,11 @@ def _check_index(op: str, input: Any, dim: int, index: Any) -> None:
         raise TypeError(f"{op}: index must hold integers, got {index.dtype}")
     if index.ndim != input.ndim:
         raise ShapeError(f"{op}: index of shape {index.shape} must have as many dimensions as input of shape {input.shape}")
-    n = input.shape[dim] if input.ndim else 1
+    _check_range(op, index, dim, input.shape[dim] if input.ndim else 1)
+
+
+def _check_range(op: str, index: Any, dim: int, n: int) -> None:
+    """Refuse what NumPy would count from the end, too."""
     if index.size and (index.min() < 0 or index.max() >= n):
         bad = index.min() if index.min() < 0 else index.max()
         raise IndexError(f"{op}: index {int(bad)} is out of range for dim {dim} of size {n}")
@@ -145,7 +151,7 @@ def gather(input: Any, dim: int, index: Any) -> Any:
     _check_index("gather", input, dim, index)
     if any(m > n for i, (m, n) in enumerate(zip(index.shape, input.shape)) if i != dim):
         raise ShapeError(f"gather: index of shape {index.shape} reaches beyond input of shape {input.shape}")
-    return input[_along(input, index, dim)].copy()
+    return input[_along(input, index, dim)]
 
 
 def _cut(src: Any, index: Any, op: str) -> Any:
@@ -206,16 +212,28 @@ def take_along_dim(input: Any, indices: Any, dim: int) -> Any:
 
 def index_select(input: Any, dim: int, index: Any) -> Any:
     """The slices of ``input`` along ``dim`` listed in the vector ``index``."""
-    dim = wrap_dim(dim, len(input.shape), "index_select")
+    return _getitem(input, _slices("index_select", input, dim, index))
+
+
+def _slices(op: str, input: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    """The key of the slices along ``dim`` listed in the vector ``index``."""
+    dim = wrap_dim(dim, len(input.shape), op)
     if len(index.shape) > 1:
-        raise ShapeError(f"index_select: index must be a vector, got shape {tuple(index.shape)}")
-    return getitem(input, (slice(None),) * dim + (index if len(index.shape) else index[None],))
+        raise ShapeError(f"{op}: index must be a vector, got shape {tuple(index.shape)}")
+    (places,) = as_key(index if len(index.shape) else index[None])
+    if places.dtype.kind not in "iu":
+        raise TypeError(f"{op}: index must hold integers, got {places.dtype}")
+    _check_range(op, places, dim, input.shape[dim])
+    return (*(slice(None),) * dim, places)
 
 
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
     """``input`` with the slices of ``source`` added at the places along ``dim`` listed in the vector ``index``."""
-    dim = wrap_dim(dim, len(input.shape), "index_add")
-    return _put_add(input, source if alpha == 1 else source * alpha, (*(slice(None),) * dim, *as_key(index)))
+    key = _slices("index_add", input, dim, index)
+    wanted = (*input.shape[: len(key) - 1], len(key[-1]), *input.shape[len(key) :])
+    if tuple(source.shape) != wanted:
+        raise ShapeError(f"index_add: source must have shape {wanted}, a slice for each index, got {tuple(source.shape)}")
+    return _put_add(input, source if alpha == 1 else source * alpha, key)
 
 
 def masked_select(input: Any, mask: Any) -> Any:
