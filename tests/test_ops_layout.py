@@ -588,3 +588,12 @@ def test_copies_do_not_share_memory(name, data):
 def test_nonzero_as_a_tuple():
     rows, columns = minidl.nonzero(minidl.tensor([[0, 1], [2, 0]]), as_tuple=True)
     assert rows.tolist() == [0, 1] and columns.tolist() == [1, 0]
+
+
+def test_cat_and_stack_bring_dtypes_together_as_arithmetic_does():
+    whole, x = minidl.tensor([1]), minidl.tensor([1.5], requires_grad=True)
+    assert minidl.cat([whole, x]).dtype == minidl.stack([whole, x]).dtype == minidl.float32
+    wide = minidl.cat([x, x.double()])
+    assert wide.dtype == minidl.float64
+    wide.sum().backward()
+    assert x.grad.dtype == minidl.float32 and x.grad.tolist() == [2]

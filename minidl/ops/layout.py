@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import xp
 from ..shapes import ShapeError, as_index, as_shape, broadcast_shapes, infer_size, wrap_dim, wrap_dims
@@ -124,7 +125,10 @@ def flip(input: Any, dims: Any) -> Any:
 
 @differentiable
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
-    """Elements moved ``shifts`` places along ``dims``, those that fall off put in at the other end."""
+    """Elements moved ``shifts`` places along ``dims``, those that fall off put in at the other end; None: as if flattened."""
+    n_shifts, n_dims = (len(x) if isinstance(x, (tuple, list)) else 1 for x in (shifts, dims))
+    if n_shifts != n_dims:
+        raise ShapeError(f"roll: wants a dim for each shift, got shifts {shifts} and dims {dims}")
     return xp(input).roll(input, shifts, dims)
 
 
@@ -212,8 +216,7 @@ _row_major.vjp(input=lambda g: g)
 @differentiable(view=True)
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal of the matrices in dimensions ``dim1`` and ``dim2``, as the last dimension."""
-    if input.ndim < 2:
-        raise ShapeError(f"diagonal: wants at least 2 dimensions, got {input.ndim}")
+    _check_matrix("diagonal", input)
     out = input.diagonal(offset, dim1, dim2)
     if out.base is not None and input.flags.writeable:
         out.flags.writeable = True  # NumPy gives a read-only view; here it is one like any other
@@ -249,15 +252,22 @@ def diag_embed(input: Any, offset: int = 0) -> Any:
     return _diagonal_scatter(zeros_for(input, (*lead, n, n)), input, offset, len(lead), len(lead) + 1)
 
 
+def _check_matrix(op: str, input: Any) -> None:
+    if input.ndim < 2:
+        raise ShapeError(f"{op}: wants at least 2 dimensions, got {input.ndim}")
+
+
 @differentiable
 def tril(input: Any, diagonal: int = 0) -> Any:
     """The lower triangle of a matrix, zeros above diagonal number ``diagonal``."""
+    _check_matrix("tril", input)
     return xp(input).tril(input, diagonal)
 
 
 @differentiable
 def triu(input: Any, diagonal: int = 0) -> Any:
     """The upper triangle of a matrix, zeros below diagonal number ``diagonal``."""
+    _check_matrix("triu", input)
     return xp(input).triu(input, diagonal)
 
 
@@ -291,7 +301,7 @@ constant_pad.vjp(input=lambda g, before, after: constant_pad(g, tuple(-b for b i
 
 @differentiable(keeps="ends")
 def cat(tensors: Any, dim: int = 0) -> Any:
-    """``tensors`` joined along ``dim``; they agree in all other sizes."""
+    """``tensors`` joined along ``dim``, in their common dtype; they agree in all other sizes."""
     if not tensors:
         raise ShapeError("cat: wants at least one tensor")
     first = tensors[0]
@@ -299,6 +309,9 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     for i, x in enumerate(tensors):
         if x.ndim != first.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, first.shape)) if k != dim):
             raise ShapeError(f"cat: tensor {i} has shape {x.shape}, which does not join {first.shape} along dim {dim}")
+    if len({x.dtype for x in tensors}) > 1:
+        common = dtypes.result_type(*tensors).dtype
+        tensors = [x.astype(common, copy=False) for x in tensors]
     ends = [0]
     for x in tensors:
         ends.append(ends[-1] + x.shape[dim])
