@@ -17,7 +17,7 @@ from .backend import check_device, device
 from .ops import compare, create, elementwise, index, layout, linear
 from .printing import tensor_text
 from .random import rng
-from .shapes import ShapeError, as_index, as_shape, wrap_dim
+from .shapes import ShapeError, as_shape, wrap_dim
 
 
 class Tensor(TensorBase):
@@ -374,15 +374,15 @@ class Tensor(TensorBase):
         return self._array.item() != 0
 
     def __float__(self) -> Any:
-        return 1.0 * self.item()
+        return float(self.item())
 
     def __int__(self) -> Any:
-        return self.item().__int__()
+        return int(self.item())
 
     def __index__(self) -> Any:
         if self._array.dtype.kind == "f":
             raise TypeError("index: only an integer tensor of one element can be used as an index")
-        return as_index(self.item(), "index")
+        return int(self.item())
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
         if not self.is_leaf:
@@ -485,7 +485,7 @@ class Tensor(TensorBase):
 
     def view(self, *shape: Any) -> Any:
         """Itself in another shape and the same memory; or, given a dtype of the same width, not supported."""
-        if len(shape) == 1 and not isinstance(shape[0], (int_, tuple, list, np.integer)):
+        if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list, np.integer)):
             raise NotImplementedError("view: a change of dtype is not supported; use .to(dtype)")
         return layout.view(self, *shape)
 
@@ -558,9 +558,6 @@ class Tensor(TensorBase):
     def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
         """Ones with probability ``p`` and zeros, in place."""
         return self._put(..., rng(generator).random(self.shape) < p, "bernoulli_")
-
-
-int_ = int
 
 
 def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:

@@ -14,8 +14,10 @@ class ShapeError(RuntimeError, ValueError):
 
 
 def as_index(n: Any, what: str) -> int:
-    """``n`` as a Python integer; ``what`` names the op and argument in the error."""
+    """``n`` as a Python integer, which a bool is not; ``what`` names the op and argument in the error."""
     try:
+        if isinstance(n, bool):
+            raise TypeError
         return operator.index(n)
     except TypeError:
         raise TypeError(f"{what} wants an integer, got {type(n).__name__} ({n!r})") from None

@@ -39,13 +39,17 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     )
 
 
+def _check_floating(op: str, input: Any) -> None:
+    if input.dtype.kind != "f":
+        raise TypeError(f"{op}: wants a floating dtype, got {input.dtype}; convert with .float()")
+
+
 @differentiable
 def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over ``dim`` (one, several, or None for all)."""
     if dtype is not None:
         input = input.astype(dtypes.as_dtype(dtype).dtype)
-    if input.dtype.kind != "f":
-        raise TypeError(f"mean: wants a floating dtype, got {input.dtype}; convert with .float()")
+    _check_floating("mean", input)
     dims = wrap_dims(dim, input.ndim, "mean")
     if input.size == 0:  # 0 / 0, without NumPy's warning
         return xp(input).full(input.sum(dims, keepdims=keepdim).shape, math.nan, input.dtype)
@@ -208,6 +212,7 @@ logsumexp.vjp(input=_logsumexp_rule)
 @differentiable
 def softmax(input: Any, dim: int) -> Any:
     """``exp(input) / sum(exp(input))`` along ``dim``: positive numbers that add up to 1."""
+    _check_floating("softmax", input)
     dim = wrap_dim(dim, input.ndim, "softmax")
     m = xp(input)
     if not input.ndim:
@@ -220,6 +225,7 @@ def softmax(input: Any, dim: int) -> Any:
 @differentiable
 def log_softmax(input: Any, dim: int) -> Any:
     """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
+    _check_floating("log_softmax", input)
     dim = wrap_dim(dim, input.ndim, "log_softmax")
     m = xp(input)
     if not input.ndim or not input.size:
@@ -241,6 +247,7 @@ def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
 
     At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).
     """
+    _check_floating("norm", getattr(input, "_array", input))
     p = 2 if p in ("fro", None) else p
     if isinstance(p, str):
         raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
