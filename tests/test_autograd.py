@@ -1018,3 +1018,18 @@ def test_deep_copies_and_pickles():
     for fail in (copy.deepcopy, pickle.dumps):
         with pytest.raises(RuntimeError, match="only leaf tensors"):
             fail(x * 2)
+
+
+def test_an_output_that_nobody_used_has_a_gradient_of_zeros_even_where_it_is_infinite():
+    class Two(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2, x * float("inf")
+
+        @staticmethod
+        def backward(ctx, g, h):
+            return g * 2 + h
+
+    x = leaf(1.0, 2.0)
+    Two.apply(x)[0].sum().backward()
+    close(x.grad, [2, 2])

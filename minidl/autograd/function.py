@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from .. import backend
 from .mode import mode, no_grad
 from .tape import Node, TensorBase, boxed, counter, describe_site, source, wrap
 
@@ -148,7 +149,7 @@ class OutputNode(Node):
 
 
 def _zeros(like: Any, graph: bool) -> Any:
-    zeros = like * 0
+    zeros = backend.xp(like).zeros_like(like)
     return wrap(zeros) if graph else zeros
 
 

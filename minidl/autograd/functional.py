@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops.create import zeros_like
+from ..ops.create import ones_like, zeros_like
 from ..ops.layout import reshape, stack
 from ..shapes import ShapeError
 from .mode import enable_grad
@@ -43,7 +43,7 @@ class _Call:
         if v is None:
             if len(like) != 1 or like[0].numel() != 1:
                 raise RuntimeError(f"{self.op}: v may be left out only if {what} is one number")
-            return (zeros_like(like[0]) + 1,)
+            return (ones_like(like[0]),)
         _, found = self.tensors(v, "v")
         if [t.shape for t in found] != [t.shape for t in like]:
             raise ShapeError(f"{self.op}: v has shapes {[t.shape for t in found]}, {what} has {[t.shape for t in like]}")
@@ -110,7 +110,7 @@ def _jacobian(call: _Call, create_graph: bool) -> tuple[tuple[Any, ...], ...]:
     """For each output, for each input: one sweep for every element of the output."""
     rows = []
     for out in call.outputs:
-        swept = [call.gradients([x], call.inputs, [zeros_like(x) + 1], create_graph) for x in reshape(out, (-1,))]
+        swept = [call.gradients([x], call.inputs, [ones_like(x)], create_graph) for x in reshape(out, (-1,))]
         rows.append(
             tuple(_joined(column, out, t) for column, t in zip(zip(*swept) if swept else [()] * len(call.inputs), call.inputs))
         )
@@ -161,7 +161,7 @@ def hessian(
 
     def gradient(*xs: Any) -> Any:
         call = _Call("hessian", func, xs, True, strict)
-        found = call.gradients([call.scalar()], call.inputs, [zeros_like(call.scalar()) + 1], True)
+        found = call.gradients([call.scalar()], call.inputs, [ones_like(call.scalar())], True)
         return found[0] if one_input else found
 
     return jacobian(gradient, inputs, create_graph, strict)
@@ -173,7 +173,7 @@ def vhp(
     """``func(*inputs)``, one number, and ``v`` (shaped as the inputs) times its Hessian: a sweep of a sweep."""
     call = _Call("vhp", func, inputs, create_graph, strict)
     v = call.vectors(v, call.inputs, "inputs")
-    slopes = call.gradients([call.scalar()], call.inputs, [zeros_like(call.scalar()) + 1], True)
+    slopes = call.gradients([call.scalar()], call.inputs, [ones_like(call.scalar())], True)
     found = call.gradients(slopes, call.inputs, v, create_graph)
     return call.result(call.outputs, False), call.result(found, True)
 
@@ -187,5 +187,5 @@ def hvp(
     """
     call = _Call("hvp", func, inputs, create_graph, strict)
     v = call.vectors(v, call.inputs, "inputs")
-    slopes = call.gradients([call.scalar()], call.inputs, [zeros_like(call.scalar()) + 1], True)
+    slopes = call.gradients([call.scalar()], call.inputs, [ones_like(call.scalar())], True)
     return call.result(call.outputs, False), call.result(_push(call, slopes, v), True)

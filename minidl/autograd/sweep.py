@@ -46,6 +46,7 @@ def sweep(
     """
     nodes = reachable(roots)
     needed = None if targets is None else _on_the_way(nodes, targets)
+    wanted = frozenset(targets or ())
     found: dict[Any, Any] = {}
     grads: dict[Any, Any] = {}
     new: set[Any] = set()  # whose gradient array nobody else holds, so that it may be added to in place
@@ -58,7 +59,7 @@ def sweep(
                 continue
             if node.hooks or node.retained is not None:
                 g = _show(node, g, create_graph)
-            if targets is not None and node in targets:
+            if node in wanted:
                 found[node] = g if create_graph else g.copy()
                 if not any(p in needed for p in flat_parents(node)):  # type: ignore[operator]
                     continue  # the way ends here
