@@ -133,3 +133,9 @@ def test_drawing_without_replacement_repeats_nothing():
     assert all(sorted(row) == list(range(8)) for row in drawn.tolist())
     with pytest.raises(ValueError, match="too few"):
         minidl.multinomial(minidl.tensor([1.0, 0.0]), 2)
+
+
+def test_rand_in_float16_stays_below_1():
+    drawn = minidl.rand(100_000, dtype=minidl.float16)
+    assert drawn.dtype == minidl.float16 and 0.999 < drawn.max().item() < 1
+    assert abs(drawn.float().mean().item() - 0.5) < 0.01

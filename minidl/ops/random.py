@@ -18,6 +18,8 @@ def _uniform(shape: Any, dtype: Any, generator: Generator | None) -> Any:
     if not wanted.is_floating_point:
         raise TypeError(f"rand: wants a floating dtype, got {wanted}")
     drawn = rng(generator).random(shape, np.float64 if wanted == dtypes.float64 else np.float32)
+    if wanted == dtypes.float16:
+        drawn = np.floor(drawn * 2048) / 2048  # its 11 bits cut off, for rounding would give 1
     return np.asarray(drawn, wanted.dtype)
 
 
