@@ -414,3 +414,9 @@ def test_class_weights_that_want_a_gradient_are_refused():
     weight = minidl.ones(2, requires_grad=True)
     with pytest.raises(NotImplementedError, match="weight"):
         loss.cross_entropy(minidl.zeros(1, 2), minidl.tensor([0]), weight)
+
+
+def test_label_smoothing_takes_arrays_too():
+    x, target = np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([0, -100])
+    got = loss.cross_entropy(x, target, label_smoothing=0.1)
+    np.testing.assert_allclose(got, loss.cross_entropy(minidl.tensor(x), minidl.tensor(target), label_smoothing=0.1).item())

@@ -137,7 +137,7 @@ def _per_class(weight: Any, log_p: Any, dim: int) -> Any:
 def _even_part(log_p: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     """The cross-entropy against an even distribution, counted and averaged as `nll_loss` counts."""
     dim = 0 if len(log_p.shape) == 1 else 1
-    counted = getattr(target != ignore_index, "_array", target)
+    counted = target != ignore_index
     each = where(counted, -mean(_per_class(weight, log_p, dim), dim), 0.0)
     if reduction == "none":
         return each
