@@ -24,9 +24,8 @@ from .autograd.tape import TensorBase, wrap
 from .backend import check_device, device
 
 VERSION = 1
-KEY = (
-    "minidl"  # of the metadata, where our JSON is; it begins with the same word again, so that one damaged byte cannot hide it
-)
+# Of the metadata, where our JSON is. The JSON begins with the same word again, so that one damaged byte cannot hide it.
+KEY = "minidl"
 MAPPINGS: dict[str, Any] = {cls.__name__: cls for cls in (dict, OrderedDict, Counter)}
 DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,

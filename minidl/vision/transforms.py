@@ -67,9 +67,8 @@ def batch_form(transform: Any) -> Callable[[Any], Any] | None:
     definer = {
         name: next(i for i, c in enumerate(type(transform).__mro__) if name in vars(c)) for name in ("batch", "__call__")
     }
-    return (
-        transform.batch if definer["batch"] <= definer["__call__"] else None
-    )  # a new __call__ is not what an inherited batch does
+    # a new __call__ is not what an inherited batch does
+    return transform.batch if definer["batch"] <= definer["__call__"] else None
 
 
 class Compose(Transform):
