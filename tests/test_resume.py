@@ -85,7 +85,18 @@ def test_resume_refuses_other_settings(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, str(EXAMPLES / "cifar10.py"), "--data", "embedded", "--epochs", "1", "--checkpoint", "c", "--workers", "1"]
+    command = [
+        sys.executable,
+        str(EXAMPLES / "cifar10.py"),
+        "--data",
+        "embedded",
+        "--epochs",
+        "1",
+        "--checkpoint",
+        "c",
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     printed = ""
     while "parameters" not in printed:  # then it trains
