@@ -243,7 +243,7 @@ def arguments():
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", default="data", help="folder with cifar-10-batches-py/, or 'embedded'")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
     parser.add_argument("--checkpoint", default="runs/cifar10.safetensors", help="file to save to after every epoch")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
