@@ -193,6 +193,26 @@ def test_add_at_adds_every_time(index, seed):
     np.testing.assert_allclose(a, b, atol=1e-12)
 
 
+@given(st.sampled_from([(0,), (7,), (3, 5), (2, 3, 4)]), st.booleans(), seeds)
+def test_blockwise_is_the_loops(shape, transposed, seed):
+    def double_and_add(x, y):
+        x += 2 * y
+
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, *shape))
+    x, y = (x.T, y.T) if transposed else (x, y)
+    outs = []
+    for provider, block in ((cpu, 2), (cpu, 100), (reference, None)):
+        if block is not None:
+            cpu.elementwise.BLOCK, before = block, cpu.elementwise.BLOCK
+        outs.append(x.copy(order="K"))
+        provider.blockwise(double_and_add, outs[-1], y)
+        if block is not None:
+            cpu.elementwise.BLOCK = before
+    for out in outs:
+        np.testing.assert_array_equal(out, x + 2 * y)
+
+
 def test_erf_to_the_last_digits():
     x = np.concatenate([np.linspace(-7, 7, 999), [0.0, -0.0, np.inf, -np.inf, 1e-300]])
     np.testing.assert_allclose(cpu.erf(x), reference.erf(x), rtol=4e-16, atol=0)

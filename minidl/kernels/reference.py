@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,12 @@ def add_at(out: Any, index: Any, values: Any) -> None:
     places = np.arange(out.size).reshape(out.shape)[index]
     for place, value in zip(np.ravel(places), np.ravel(np.broadcast_to(values, np.shape(places)))):
         out[np.unravel_index(place, out.shape)] += value
+
+
+def blockwise(function: Callable[..., None], *arrays: Any) -> None:
+    """``function(*arrays)``, which works in place and element by element, for one element after the other."""
+    for place in np.ndindex(*arrays[0].shape):
+        function(*(a[tuple(slice(i, i + 1) for i in place)] for a in arrays))
 
 
 def erf(x: Any) -> Any:

@@ -1,10 +1,9 @@
 """Who runs where: one pool of threads for all kernels, and BLAS held to one thread while the pool is in use.
 
 NumPy lets go of the interpreter inside its loops and matrix products, so plain Python threads keep all cores busy. There must
-be one
-owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core from
-ours.
-So when the pool is first built BLAS is set to one thread, for the whole process; `set_num_threads(1)` gives that back.
+be one owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core
+from ours. So when the pool is first built BLAS is set to one thread, for the whole process; `set_num_threads(1)` gives that
+back. At the same time the allocator is told to keep freed memory (see `memory`).
 
 Work is cut into as many parts as there are threads, always the same way: the same number of threads gives the same result,
 bit for bit.
@@ -21,6 +20,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from .memory import keep_freed
+
 
 def _usable_cores() -> int:
     """The cores this process may use."""
@@ -34,6 +35,7 @@ class _Pool:
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.n_threads = n_threads
         self.blas = threadpool_limits(limits=1, user_api="blas")
+        keep_freed()
         for i in range(1, n_threads):
             threading.Thread(target=self._work, name=f"minidl-{i}", daemon=True).start()
 

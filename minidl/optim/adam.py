@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..autograd.tape import wrap
-from ..backend import xp
+from ..backend import kernels, xp
 from .optimizer import Optimizer
 
 
@@ -67,27 +68,46 @@ class Adam(Optimizer):
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        m = xp(param)
         if not state:
-            state["step"] = wrap(m.zeros((), "float32"))
+            state["step"] = wrap(xp(param).zeros((), "float32"))
             for name in ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])):
-                state[name] = wrap(m.zeros_like(param))
+                state[name] = wrap(xp(param).zeros_like(param))
         state["step"]._array += 1
-        mean, square, t = state["exp_avg"]._array, state["exp_avg_sq"]._array, state["step"].item()
-        (beta1, beta2), lr, decay = map(float, group["betas"]), float(group["lr"]), float(group["weight_decay"])
-        if group["maximize"]:
-            grad = -grad
-        if decay and group["decoupled_weight_decay"]:
-            param *= 1 - lr * decay
-        elif decay:
-            grad = grad + decay * param
-        mean += (1 - beta1) * (grad - mean)
-        square *= beta2
-        square += (1 - beta2) * grad * grad
-        if group["amsgrad"]:
-            largest = state["max_exp_avg_sq"]._array
-            square = m.maximum(largest, square, out=largest)
-        param -= lr / (1 - beta1**t) * mean / (m.sqrt(square) / math.sqrt(1 - beta2**t) + float(group["eps"]))
+        arrays = [param, grad, *(kept._array for name, kept in state.items() if name != "step")]
+        options: dict[str, Any] = {name: float(group[name]) for name in ("lr", "eps", "weight_decay")}
+        options |= {name: group[name] for name in ("betas", "maximize", "decoupled_weight_decay")}
+        kernels(param).blockwise(partial(_adapt, t=state["step"].item(), **options), *arrays)
+
+
+def _adapt(
+    param: Any,
+    grad: Any,
+    mean: Any,
+    square: Any,
+    largest: Any = None,
+    *,
+    t: float,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+    decoupled_weight_decay: bool,
+) -> None:
+    """The formulas of `Adam` and `AdamW`, on a block of each array."""
+    beta1, beta2 = map(float, betas)
+    if maximize:
+        grad = -grad
+    if decoupled_weight_decay:
+        param *= 1 - lr * weight_decay
+    elif weight_decay:
+        grad = grad + weight_decay * param
+    mean += (1 - beta1) * (grad - mean)
+    square *= beta2
+    square += (1 - beta2) * grad * grad
+    if largest is not None:
+        square = xp(square).maximum(largest, square, out=largest)
+    param -= lr / (1 - beta1**t) * mean / (xp(square).sqrt(square) / math.sqrt(1 - beta2**t) + eps)
 
 
 class AdamW(Adam):

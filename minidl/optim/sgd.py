@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..autograd.tape import wrap
-from ..backend import xp
+from ..backend import kernels, xp
 from .optimizer import Optimizer
 
 
@@ -62,18 +63,35 @@ class SGD(Optimizer):
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        lr, momentum, decay = float(group["lr"]), float(group["momentum"]), float(group["weight_decay"])
-        if group["maximize"]:
-            grad = -grad
-        if decay:
-            grad = grad + decay * param
-        if momentum:
+        options = {name: float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")}
+        arrays = [param, grad]
+        if options["momentum"]:
             if state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = wrap(xp(param).array(grad))
-                velocity = state["momentum_buffer"]._array
-            else:
-                velocity = state["momentum_buffer"]._array
-                velocity *= momentum
-                velocity += (1 - float(group["dampening"])) * grad if group["dampening"] else grad
-            grad = grad + momentum * velocity if group["nesterov"] else velocity
-        param -= lr * grad
+                state["momentum_buffer"] = wrap(xp(param).zeros_like(param))
+                options["dampening"] = 0.0
+            arrays.append(state["momentum_buffer"]._array)
+        kernels(param).blockwise(partial(_descend, nesterov=group["nesterov"], maximize=group["maximize"], **options), *arrays)
+
+
+def _descend(
+    param: Any,
+    grad: Any,
+    velocity: Any = None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """The formulas of `SGD`, on a block of each array."""
+    if maximize:
+        grad = -grad
+    if weight_decay:
+        grad = grad + weight_decay * param
+    if velocity is not None:
+        velocity *= momentum
+        velocity += (1 - dampening) * grad if dampening else grad
+        grad = grad + momentum * velocity if nesterov else velocity
+    param -= lr * grad

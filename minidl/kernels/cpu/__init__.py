@@ -1,12 +1,13 @@
 """Quick loops on the CPU, in NumPy; see `minidl.kernels` for the contract."""
 
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import add_at, erf, moments, relu, relu_grad
+from .elementwise import add_at, blockwise, erf, moments, relu, relu_grad
 from .matmul import matmul
 from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, sum_pool2d, sum_pool2d_spread
 
 __all__ = [
     "add_at",
+    "blockwise",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
