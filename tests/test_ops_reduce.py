@@ -297,3 +297,9 @@ def test_large_numbers_do_not_overflow(a):
     for op in (minidl.softmax, minidl.log_softmax):
         np.testing.assert_allclose(op(x + 1e4, -1), op(x, -1), atol=1e-9)
     np.testing.assert_allclose(minidl.logsumexp(x + 1e4, -1) - 1e4, minidl.logsumexp(x, -1), atol=1e-9)
+
+
+def test_the_standard_deviation_of_equal_numbers_has_the_gradient_0():
+    x = minidl.tensor([[2.0, 2.0], [0.0, 2.0]], requires_grad=True)
+    x.std(1).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [-(0.5**0.5), 0.5**0.5]], rtol=1e-6)

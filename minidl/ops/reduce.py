@@ -9,7 +9,7 @@ from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
-from .elementwise import abs, exp, maximum, minimum, sign, sqrt, where
+from .elementwise import abs, exp, maximum, minimum, sign, where
 from .index import gather
 from .layout import reshape
 
@@ -74,8 +74,22 @@ def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = F
 
 
 def std(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
-    """The standard deviation over ``dim``, the square root of `var`."""
-    return sqrt(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+    """The standard deviation over ``dim``, the square root of `var`; where it is 0 so is its gradient, as in PyTorch."""
+    return _root(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+
+
+@differentiable
+def _root(input: Any) -> Any:
+    return xp(input).sqrt(input)
+
+
+def _root_rule(g: Any, out: Any) -> Any:
+    zero = out == 0
+    return where(zero, 0.0, g / where(zero, 1.0, 2 * out))
+
+
+_root.op.name = "std"
+_root.vjp(input=_root_rule)
 
 
 def var_mean(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Any, Any]:
