@@ -65,6 +65,7 @@ def _trunc_divide(input: Any, other: Any) -> Any:
     m = xp(input)
     if m.result_type(input, other).kind == "f":
         return m.trunc(input / other)
+    _check_divisor("div", input, other)
     return (input - m.fmod(input, other)) // other  # exact, where a quotient of floats would be rounded
 
 
@@ -90,6 +91,8 @@ def remainder(input: Any, other: Any) -> Any:
 @differentiable(promotes="common")
 def fmod(input: Any, other: Any) -> Any:
     """``input - other * trunc(input / other)``: the sign is ``input``'s, as C's ``fmod``."""
+    _check_numbers("fmod", input, other)
+    _check_divisor("fmod", input, other)
     return xp(input).fmod(input, other)
 
 
