@@ -1,14 +1,15 @@
 """Loops. One contract, several providers: `reference` is the definition, `cpu` is quick.
 
-Every provider has the functions below, over arrays of its library; none of them knows calculus, none changes its inputs.
+Every provider has the functions below, over arrays of its library. None of them knows calculus, and only ``add_at``
+changes an input, ``out``.
 
 Letters: N images, C channels, F filters, G groups, H x W pixels in, I x J positions of the window out, K x L taps in a window.
 Shapes are always those written here; the order in memory is the provider's own affair.
 
 ========================================================= ===================================================================
 ``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)
-``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats; changes
-``out``
+``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
+``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
@@ -23,6 +24,6 @@ Shapes are always those written here; the order in memory is the provider's own 
 ========================================================= ===================================================================
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each
-of its
-three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to that.
+of its three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to
+that.
 """

@@ -2,8 +2,7 @@
 
 The family is closed under differentiation. ``T(x, w, g) = sum(conv2d(x, w) * g)`` is linear in each of its three
 arguments, and the three ops below are its partial derivatives: with respect to ``g`` the convolution, to ``x`` the input
-gradient,
-to ``w`` the weight gradient. So each one's rules are the other two.
+gradient, to ``w`` the weight gradient. So each one's rules are the other two.
 
 Letters: N images, C channels, F filters, G groups, H x W pixels, I x J positions, K x L taps.
 """

@@ -1,6 +1,5 @@
 """Pooling: what a window sees, as one number. Each op here is a linear map (for max-pooling: once it is known which pixel is
-the
-largest), and its rule is the transpose of that map.
+the largest), and its rule is the transpose of that map.
 """
 
 from __future__ import annotations
@@ -146,8 +145,7 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Any:
     """The mean of each window: its sum over the number of pixels it covers, padding among them if ``count_include_pad``, or
-    over
-    ``divisor_override``.
+    over ``divisor_override``.
 
     Shapes: as `max_pool2d`.
     """
