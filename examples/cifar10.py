@@ -48,6 +48,17 @@ class Net(nn.Module):
 TO_INPUT = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])  # [-1, 1]
 
 
+def load_checkpoint(path):
+    """What a `Training` has saved; the program ends if there is no such thing."""
+    try:
+        state = minidl.load(path)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"checkpoint: {error}")
+    if not isinstance(state, dict) or not {"model", "classes", "settings"} <= set(state):
+        sys.exit(f"checkpoint: {path} holds something else than what examples/cifar10.py saves")
+    return state
+
+
 def find_data(folder):
     """Training and test set: CIFAR-10 if it is on disk or can be downloaded, else the embedded pictures."""
     if folder != "embedded":
@@ -113,10 +124,7 @@ class Training:
         minidl.save(state, path)
 
     def load(self, path):
-        try:
-            state = minidl.load(path)
-        except (OSError, RuntimeError) as error:
-            sys.exit(f"--resume: {error}")
+        state = load_checkpoint(path)
         changed = {k: v for k, v in self.settings.items() if state["settings"][k] != v}
         if changed:
             sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")

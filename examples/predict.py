@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from cifar10 import TO_INPUT, Net
+from cifar10 import TO_INPUT, Net, load_checkpoint
 from PIL import Image
 
 import minidl
@@ -27,7 +27,7 @@ def load_picture(path):
 
 def predict(picture, checkpoint):
     """The classes in falling order of probability, as ``[(name, probability), ...]``."""
-    state = minidl.load(checkpoint)
+    state = load_checkpoint(checkpoint)
     net = Net()
     net.load_state_dict(state["model"])
     net.eval()
@@ -46,13 +46,13 @@ def main():
         folder = Path(tempfile.mkdtemp())
         args.picture, args.checkpoint = folder / "grey.png", folder / "new.safetensors"
         Image.new("RGB", (60, 40), "grey").save(args.picture)
-        minidl.save({"model": Net().state_dict(), "classes": [str(i) for i in range(10)]}, args.checkpoint)
+        minidl.save({"model": Net().state_dict(), "classes": [str(i) for i in range(10)], "settings": {}}, args.checkpoint)
     if args.picture is None:
         parser.error("give an image file")
     try:
         answers = predict(args.picture, args.checkpoint)
-    except (OSError, RuntimeError) as error:
-        sys.exit(f"{error}")
+    except OSError as error:
+        sys.exit(f"picture: {error}")
     for name, p in answers[:3]:
         print(f"{p:6.1%}  {name}")
 

@@ -549,7 +549,9 @@ class Tensor(TensorBase):
 
     def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Elements drawn evenly from ``[from_, to)``, in place."""
-        return self._put(..., rng(generator).uniform(from_, to, self.shape), "uniform_")
+        drawn = np.asarray(rng(generator).uniform(from_, to, self.shape), self._array.dtype)
+        below = np.nextafter(drawn.dtype.type(to), drawn.dtype.type(from_))  # rounding must not reach the upper end
+        return self._put(..., np.minimum(drawn, below) if from_ < to else drawn, "uniform_")
 
     def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
         """Elements drawn from a normal distribution, in place."""

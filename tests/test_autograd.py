@@ -1033,3 +1033,32 @@ def test_an_output_that_nobody_used_has_a_gradient_of_zeros_even_where_it_is_inf
     x = leaf(1.0, 2.0)
     Two.apply(x)[0].sum().backward()
     close(x.grad, [2, 2])
+
+
+def test_a_function_that_returns_a_view_of_its_input_keeps_its_own_rule():
+    class Doubled(minidl.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            out = x[1:]
+            ctx.save_for_backward(out)
+            return out
+
+        @staticmethod
+        def backward(ctx, g):
+            (out,) = ctx.saved_tensors
+            return minidl.cat([g[:1] * 0, g * out])
+
+    x = minidl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = x * 1
+    out = Doubled.apply(base)
+    base.mul_(10)
+    out.sum().backward()
+    assert x.grad.tolist() == [0.0, 2.0, 3.0]
+
+
+def test_arrays_that_only_a_rule_remembers_are_freed_and_missed():
+    x = minidl.ones(3, requires_grad=True)
+    y = (x * np.arange(3.0)).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="already swept"):
+        y.backward()

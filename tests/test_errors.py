@@ -165,3 +165,15 @@ def test_integers_are_not_divided_by_zero(op):
         with pytest.raises(ZeroDivisionError, match=f"{op.__name__}: other holds a 0"):
             op(minidl.tensor([3, 4]), other)
     assert op(minidl.tensor([7, 8]), 3).dtype == minidl.int64
+
+
+def test_products_want_one_dtype():
+    f, d = minidl.ones(2, 2), minidl.ones(2, 2, dtype=minidl.float64)
+    for attempt in (
+        lambda: f @ d,
+        lambda: minidl.nn.functional.linear(f, d),
+        lambda: minidl.nn.functional.conv2d(f.reshape(1, 1, 2, 2), d.reshape(1, 1, 2, 2)),
+        lambda: minidl.ones(2, dtype=minidl.int64) @ f,
+    ):
+        with pytest.raises(RuntimeError, match="wants one dtype for all, got .*float"):
+            attempt()

@@ -18,6 +18,7 @@ sys.path.insert(0, str(EXAMPLES))
 
 import cifar10
 
+import minidl
 from minidl.vision import datasets, transforms
 
 ARGS = argparse.Namespace(seed=3, device="cpu", lr=0.01, momentum=0.9, batch_size=32, workers=2)
@@ -109,3 +110,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 0, printed
     assert "saved to c. Go on: the same command and --resume." in printed
     assert (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
+def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path, content):
+    path = tmp_path / "c"
+    if content is None:
+        minidl.save({"model": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match="checkpoint: "):
+        cifar10.load_checkpoint(path)
+    with pytest.raises(SystemExit, match="checkpoint: "):
+        cifar10.load_checkpoint(tmp_path / "missing")

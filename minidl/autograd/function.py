@@ -208,6 +208,9 @@ class Function:
             if not isinstance(out, TensorBase):
                 raise TypeError(f"{cls.__name__}: forward must return a tensor or a tuple of tensors, got {type(out).__name__}")
         recorded = mode.recording and any(ctx.needs_input_grad)
+        if recorded:  # a view would take its history from its base: an output has its own, and so memory of its own
+            given, outs = outs, tuple(t if t._base is None else wrap(t._array.copy()) for t in outs)
+            ctx._to_save = tuple(next((out for t, out in zip(given, outs) if t is kept), kept) for kept in ctx._to_save)
         node = FunctionNode(cls, ctx, parents, outs) if recorded else None
         ctx._keep(outs, node)
         if node is not None:

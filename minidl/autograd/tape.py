@@ -323,9 +323,9 @@ def differentiable(
         Takes arrays and options, returns an array; its parameter names are the op's.
     keeps : str
         Names of further values that ``forward`` returns after its output, for the rules to read.
-    promotes : {None, "common", "float"}
+    promotes : {None, "common", "float", "same"}
         How tensors of different dtypes are brought together before ``forward`` sees them: not at all, to their common
-        type, or to a common floating type.
+        type, to a common floating type, or by an error unless they are the same.
     view : bool
         Whether the output may look at the first input's memory.
 
@@ -395,6 +395,10 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
             found.add(x.dtype)
         places.append(i)
     common = found.pop() if found else None
+    if found and op.promotes == "same":
+        raise RuntimeError(
+            f"{op.name}: wants one dtype for all, got {', '.join(str(arrays[i].dtype) for i in places)}; convert with .to(dtype)"
+        )
     if common is None or found or common.kind != "f":
         common = dtypes.result_type(*(arrays[i] for i in places)).dtype
         if common.kind != "f" and op.promotes == "float":
@@ -515,7 +519,7 @@ class OpNode(Node):
         return kept
 
     def release(self) -> None:
-        if self.guards or self.op.keeps:
+        if self.guards or self.op.keeps or any(hasattr(value, "nbytes") for value in (self.kept or {}).values()):
             self.kept = None
 
 

@@ -18,7 +18,7 @@ from .layout import reshape
 from .reduce import sum
 
 
-@differentiable(promotes="common")
+@differentiable(promotes="same")
 def _conv2d(input: Any, weight: Any, bias: Any = None, window: Any = None, groups: int = 1) -> Any:
     return kernels(input).conv2d(input, weight, bias, window, groups)
 

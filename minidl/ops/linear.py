@@ -13,7 +13,7 @@ from .layout import diagonal, expand, reshape, transpose
 from .reduce import sum
 
 
-@differentiable(promotes="common")
+@differentiable(promotes="same")
 def _matmul(input: Any, other: Any) -> Any:
     k = input.shape[-1]
     if other.shape[-2] != k:
@@ -92,7 +92,7 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1
     return beta * input + alpha * mm(mat1, mat2)
 
 
-@differentiable(promotes="common")
+@differentiable(promotes="same")
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """``input @ weight.T + bias``: each row of ``weight`` is one output.
 
