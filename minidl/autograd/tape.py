@@ -397,7 +397,7 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
     common = found.pop() if found else None
     if found and op.promotes == "same":
         raise RuntimeError(
-            f"{op.name}: wants one dtype for all, got {', '.join(str(arrays[i].dtype) for i in places)}; convert with .to(dtype)"
+            f"{op.name}: wants one dtype for all, got {', '.join(str(arrays[i].dtype) for i in places)}; use .to(dtype)"
         )
     if common is None or found or common.kind != "f":
         common = dtypes.result_type(*(arrays[i] for i in places)).dtype
