@@ -170,6 +170,7 @@ from .ops.layout import (
     squeeze,
     stack,
     t,
+    tile,
     transpose,
     tril,
     triu,
@@ -253,4 +254,5 @@ from .shapes import ShapeError, broadcast_shapes
 # further names of the same functions, as in PyTorch
 absolute, clip, concat, concatenate, moveaxis, swapaxes = abs, clamp, cat, cat, movedim, transpose
 multiply, subtract, divide, true_divide, negative, broadcast_to = mul, sub, div, div, neg, expand
-is_floating_point, numel = Tensor.is_floating_point, Tensor.numel
+greater, greater_equal, less, less_equal, not_equal, swapdims = gt, ge, lt, le, ne, transpose
+is_floating_point, numel, Size = Tensor.is_floating_point, Tensor.numel, tuple

@@ -9,7 +9,7 @@ import numpy as np
 
 from .autograd import inplace
 from .autograd.tape import TensorBase
-from .ops import compare, elementwise, index, layout, linear, reduce, scan
+from .ops import compare, elementwise, index, layout, linear, random, reduce, scan
 
 
 def swapped_method(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -55,10 +55,11 @@ METHODS: dict[Any, str] = {
     "isnan isinf isfinite isclose allclose equal",
     reduce: "sum mean var std amax amin argmax argmin max min aminmax all any count_nonzero logsumexp softmax log_softmax norm",
     scan: "prod cumsum cumprod argsort sort topk median bincount unique",
-    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat "
+    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat tile "
     "repeat_interleave contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
     index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
     linear: "matmul mm mv bmm dot outer addmm trace",
+    random: "bernoulli multinomial",
 }
 # ... these change it in place too, under their name with a line after it ...
 IN_PLACE = (

@@ -11,3 +11,15 @@ def is_available() -> bool:
 def device_count() -> int:
     """How many GPUs can be used."""
     return 0
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the generator of the current GPU: there is none, and so nothing to do, as in PyTorch."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seed the generators of all GPUs: there are none, and so nothing to do, as in PyTorch."""
+
+
+def empty_cache() -> None:
+    """Give a GPU's unused memory back: there is none, and so nothing to do, as in PyTorch."""

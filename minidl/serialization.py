@@ -80,14 +80,18 @@ def save(obj: Any, f: Any) -> None:
         raise ValueError("save: the object is nested too deeply, or holds itself") from None
     if hasattr(f, "write"):
         f.write(data)
+    elif not isinstance(f, (str, bytes, os.PathLike)):
+        raise TypeError(f"save: f must be a path or a binary file, got {type(f).__name__}; the object comes first")
     else:
-        _write_whole(data, os.path.realpath(f))
+        _write_whole(data, os.path.realpath(os.fsdecode(f)))
 
 
 def _write_whole(data: bytes, path: str) -> None:
     """Write a file so that nobody ever finds half of it, not even after a crash."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"save: {path} exists and is no ordinary file")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FileNotFoundError(f"save: there is no folder {os.path.dirname(path)}")
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"  # in the same folder: a rename across disks would be a copy
     try:
         with open(temporary, "xb") as file:

@@ -1062,3 +1062,10 @@ def test_arrays_that_only_a_rule_remembers_are_freed_and_missed():
     y.backward()
     with pytest.raises(RuntimeError, match="already swept"):
         y.backward()
+
+
+def test_only_inputs_is_what_grad_does_anyway():
+    x = minidl.tensor([1.0, 2.0], requires_grad=True)
+    assert grad((x**2).sum(), x, only_inputs=True)[0].tolist() == [2, 4] and x.grad is None
+    with pytest.raises(NotImplementedError, match="only_inputs=False"):
+        grad(x.sum(), x, only_inputs=False)

@@ -298,6 +298,11 @@ ROWS = {
         dtype=own,
     ),
     "repeat": Row(lambda x, sizes: m.repeat(x, *sizes), lambda a, sizes: np.tile(a, sizes), given_array(counts)),
+    "tile": Row(
+        lambda x, sizes: m.tile(x, sizes),
+        lambda a, sizes: np.tile(a, sizes),
+        given_array(lambda draw, shape: {"sizes": tuple(draw(st.lists(st.integers(0, 2), max_size=len(shape) + 1)))}),
+    ),
     "repeat_interleave": Row(
         m.repeat_interleave,
         lambda a, repeats, dim=None: np.repeat(a, repeats, dim),

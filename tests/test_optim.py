@@ -282,3 +282,13 @@ def test_lambda_object_is_saved():
     optimizer.step()
     schedule.step()
     assert schedule.get_last_lr() == [0.5]
+
+
+def test_what_is_no_parameters_or_no_state_is_named():
+    net = nn.Linear(1, 1)
+    with pytest.raises(TypeError, match=r"SGD: params .* got Linear; .*module.parameters\(\)"):
+        optim.SGD(net, lr=0.1)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    for wrong in ({}, net.state_dict()):
+        with pytest.raises(ValueError, match="load_state_dict: wants what SGD.state_dict"):
+            optimizer.load_state_dict(wrong)

@@ -402,3 +402,10 @@ def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path):
         process.stdout.close()
         found = minidl.load(path)
         assert found["i"] >= 1 and (found["t"] == found["i"]).all()
+
+
+def test_a_missing_folder_and_swapped_arguments_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"save: there is no folder {tmp_path / 'none'}$"):
+        minidl.save(minidl.ones(1), tmp_path / "none" / "file")
+    with pytest.raises(TypeError, match="save: f must be a path or a binary file, got dict; the object comes first"):
+        minidl.save("file", {"a": minidl.ones(1)})

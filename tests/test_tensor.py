@@ -315,3 +315,13 @@ def test_contiguous_gives_the_tensor_itself_where_there_is_nothing_to_do():
     x = minidl.arange(6).reshape(2, 3)
     assert x.contiguous() is x
     assert x.T.contiguous().is_contiguous() and x.T.contiguous().tolist() == x.T.tolist()
+
+
+def test_names_that_scripts_use():
+    a, b = minidl.tensor([1.0, 2.0]), minidl.tensor([2.0, 2.0])
+    for name in ("greater", "greater_equal", "less", "less_equal", "not_equal"):
+        assert minidl.equal(getattr(minidl, name)(a, b), getattr(a, name)(b))
+    assert minidl.ones(2, 3).shape == minidl.Size([2, 3]) and isinstance(a.shape, minidl.Size)
+    assert minidl.tile(a, (2, 2)).shape == (2, 4) and a.tile(2).tolist() == [1, 2, 1, 2]
+    assert a.sign().bernoulli().tolist() == [1, 1] and (a - 1).multinomial(1).tolist() == [1]
+    assert minidl.cuda.manual_seed(0) is minidl.cuda.manual_seed_all(0) is minidl.cuda.empty_cache() is None

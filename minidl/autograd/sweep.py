@@ -261,6 +261,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
@@ -274,6 +275,8 @@ def grad(
         If an input was not used to compute the outputs, unless ``allow_unused`` (its gradient is then None) or
         ``materialize_grads`` (then zeros).
     """
+    if not only_inputs:
+        raise NotImplementedError("grad: only_inputs=False is not supported; call backward() to reach every leaf")
     inputs = _as_tuple(inputs)
     roots, seeds = _start(outputs, grad_outputs, create_graph, "grad")
     origins = [_wants(t, "grad") for t in inputs]

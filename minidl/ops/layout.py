@@ -172,6 +172,12 @@ def repeat(input: Any, *sizes: Any) -> Any:
     return reshape(copy(spread), tuple(count * size for count, size in zip(counts, shape)))
 
 
+def tile(input: Any, *dims: Any) -> Any:
+    """`repeat` for which ``dims`` may be fewer than the dimensions, and then are those of the last ones."""
+    counts = as_shape(dims, "tile")
+    return repeat(input, *(1,) * (len(input.shape) - len(counts)), *counts)
+
+
 def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
     """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor."""
     repeats = as_index(repeats, "repeat_interleave: repeats")

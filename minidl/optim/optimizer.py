@@ -35,6 +35,11 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: params must be an iterable of tensors, got one Tensor; write [tensor]")
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}: params must be an iterable of tensors, got {type(params).__name__}; "
+                "a module's are module.parameters()"
+            )
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -138,6 +143,11 @@ class Optimizer:
         ValueError
             If groups, parameters, options or shapes do not fit; all of it is named, and nothing is changed.
         """
+        if not {"state", "param_groups"} <= set(state_dict):
+            raise ValueError(
+                f"load_state_dict: wants what {type(self).__name__}.state_dict() returned, with 'state' and 'param_groups', "
+                f"got a dict with {[*state_dict][:4]}"
+            )
         saved, params = state_dict["param_groups"], self._all()
         problems = []
         if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
