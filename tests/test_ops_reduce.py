@@ -303,3 +303,16 @@ def test_the_standard_deviation_of_equal_numbers_has_the_gradient_0():
     x = minidl.tensor([[2.0, 2.0], [0.0, 2.0]], requires_grad=True)
     x.std(1).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [-(0.5**0.5), 0.5**0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ([-1], ValueError, "not be negative, got -1"),
+        ([1.5], TypeError, "integers, got float32"),
+        ([[1]], minidl.ShapeError, "a vector"),
+    ],
+)
+def test_bincount_says_what_it_wants(data, error, said):
+    with pytest.raises(error, match=f"bincount: .*{said}"):
+        s.bincount(minidl.tensor(data))

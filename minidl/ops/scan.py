@@ -134,7 +134,13 @@ def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 @differentiable
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each integer from 0 occurs in a vector."""
+    """How often each integer from 0 occurs in a vector, or the sum of their ``weights``."""
+    if input.ndim != 1:
+        raise ShapeError(f"bincount: wants a vector, got shape {input.shape}")
+    if input.dtype.kind not in "iub":
+        raise TypeError(f"bincount: wants integers, got {input.dtype}")
+    if input.size and input.min() < 0:
+        raise ValueError(f"bincount: the integers must not be negative, got {int(input.min())}")
     return xp(input).bincount(input, weights, minlength)
 
 
