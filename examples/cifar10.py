@@ -60,7 +60,11 @@ def load_checkpoint(path):
 
 
 def find_data(folder):
-    """Training and test set: CIFAR-10 if it is on disk or can be downloaded, else the embedded pictures."""
+    """Training and test set: CIFAR-10 if it is on disk or can be downloaded, else the embedded pictures.
+
+    If a folder was asked for, it must be CIFAR-10.
+    """
+    asked, folder = folder is not None, folder or "data"
     if folder != "embedded":
         for download in (False, True):
             try:
@@ -70,6 +74,8 @@ def find_data(folder):
             else:
                 print(f"Data: CIFAR-10 from {folder}.")
                 return sets
+        if asked:
+            sys.exit(f"--data {folder}: {reason}")
         print(f"{reason}\nData: CIFAR-10 is not at hand, so these are the pictures that minidl draws itself.")
     else:
         print("Data: the pictures that minidl draws itself (--data FOLDER for CIFAR-10).")
@@ -235,7 +241,6 @@ def report(training, test_set, args):
         mine = labels.numpy() == i
         print(f"  {name:<12} {right[mine].mean() if mine.any() else float('nan'):6.1%}")
     out = Path(args.output)
-    out.mkdir(parents=True, exist_ok=True)
     if training.history:
         draw_curves(training.history, out / "curves.png")
     draw_filters(training.net, out / "filters.png")
@@ -245,12 +250,12 @@ def report(training, test_set, args):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=0.001)
-    parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--data", default="data", help="folder with cifar-10-batches-py/, or 'embedded'")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the training set (10)")
+    parser.add_argument("--batch-size", type=int, default=100, help="pictures in a step (100)")
+    parser.add_argument("--lr", type=float, default=0.001, help="learning rate (0.001)")
+    parser.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
+    parser.add_argument("--device", default="cpu", help="where to compute (cpu)")
+    parser.add_argument("--data", help="folder with cifar-10-batches-py/, or 'embedded' (default: data, then embedded)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
     parser.add_argument("--checkpoint", default="runs/cifar10.safetensors", help="file to save to after every epoch")
@@ -262,6 +267,14 @@ def arguments():
 
 def main():
     args = arguments()
+    try:  # what cannot work is better known before the training than after it
+        minidl.zeros(1, device=args.device)
+        Path(args.output).mkdir(parents=True, exist_ok=True)
+        Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"{error}")
+    if args.batch_size < 1:
+        sys.exit(f"--batch-size must be at least 1, got {args.batch_size}")
     train_set, test_set = find_data(args.data)
     if args.smoke:
         train_set, test_set, args.epochs = Subset(train_set, range(300)), Subset(test_set, range(200)), min(args.epochs, 2)
@@ -270,7 +283,6 @@ def main():
         training.load(args.checkpoint)
         print(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
     print(f"{sum(p.numel() for p in training.net.parameters()):,} parameters, {len(train_set):,} pictures, seed {args.seed}.")
-    Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
     interrupt = Interrupt()
     while training.epoch < args.epochs:
         started, before = time.perf_counter(), training.running[2]

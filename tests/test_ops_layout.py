@@ -602,3 +602,18 @@ def test_cat_and_stack_bring_dtypes_together_as_arithmetic_does():
     assert wide.dtype == minidl.float64
     wide.sum().backward()
     assert x.grad.dtype == minidl.float32 and x.grad.tolist() == [2]
+
+
+def test_cat_skips_empty_vectors():
+    x = minidl.ones(2, 3, requires_grad=True)
+    found = minidl.tensor([])
+    for _ in range(2):
+        found = minidl.cat([found, x * 2])
+    found.sum().backward()
+    assert found.shape == (4, 3) and (x.grad == 4).all()
+    assert minidl.cat([minidl.tensor([]), minidl.tensor([])]).shape == (0,)
+
+
+def test_where_alone_says_where():
+    rows, columns = minidl.where(minidl.tensor([[0, 1], [2, 0]]) > 0)
+    assert rows.tolist() == [0, 1] and columns.tolist() == [1, 0]

@@ -389,3 +389,37 @@ def test_default_initialisation():
             bound = max(abs(a.min()), a.max())
             assert abs(max(abs(b.min()), b.max()) - bound) < 0.02 * bound
             assert abs(a.std() - b.std()) < 0.07 * bound
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_full_backward_hooks():
+    """The same calls with the same gradients, also where a hook changes them and where no input wants one."""
+    seen = []
+    for lib in (minidl, torch):
+        calls = []
+        net = lib.nn.Sequential(lib.nn.Linear(3, 4), lib.nn.ReLU(), lib.nn.Linear(4, 2)).double()
+        for i, p in enumerate(net.parameters()):
+            p.data = lib.from_numpy(np.random.default_rng(i).normal(size=tuple(p.shape)))
+        for layer in net:
+            layer.register_full_backward_hook(
+                lambda module, gi, go, calls=calls: calls.append(
+                    (type(module).__name__, *(None if g is None else g.tolist() for g in (*gi, *go)))
+                )
+            )
+        net[1].register_full_backward_hook(lambda module, gi, go: (2 * gi[0],))
+        for requires_grad in (False, True):
+            x = lib.from_numpy(np.random.default_rng(9).normal(size=(2, 3))).requires_grad_(requires_grad)
+            (net(x) ** 2).sum().backward()
+        calls.append([p.grad.tolist() for p in net.parameters()] + [x.grad.tolist()])
+        seen.append(calls)
+    ours, theirs = seen
+    assert len(ours) == len(theirs) == 7
+    for a, b in zip(ours, theirs):
+        assert a[0] == b[0] if isinstance(a, tuple) else True
+        for left, right in zip(a, b):
+            if not isinstance(left, (str, type(None))):
+                np.testing.assert_allclose(
+                    np.concatenate([np.ravel(v) for v in left]), np.concatenate([np.ravel(v) for v in right])
+                )
+            else:
+                assert left == right

@@ -14,6 +14,7 @@ from ..autograd import no_grad
 from ..autograd.tape import Handle
 from ..backend import check_device
 from ..backend import device as Device
+from .backward_hooks import watch
 from .parameter import Parameter
 
 
@@ -45,19 +46,24 @@ class Module:
         self._modules: dict[str, Module | None] = {}
         self._forward_pre_hooks: dict[int, Callable[..., Any]] = {}
         self._forward_hooks: dict[int, Callable[..., Any]] = {}
+        self._backward_hooks: dict[int, Callable[..., Any]] = {}
 
     def forward(self, *input: Any) -> Any:
         """What the module computes; every subclass has its own."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._forward_pre_hooks and not self._forward_hooks:
+        if not self._forward_pre_hooks and not self._forward_hooks and not self._backward_hooks:
             return self.forward(*args, **kwargs)
         for before in tuple(self._forward_pre_hooks.values()):
             changed = before(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*args, **kwargs)
+        if self._backward_hooks:
+            args, leave = watch(self, tuple(self._backward_hooks.values()), args)
+            out = leave(self.forward(*args, **kwargs))
+        else:
+            out = self.forward(*args, **kwargs)
         for after in tuple(self._forward_hooks.values()):
             changed = after(self, args, out)
             if changed is not None:
@@ -71,6 +77,13 @@ class Module:
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces ``output``."""
         return Handle(self._forward_hooks, hook)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known.
+
+        Both are tuples, with None for what has no gradient. What it returns, if not None, replaces ``grad_input``.
+        """
+        return Handle(self._backward_hooks, hook)
 
     # -- the three registers, seen as attributes
 

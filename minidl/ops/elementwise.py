@@ -11,6 +11,7 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import kernels, xp
+from .index import nonzero
 
 # -- arithmetic
 
@@ -501,9 +502,15 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     return out if max is None else where(out > max, max, out)
 
 
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """``input`` where ``condition`` is true, ``other`` elsewhere; with ``condition`` alone, where that is: see `nonzero`."""
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    return _where(condition, input, other)
+
+
 @differentiable(promotes="common")
-def where(condition: Any, input: Any, other: Any) -> Any:
-    """``input`` where ``condition`` is true, ``other`` elsewhere."""
+def _where(condition: Any, input: Any, other: Any) -> Any:
     if getattr(condition, "dtype", bool) != bool:
         raise TypeError(f"where: condition must be a bool tensor, got {condition.dtype}; write condition != 0")
     return (xp(condition) if hasattr(condition, "dtype") else xp(input)).where(condition, input, other)
@@ -541,4 +548,5 @@ minimum.vjp(
 )
 _clamp.op.name = "clamp"
 _clamp.vjp(input=lambda g, input, min, max: where(_inside(input, min, max), g, 0.0))
-where.vjp(input=lambda g, condition: where(condition, g, 0.0), other=lambda g, condition: where(condition, 0.0, g))
+_where.op.name = "where"
+_where.vjp(input=lambda g, condition: _where(condition, g, 0.0), other=lambda g, condition: _where(condition, 0.0, g))

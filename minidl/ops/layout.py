@@ -307,26 +307,32 @@ constant_pad.vjp(input=lambda g, before, after: constant_pad(g, tuple(-b for b i
 
 @differentiable(keeps="ends")
 def cat(tensors: Any, dim: int = 0) -> Any:
-    """``tensors`` joined along ``dim``, in their common dtype; they agree in all other sizes."""
+    """``tensors`` joined along ``dim``, in their common dtype; they agree in all other sizes.
+
+    An empty vector joins anything and adds nothing, so that a list may be collected from ``tensor([])`` on.
+    """
     if not tensors:
         raise ShapeError("cat: wants at least one tensor")
-    first = tensors[0]
+    solid = [x.shape != (0,) for x in tensors]
+    first = tensors[solid.index(True) if any(solid) else 0]
     dim = wrap_dim(dim, first.ndim, "cat")
     for i, x in enumerate(tensors):
-        if x.ndim != first.ndim or any(m != n for k, (m, n) in enumerate(zip(x.shape, first.shape)) if k != dim):
+        fits = x.ndim == first.ndim and all(m == n for k, (m, n) in enumerate(zip(x.shape, first.shape)) if k != dim)
+        if solid[i] and not fits:
             raise ShapeError(f"cat: tensor {i} has shape {x.shape}, which does not join {first.shape} along dim {dim}")
     if len({x.dtype for x in tensors}) > 1:
         common = dtypes.result_type(*tensors).dtype
         tensors = [x.astype(common, copy=False) for x in tensors]
     ends = [0]
-    for x in tensors:
-        ends.append(ends[-1] + x.shape[dim])
-    return xp(first).concatenate(tensors, axis=dim), (dim, ends)
+    for x, counts in zip(tensors, solid):
+        ends.append(ends[-1] + (x.shape[dim] if counts else 0))
+    joined = [x for x, counts in zip(tensors, solid) if counts] or [first]
+    return xp(first).concatenate(joined, axis=dim), (dim, ends)
 
 
 def _uncat(g: Any, ends: Any) -> Any:
     dim, edges = ends
-    return tuple(g[(slice(None),) * dim + (slice(a, b),)] for a, b in zip(edges, edges[1:]))
+    return tuple(g[(slice(None),) * dim + (slice(a, b),)] if a < b else None for a, b in zip(edges, edges[1:]))
 
 
 cat.vjp(tensors=_uncat)

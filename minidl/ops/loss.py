@@ -64,8 +64,8 @@ def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str
         return loss, share, classes
     total = share.sum()
     if reduction == "mean":
-        share = share / total
-        return loss.sum() / total, share, classes
+        with m.errstate(invalid="ignore"):  # 0 / 0, where nothing counts
+            return loss.sum() / total, share / total, classes
     return loss.sum(), share, classes
 
 
