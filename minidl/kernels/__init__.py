@@ -20,7 +20,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``max_pool2d_pick(x, taps, window)``                       (N, C, H, W) -> (N, C, I, J): what each tap points at
 ``sum_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J)
 ``sum_pool2d_spread(g, window, size)``                     (N, C, I, J) -> (N, C, H, W): each g added to its whole window
-``moments(x, dims)``                                       the mean and the mean squared distance from it, dimensions kept
+``batch_norm(x, weight, bias, eps)``                       (N, C, H, W), twice (C,) or None -> the same, mean and variance (C,)
+``batch_norm_grad(g, x, weight, center, variance, eps)``   -> the gradients of x, weight and bias
 ========================================================= ===================================================================
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each

@@ -147,14 +147,32 @@ def sum_pool2d_spread(g: Any, window: Window, size: tuple[int, int]) -> Any:
     return gx
 
 
-def moments(x: Any, dims: tuple[int, ...]) -> tuple[Any, Any]:
-    """The mean over ``dims`` and the mean squared distance from it."""
-    kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-    mean, var = np.zeros(kept, x.dtype), np.zeros(kept, x.dtype)
-    count = x.size // max(mean.size, 1)
-    for place in np.ndindex(*x.shape):
-        mean[tuple(0 if d in dims else i for d, i in enumerate(place))] += x[place] / count
-    for place in np.ndindex(*x.shape):
-        at = tuple(0 if d in dims else i for d, i in enumerate(place))
-        var[at] += (x[place] - mean[at]) ** 2 / count
-    return mean, var
+def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` for each channel; with the mean, and the variance (over all)."""
+    out, center, variance = np.zeros_like(x), np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    count = x.size // x.shape[1]
+    places = list(np.ndindex(*x.shape))
+    for n, c, h, w in places:
+        center[c] += x[n, c, h, w] / count
+    for n, c, h, w in places:
+        variance[c] += (x[n, c, h, w] - center[c]) ** 2 / count
+    for n, c, h, w in places:
+        out[n, c, h, w] = (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
+        out[n, c, h, w] *= 1 if weight is None else weight[c]
+        out[n, c, h, w] += 0 if bias is None else bias[c]
+    return out, center, variance
+
+
+def batch_norm_grad(g: Any, x: Any, weight: Any, center: Any, variance: Any, eps: float) -> tuple[Any, Any, Any]:
+    """The gradients of x, weight and bias. What only shifts or stretches a channel does nothing: it is taken out."""
+    gx, gw, gb = np.zeros_like(x), np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    count = x.size // x.shape[1]
+    places = list(np.ndindex(*x.shape))
+    for n, c, h, w in places:
+        gw[c] += g[n, c, h, w] * (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
+        gb[c] += g[n, c, h, w]
+    for n, c, h, w in places:
+        standard = (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
+        gx[n, c, h, w] = (g[n, c, h, w] - gb[c] / count - standard * gw[c] / count) / math.sqrt(variance[c] + eps)
+        gx[n, c, h, w] *= 1 if weight is None else weight[c]
+    return gx, gw, gb

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import differentiable
 from ..autograd.tape import TensorBase, mark_changed
-from ..backend import kernels, xp
+from ..backend import kernels
 from ..shapes import ShapeError
 from .elementwise import rsqrt
 from .layout import reshape
-from .reduce import mean
+from .reduce import mean, sum
 
 
 @differentiable
-def _standardize(input: Any, center: Any, scale: Any, dims: tuple[int, ...], eps: float) -> Any:
-    """``(input - center) * scale`` where these are input's own mean and ``1 / sqrt(variance + eps)`` over ``dims``.
+def _batch_norm(input: Any, weight: Any, bias: Any, result: Any, center: Any, variance: Any, eps: float) -> Any:
+    """``(input - center) / sqrt(variance + eps) * weight + bias``, with the mean and variance of each of input's channels.
 
-    They are passed in because their owner wants them too, but they are functions of the input, and the rule knows it.
+    The kernel made ``result`` of these, and center and variance on the way, which `batch_norm` wants too. But they are
+    functions of the input, and the rule knows it.
     """
-    out = input - center
-    out *= scale
-    return out
+    return result
 
 
-def _standardize_rule(g: Any, input: Any, out: Any, scale: Any, dims: tuple[int, ...], eps: float) -> Any:
+def _batch_norm_rule(g: Any, input: Any, weight: Any, center: Any, variance: Any, eps: float) -> tuple[Any, Any, Any]:
     """A change of the input that shifts or stretches all of it leaves the output as it is: such parts of g are taken out."""
-    if isinstance(input, TensorBase):  # the sweep is recorded: scale depends on the input as well
-        distance = input - mean(input, dims, True)
-        scale = rsqrt(mean(distance * distance, dims, True) + eps)
-    return scale * (g - mean(g, dims, True) - out * mean(g * out, dims, True))
+    if not any(isinstance(x, TensorBase) for x in (g, input, weight)):
+        return kernels(g).batch_norm_grad(g, input, weight, center, variance, eps)  # type: ignore[no-any-return]
+    dims = (0, 2, 3)  # the sweep is recorded: the same once more, in ops, and the moments as functions of the input
+    distance = input - mean(input, dims, True)
+    scale = rsqrt(mean(distance * distance, dims, True) + eps)
+    standard = distance * scale
+    inner = scale * (g - mean(g, dims, True) - standard * mean(g * standard, dims, True))
+    return inner if weight is None else inner * reshape(weight, (-1, 1, 1)), sum(g * standard, dims), sum(g, dims)
 
 
-_standardize.op.name = "standardize"
-_standardize.vjp(input=_standardize_rule)
+_batch_norm.op.name = "batch_norm"
+_batch_norm.vjp(_batch_norm_rule, input=None, weight=None, bias=None)
 
 
 def batch_norm(
@@ -67,24 +71,23 @@ def batch_norm(
             raise ShapeError(
                 f"batch_norm: {name} must have shape ({shape[1]},), one number for each channel, got {tuple(x.shape)}"
             )
-    dims = (0, *range(2, len(shape)))
-    per_channel = (shape[1],) + (1,) * (len(shape) - 2)
-    if training:
-        array = getattr(input, "_array", input)
-        count = array.size // max(shape[1], 1)
-        if count <= 1:
-            raise ValueError(f"batch_norm: training wants more than one value for each channel, got input of shape {shape}")
-        center, variance = kernels(array).moments(array, dims)
-        _move(running_mean, center, momentum)
-        _move(running_var, variance * (count / (count - 1)), momentum)
-        out = _standardize(input, center, 1 / xp(array).sqrt(variance + eps), dims, eps)
-    elif running_mean is None or running_var is None:
-        raise ValueError("batch_norm: without training it wants running_mean and running_var")
-    else:
-        out = (input - reshape(running_mean, per_channel)) * rsqrt(reshape(running_var, per_channel) + eps)
-    if weight is not None:
-        out = out * reshape(weight, per_channel)
-    return out if bias is None else out + reshape(bias, per_channel)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: without training it wants running_mean and running_var")
+        scale = rsqrt(running_var + eps) if weight is None else rsqrt(running_var + eps) * weight
+        shift = -running_mean * scale if bias is None else bias - running_mean * scale
+        per_channel = (shape[1],) + (1,) * (len(shape) - 2)
+        return input * reshape(scale, per_channel) + reshape(shift, per_channel)
+    pictures = input if len(shape) == 4 else reshape(input, (*shape[:2], math.prod(shape[2:]), 1))
+    array, weight_array, bias_array = (getattr(x, "_array", x) for x in (pictures, weight, bias))
+    count = array.size // max(shape[1], 1)
+    if count <= 1:
+        raise ValueError(f"batch_norm: training wants more than one value for each channel, got input of shape {shape}")
+    result, center, variance = kernels(array).batch_norm(array, weight_array, bias_array, eps)
+    _move(running_mean, center, momentum)
+    _move(running_var, variance * (count / (count - 1)), momentum)
+    out = _batch_norm(pictures, weight, bias, result, center, variance, eps)
+    return out if len(shape) == 4 else reshape(out, shape)
 
 
 def _move(running: Any, batch: Any, momentum: float) -> None:

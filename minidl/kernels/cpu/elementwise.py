@@ -100,11 +100,3 @@ def erf(x: Any) -> Any:
     near = a * np.polyval(_ERF, square) / np.polyval(_ERF_BELOW, square)
     far = 1 - np.exp(-square) * np.polyval(_ERFC, a) / np.polyval(_ERFC_BELOW, a)
     return np.copysign(np.where(a < 1, near, far), x).astype(x.dtype)
-
-
-def moments(x: Any, dims: tuple[int, ...]) -> tuple[Any, Any]:
-    """The mean over ``dims`` and the mean squared distance from it, in two passes so that nothing cancels."""
-    mean = x.mean(dims, keepdims=True)
-    distance = x - mean
-    distance *= distance
-    return mean, distance.mean(dims, keepdims=True)
