@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ...shapes import Window
 from .. import threads
 
-STRIP_BYTES = 1 << 20  # of columns at a time: half the level-2 cache of the machines measured is 512 KiB to 1 MiB a core
+STRIP_BYTES = 1 << 21  # of columns at a time: fewer, and the interpreter is in the way; more, and they leave the cache
 
 
 def _batch_last(x: Any, window: Window) -> Any:
@@ -62,14 +63,19 @@ def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> t
     )
 
 
-def _columns(padded: Any, window: Window, rows: slice, columns: slice) -> Any:
+def _windows(padded: Any, window: Window, out_size: tuple[int, int]) -> Any:
+    """(C, K, L, I, J, N): the pixel that tap (k, l) falls on at position (i, j). A view: most of these are the same pixels."""
+    (k, l), (c, h, w, n) = window.kernel, padded.strides
+    strides = c, h * window.dilation[0], w * window.dilation[1], h * window.stride[0], w * window.stride[1], n
+    return as_strided(padded, (len(padded), k, l, *out_size, padded.shape[3]), strides, writeable=False)
+
+
+def _columns(windows: Any, rows: slice, columns: slice) -> Any:
     """What the window sees at a strip of positions, (C * K * L, positions * N)."""
-    (k, l), c, n = window.kernel, padded.shape[0], padded.shape[3]
-    shape = c, k, l, rows.stop - rows.start, columns.stop - columns.start, n
-    out = threads.scratch("columns", shape, padded.dtype)
-    for tap in itertools.product(range(k), range(l)):
-        out[:, tap[0], tap[1]] = padded[_under_tap(window, *tap, rows, columns)]
-    return out.reshape(c * k * l, -1)
+    part = windows[:, :, :, rows, columns]
+    out = threads.scratch("columns", part.shape, part.dtype)
+    out[...] = part
+    return out.reshape(part.shape[0] * part.shape[1] * part.shape[2], -1)
 
 
 def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
@@ -77,13 +83,13 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     padded, out_size, f = _batch_last(x, window), window.out_size(x.shape[2:]), w.shape[0] // groups
     weights, dtype = w.reshape(groups, f, -1), np.result_type(x, w)
     out = np.empty((w.shape[0], *out_size, x.shape[0]), dtype)
-    strips = list(_strips(out_size, weights[0, 0].size * x.shape[0] * x.itemsize))
+    strips, windows = list(_strips(out_size, weights[0, 0].size * x.shape[0] * x.itemsize)), _windows(padded, window, out_size)
 
     def work(part: slice) -> None:
         for (rows, columns), group in itertools.product(strips[part], range(groups)):
-            pixels = padded[group * w.shape[1] : (group + 1) * w.shape[1]]
+            seen = windows[group * w.shape[1] : (group + 1) * w.shape[1]]
             place = out[group * f : (group + 1) * f, rows, columns].reshape(f, -1)  # a view: whole rows, or part of one
-            np.matmul(weights[group], _columns(pixels, window, rows, columns), out=place)
+            np.matmul(weights[group], _columns(seen, rows, columns), out=place)
             if bias is not None:
                 place += bias[group * f : (group + 1) * f, None]
 
@@ -97,13 +103,13 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     c = x.shape[1] // groups
     taps = c * window.kernel[0] * window.kernel[1]
     strips = list(_strips(g.shape[1:3], taps * x.shape[0] * x.itemsize))
-    work = threads.parts(len(strips), g.size * taps)
+    windows, work = _windows(padded, window, g.shape[1:3]), threads.parts(len(strips), g.size * taps)
     sums = np.zeros((len(work), groups, taps, f), np.result_type(x, g))
 
     def add_up(numbered: tuple[int, slice]) -> None:
         i, part = numbered
         for (rows, columns), group in itertools.product(strips[part], range(groups)):
-            strip = _columns(padded[group * c : (group + 1) * c], window, rows, columns)
+            strip = _columns(windows[group * c : (group + 1) * c], rows, columns)
             gradient = g[group * f : (group + 1) * f, rows, columns].reshape(f, -1)
             sums[i, group] += strip @ gradient.T  # this way round the product is quicker than its transpose
 
@@ -112,6 +118,29 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
 
 
 def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
+    """With stride 1 and no more filters than channels a convolution of the gradient, else by way of the columns' gradient."""
+    mirrored = _mirrored(window, g.shape[2:], size)
+    if mirrored is None or g.shape[1] > w.shape[1] * groups:
+        return _add_columns_back(g, w, window, groups, size)
+    f, c = w.shape[0] // groups, w.shape[1]
+    turned = w.reshape(groups, f, c, *window.kernel).swapaxes(1, 2)[..., ::-1, ::-1].reshape(groups * c, f, *window.kernel)
+    return conv2d(g, turned, None, mirrored, groups)
+
+
+def _mirrored(window: Window, out_size: tuple[int, int], size: tuple[int, int]) -> Window | None:
+    """The window that a pixel's gradient sees on the output's: mirrored, and padded so that each tap meets its pixel again.
+
+    None where there is no such window: the stride leaves gaps, or the padding is wider than the window reaches.
+    """
+    reach = [d * (k - 1) for d, k in zip(window.dilation, window.kernel)]
+    before = tuple(r - b for r, b in zip(reach, window.before))
+    after = tuple(n + r - o - b for n, r, o, b in zip(size, reach, out_size, before))
+    if window.stride != (1, 1) or min(*before, *after) < 0:
+        return None
+    return Window(window.kernel, (1, 1), before, after, window.dilation)  # type: ignore[arg-type]
+
+
+def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
     """The gradient of the columns, each row of it added where it was copied from; the threads share the channels."""
     g, f, c, (k, l) = _batch_last(g, Window((1, 1))), w.shape[0] // groups, w.shape[1], window.kernel
     weights = w.reshape(groups, f, c, k * l).transpose(0, 2, 3, 1)
