@@ -11,11 +11,13 @@ from .. import threads
 
 def matmul(a: Any, b: Any) -> Any:
     """The matrix product of the last two dimensions; the others broadcast."""
-    if a.size * b.shape[-1] < 5 * threads.WORTH_A_THREAD or a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
+    if a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
         return a @ b
-    m, n = len(a), b.shape[1]
+    (m, k), n = a.shape, b.shape[1]
+    work = threads.parts(max(m, n), m * n * (k // 5 + a.itemsize))
+    if len(work) < 2:
+        return a @ b
     out = np.empty((m, n), np.result_type(a, b))
-    work = threads.parts(max(m, n), a.size * n // 5)
     if n >= m:
         threads.run(lambda part: np.matmul(a, b[:, part], out=out[:, part]), work)
     else:
