@@ -12,6 +12,7 @@ import numpy as np
 from . import dtypes
 from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
+from .autograd.op import cast
 from .autograd.tape import TensorBase, counter, source, wrap
 from .backend import check_device, device
 from .ops import compare, create, elementwise, index, layout, linear
@@ -281,7 +282,7 @@ class Tensor(TensorBase):
         wanted = self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
         if wanted == self._array.dtype:
             return layout.copy(self) if copy else self
-        return tape.cast(self, wanted)  # type: ignore[no-any-return]
+        return cast(self, wanted)  # type: ignore[no-any-return]
 
     def type(self, dtype: Any) -> Tensor:
         """Itself in another dtype."""

@@ -2,8 +2,8 @@
 
 from .function import Function
 from .mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .op import differentiable
 from .sweep import backward, broadcast_to, grad, sum_to
-from .tape import differentiable
 
 __all__ = [
     "Function",

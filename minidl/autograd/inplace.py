@@ -19,7 +19,8 @@ from typing import Any
 from .. import dtypes
 from ..shapes import ShapeError
 from .mode import mode
-from .tape import TensorBase, differentiable, give_history, look_again, mark_changed, source, wrap
+from .op import differentiable
+from .tape import TensorBase, give_history, look_again, mark_changed, source, wrap
 
 
 def prepare(t: Any, op: str) -> None:

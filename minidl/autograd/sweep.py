@@ -1,4 +1,8 @@
-"""The sweep: gradients travel from the roots back to the leaves, youngest node first."""
+"""The sweep: gradients travel from the roots back to the leaves, youngest node first.
+
+Birth order is a topological order: an op is born after its inputs. So a sweep from the youngest node to the oldest sees each
+gradient complete before it is used, and needs no recursion.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from typing import Any
 from .. import backend
 from ..shapes import ShapeError
 from .mode import set_grad_enabled
-from .tape import Node, TensorBase, boxed, cast, differentiable, flat_parents, mark_changed, source, wrap
+from .op import cast, differentiable
+from .tape import Node, TensorBase, boxed, flat_parents, mark_changed, source, wrap
 
 
 def reachable(roots: Iterable[Any]) -> list[Node]:
