@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
 import cifar10
 import environment
 import matplotlib.pyplot as plt
+from training import cifar_network
 
 import minidl
 from minidl.utils.data import Subset
@@ -32,19 +33,7 @@ except ImportError:
 
 def torch_twin(net):
     """The same network in PyTorch, with the same weights."""
-    nn = torch.nn
-    twin = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4096, 512),
-        nn.ReLU(),
-        nn.Linear(512, 10),
-    )
+    twin = cifar_network(torch)
     with torch.no_grad():
         for theirs, ours in zip(twin.parameters(), net.parameters()):
             theirs.copy_(torch.from_numpy(ours.detach().numpy()))

@@ -14,7 +14,9 @@ import time
 
 import environment
 import numpy as np
+from training import cifar_network
 
+import minidl
 from minidl import nn, optim
 from minidl.utils.data import DataLoader
 from minidl.vision import transforms
@@ -46,18 +48,7 @@ def milliseconds(loader):
 
 def share_of_training(data, num_workers, n_steps, n_turns):
     """The time of training steps fed by the loader, over that of as many on batches that are ready; one ratio for each turn."""
-    net = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4096, 512),
-        nn.ReLU(),
-        nn.Linear(512, 10),
-    )
+    net = cifar_network(minidl)
     optimizer, criterion = optim.SGD(net.parameters(), lr=0.001, momentum=0.9), nn.CrossEntropyLoss()
     loader = DataLoader(data, 100, shuffle=True, num_workers=num_workers)
     ready = list(itertools.islice(loader, n_steps))

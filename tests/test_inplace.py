@@ -429,3 +429,24 @@ def test_an_index_tensor_may_be_changed_after_it_was_used():
     i[0] = 2
     (y * minidl.tensor([1.0, 2.0, 3.0])).sum().backward()
     close(v.grad, [1, 2])
+
+
+@pytest.mark.parametrize("look", [lambda z: z[...], lambda z: z.reshape(()), lambda z: z.view(())])
+@pytest.mark.parametrize("changes", [1, 2, 3])
+def test_a_number_changed_through_a_view(look, changes):
+    x = leaf(2.0)
+    z = x * 1
+    v = look(z)
+    for _ in range(changes):
+        v *= 3
+    (z + z * z).backward()  # the gradients of several ways add up to a number, which the rules must take as an array
+    close(x.grad, 3**changes * (1 + 2 * 2 * 3**changes))
+
+
+def test_a_number_assigned_to():
+    x, w = leaf(2.0), leaf(5.0)
+    z = x * 1
+    z[...] = w * 2
+    (z + z * z).backward()
+    close(x.grad, 0)
+    close(w.grad, 2 * (1 + 2 * 10))

@@ -31,7 +31,7 @@ ELSEWHERE = {  # tested by functions of their own
     "dropout": "dropout",
     "create": "arange as_tensor empty empty_like eye from_dlpack from_numpy full full_like is_tensor linspace ones ones_like "
     "tensor zeros zeros_like",
-    "random": "bernoulli multinomial normal rand rand_like randint randn randn_like randperm",
+    "random": "bernoulli multinomial normal rand rand_like randint randint_like randn randn_like randperm",
 }
 NOT_OPS = {  # parts that ops are made of, tested through these
     "reduce": "spread",

@@ -139,3 +139,11 @@ def test_rand_in_float16_stays_below_1():
     drawn = minidl.rand(100_000, dtype=minidl.float16)
     assert drawn.dtype == minidl.float16 and 0.999 < drawn.max().item() < 1
     assert abs(drawn.float().mean().item() - 0.5) < 0.01
+
+
+def test_randint_like_takes_shape_and_dtype_from_a_tensor():
+    like = minidl.zeros(30, 40)
+    assert minidl.randint_like(like, 3).dtype == minidl.float32
+    assert minidl.randint_like(like, 3).unique().tolist() == [0, 1, 2]
+    drawn = minidl.randint_like(like, -2, 1, dtype=minidl.int8)
+    assert drawn.shape == (30, 40) and drawn.dtype == minidl.int8 and drawn.unique().tolist() == [-2, -1, 0]

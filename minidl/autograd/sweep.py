@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..shapes import ShapeError
 from .mode import set_grad_enabled
@@ -62,6 +64,8 @@ def sweep(
             g = grads.pop(node, None)
             if g is None or (needed is not None and node not in needed):
                 continue
+            if isinstance(g, np.generic):  # NumPy makes numbers of arrays without dimensions; a rule may write into a copy of g
+                g = np.asarray(g)
             if node.hooks or node.retained is not None:
                 g = _show(node, g, create_graph)
             if node in wanted:

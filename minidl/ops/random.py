@@ -75,6 +75,12 @@ def randn_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
     return randn(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
 
 
+def randint_like(input: Any, *bounds: Any, dtype: Any = None, device: Any = None) -> Any:
+    """`randint` in the shape and dtype of ``input``: ``randint_like(input, high)`` or ``randint_like(input, low, high)``."""
+    like = _like(input, "randint_like")
+    return randint(*bounds, size=like.shape, dtype=like.dtype if dtype is None else dtype, device=device)
+
+
 def normal(mean: float, std: float, size: Any, *, generator: Generator | None = None, dtype: Any = None) -> Any:
     """Numbers drawn from the normal distribution of this mean and standard deviation."""
     if std < 0:
