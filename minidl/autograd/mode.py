@@ -1,4 +1,4 @@
-"""Recording or not: one switch per thread."""
+"""Recording or not, and who watches: a switch each, per thread."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 class _Mode(threading.local):
     recording = True
+    watcher: Any = None  # the innermost `Watcher` that is entered
 
 
 mode = _Mode()

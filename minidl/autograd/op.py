@@ -230,9 +230,9 @@ def differentiable(
             args = bind(args, options)
         for value in args:
             if isinstance(value, TensorBase):
-                return run(args)
+                return run(args) if mode.watcher is None else mode.watcher.run(op, args)
         if args and type(args[0]) in (tuple, list) and any(isinstance(v, TensorBase) for v in args[0]):
-            return run(args)
+            return run(args) if mode.watcher is None else mode.watcher.run(op, args)
         if args and type(args[0]) not in backend.types and (op.promotes or not isinstance(args[0], (tuple, list))):
             op.refuse(0, args[0])
         result = forward(*args)

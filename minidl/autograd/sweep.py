@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend
 from ..shapes import ShapeError
-from .mode import set_grad_enabled
+from .mode import mode, set_grad_enabled
 from .op import cast, differentiable
 from .tape import Node, TensorBase, boxed, flat_parents, mark_changed, source, wrap
 
@@ -56,6 +56,7 @@ def sweep(
     wanted = frozenset(targets or ())
     found: dict[Any, Any] = {}
     grads: dict[Any, Any] = {}
+    watcher = mode.watcher
     new: set[Any] = set()  # whose gradient array nobody else holds, so that it may be added to in place
     for root, seed in zip(roots, seeds):
         _accumulate(grads, new, root, seed, False, create_graph)
@@ -72,7 +73,8 @@ def sweep(
                 found[node] = g if create_graph else g.copy()
                 if not any(p in needed for p in flat_parents(node)):  # type: ignore[operator]
                     continue  # the way ends here
-            for parent, gp, is_new in node.pull(g, create_graph, needed):
+            pulled = node.pull(g, create_graph, needed) if watcher is None else watcher.pull(node, g, create_graph, needed)
+            for parent, gp, is_new in pulled:
                 if gp is not None:
                     gp, is_new = _fit(gp, parent, node, is_new)
                     _accumulate(grads, new, parent, gp, is_new, create_graph)

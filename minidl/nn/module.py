@@ -11,6 +11,7 @@ from typing import Any
 from .. import dtypes
 from .._tensor import Tensor
 from ..autograd import no_grad
+from ..autograd.mode import mode
 from ..autograd.tape import Handle
 from ..backend import check_device
 from ..backend import device as Device
@@ -53,8 +54,12 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._forward_pre_hooks and not self._forward_hooks and not self._backward_hooks:
-            return self.forward(*args, **kwargs)
+        hooked = self._forward_pre_hooks or self._forward_hooks or self._backward_hooks
+        call = self._hooked if hooked else self.forward
+        return call(*args, **kwargs) if mode.watcher is None else mode.watcher.module(self, call, args, kwargs)
+
+    def _hooked(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward` between the hooks."""
         for before in tuple(self._forward_pre_hooks.values()):
             changed = before(self, args)
             if changed is not None:

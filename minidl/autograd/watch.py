@@ -1,0 +1,37 @@
+"""Watching: what a profiler or a tracer sees of a program, while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .mode import mode
+
+
+class Watcher:
+    """Called around every op, every step of a sweep and every module of this thread, inside ``with watcher:``.
+
+    Each method does what it was called around, and may do more; a watcher that is entered inside another is called by it.
+    When none is entered all this costs one look at a variable.
+    """
+
+    outer: Watcher | None = None
+
+    def __enter__(self) -> Any:
+        self.outer, mode.watcher = mode.watcher, self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        mode.watcher, self.outer = self.outer, None
+
+    def run(self, op: Any, values: Any) -> Any:
+        """Around an op on tensors."""
+        return op.run(values) if self.outer is None else self.outer.run(op, values)
+
+    def pull(self, node: Any, g: Any, graph: bool, needed: Any) -> Iterator[tuple[Any, Any, bool]]:
+        """Around the rules of a node in a sweep."""
+        return node.pull(g, graph, needed) if self.outer is None else self.outer.pull(node, g, graph, needed)
+
+    def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Around the ``forward`` of a module."""
+        return forward(*args, **kwargs) if self.outer is None else self.outer.module(module, forward, args, kwargs)
