@@ -132,3 +132,13 @@ def test_a_forked_child_has_a_pool_of_its_own():
         os.kill(child, 9)
         pytest.fail("the child hangs")
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_fewer_threads_than_when_the_work_was_cut():
+    work, seen = threads.parts(6, 100), []
+    minidl.set_num_threads(1)
+    threads.run(seen.append, work)  # once this waited for workers that there were not
+    assert seen == work
+    minidl.set_num_threads(2)
+    threads.run(seen.append, work)
+    assert sorted(seen[3:], key=str) == sorted(work, key=str)

@@ -126,22 +126,24 @@ def run(function: Callable[[Any], Any], work: list[Any]) -> None:
 
     The first error raised in a part is raised here, when all parts have ended.
     """
-    if len(work) == 1:
-        function(work[0])
-        return
-    if not work:
-        return
+    shared = work[1:]
     done = queue.SimpleQueue[Any]()
-    with _lock:  # so that `set_num_threads` in another thread closes the pool before or after, not between
-        pool = _get_pool()
-        for part in work[1:]:
-            pool.queue.put((function, part, done))
+    if shared:
+        with _lock:  # so that `set_num_threads` in another thread closes the pool before or after, not between
+            if _wanted == 1:  # only since the work was cut
+                shared = []
+            for part in shared:
+                _get_pool().queue.put((function, part, done))
+    if not shared:
+        for part in work:
+            function(part)
+        return
     _local.inside, was_inside = True, _local.inside
     try:
         function(work[0])
     finally:
         _local.inside = was_inside
-        errors = [error for error in (done.get() for _ in work[1:]) if error is not None]
+        errors = [error for error in (done.get() for _ in shared) if error is not None]
     if errors:
         raise errors[0]
 
