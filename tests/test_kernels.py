@@ -81,8 +81,8 @@ def test_pooling_is_the_loops(geometry, n, channels, seed, layout, ties):
     if ties:
         x = np.round(x)
     g = numbers(seed + 1, n, channels, *window.out_size(size), layout=layout)
-    out, taps = cpu.max_pool2d(x, window)
-    wanted, wanted_taps = reference.max_pool2d(x, window)
+    out, wanted = cpu.max_pool2d(x, window), reference.max_pool2d(x, window)
+    taps, wanted_taps = cpu.max_pool2d_taps(x, out, window), reference.max_pool2d_taps(x, wanted, window)
     np.testing.assert_array_equal(out, wanted)
     seen = wanted_taps >= 0  # a window wholly in the padding has no largest pixel
     np.testing.assert_array_equal(taps[seen], wanted_taps[seen])
@@ -98,7 +98,8 @@ def test_pooling_is_the_loops(geometry, n, channels, seed, layout, ties):
 @pytest.mark.parametrize("provider", [cpu, reference])
 def test_max_pool_lets_nan_through_and_points_at_it(provider):
     x = np.array([[[[1.0, np.nan], [2.0, 3.0]]]])
-    out, taps = provider.max_pool2d(x, Window((2, 2)))
+    out = provider.max_pool2d(x, Window((2, 2)))
+    taps = provider.max_pool2d_taps(x, out, Window((2, 2)))
     assert np.isnan(out).all() and taps.tolist() == [[[[1]]]]
 
 
@@ -106,7 +107,7 @@ def test_max_pool_lets_nan_through_and_points_at_it(provider):
 def test_max_pool_of_minus_infinity_points_at_a_pixel(provider):
     window = Window((2, 2), (2, 2), (1, 1), (1, 1))
     x = np.full((1, 1, 2, 2), -np.inf)
-    _, taps = provider.max_pool2d(x, window)
+    taps = provider.max_pool2d_taps(x, provider.max_pool2d(x, window), window)
     placed = provider.max_pool2d_place(np.ones((1, 1, 2, 2)), taps, window, (2, 2))
     np.testing.assert_array_equal(placed, np.ones((1, 1, 2, 2)))
 
@@ -141,16 +142,17 @@ def test_convolutions_are_the_derivatives_of_one_form(case, layout):
 
 def test_strips_cut_a_picture_of_any_size_into_all_its_positions(monkeypatch):
     for limit, out_size in itertools.product((1, 50, 1000), ((3, 5), (1, 1), (7, 4))):
-        monkeypatch.setattr(cpu.conv, "STRIP_BYTES", limit)
+        monkeypatch.setattr(cpu.columns, "STRIP_BYTES", limit)
         seen = np.zeros(out_size, int)
-        for rows, columns in cpu.conv._strips(out_size, 10):
+        for rows, columns in cpu.columns.strips(slice(0, out_size[0]), slice(0, out_size[1]), 10):
             seen[rows, columns] += 1
             assert seen[rows, columns].size * 10 <= max(limit, 10)
         assert (seen == 1).all()
 
 
-def test_convolution_in_small_strips_is_the_same(monkeypatch):
-    window = Window((3, 2), (2, 1), (1, 1), (1, 0))
+@pytest.mark.parametrize("stride", [(2, 1), (1, 1), (1, 2)])
+def test_convolution_in_small_strips_is_the_same(monkeypatch, stride):
+    window = Window((3, 2), stride, (1, 1), (1, 0))
     x, w = numbers(1, 3, 2, 9, 8), numbers(2, 4, 2, 3, 2)
     g = numbers(3, 3, 4, *window.out_size((9, 8)))
     whole = (
@@ -158,7 +160,7 @@ def test_convolution_in_small_strips_is_the_same(monkeypatch):
         cpu.conv2d_input_grad(g, w, window, 1, (9, 8)),
         cpu.conv2d_weight_grad(x, g, window, 1),
     )
-    monkeypatch.setattr(cpu.conv, "STRIP_BYTES", 400)
+    monkeypatch.setattr(cpu.columns, "STRIP_BYTES", 400)
     strips = (
         cpu.conv2d(x, w, None, window, 1),
         cpu.conv2d_input_grad(g, w, window, 1, (9, 8)),
@@ -173,6 +175,26 @@ def test_matmul_is_the_loops(m, k, n, batch, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(batch, m, k)), rng.normal(size=(k, n))
     np.testing.assert_allclose(cpu.matmul(a, b), reference.matmul(a, b), atol=1e-12)
+
+
+@given(st.data())
+def test_linear_and_sum_are_the_loops_in_any_memory_order(data):
+    rng = np.random.default_rng(0)
+    lead = data.draw(st.sampled_from([(1,), (0,), (5,), (2, 3)]))
+    k, n = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))
+    x, w, bias = rng.normal(size=(*lead, k)), rng.normal(size=(n, k)), data.draw(st.sampled_from([None, rng.normal(size=n)]))
+    for form in (x, np.asfortranarray(x)):
+        np.testing.assert_allclose(cpu.linear(form, w, bias), reference.linear(x, w, bias), atol=1e-12)
+    y = rng.normal(size=(3, 4, 2)).transpose(data.draw(st.permutations(range(3))))
+    dims = data.draw(st.sampled_from([(), (0,), (1, 2), (0, 1, 2), (0, 2)]))
+    for keepdims in (False, True):
+        np.testing.assert_allclose(cpu.sum(y, dims, keepdims), reference.sum(y, dims, keepdims), atol=1e-12)
+
+
+def test_linear_keeps_the_batch_innermost():
+    rng = np.random.default_rng(0)
+    out = cpu.linear(np.asfortranarray(rng.normal(size=(6, 5))), rng.normal(size=(4, 5)), rng.normal(size=4))
+    assert out.flags.f_contiguous and out.shape == (6, 4)
 
 
 @given(st.integers(0, 3), st.integers(1, 3), seeds, st.sampled_from(LAYOUTS))

@@ -8,6 +8,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 
 ========================================================= ===================================================================
 ``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)
+``linear(x, w, bias)``                                     (..., K), (N, K), (N,) or None -> (..., N): rows times rows
+``sum(x, dims, keepdims)``                                 the sum over some dimensions
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
 ``erf(x)``                                                 the error function of each element
@@ -15,7 +17,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
 ``conv2d_input_grad(g, w, window, groups, size)``          (N, F, I, J), (F, C/G, K, L) -> (N, C, H, W), ``size`` = (H, W)
 ``conv2d_weight_grad(x, g, window, groups)``               (N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)
-``max_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J), and which tap was the largest
+``max_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J), the largest of each window
+``max_pool2d_taps(x, out, window)``                        (N, C, H, W), (N, C, I, J) -> (N, C, I, J): which tap that was
 ``max_pool2d_place(g, taps, window, size)``                (N, C, I, J) -> (N, C, H, W): each g added where its tap points
 ``max_pool2d_pick(x, taps, window)``                       (N, C, H, W) -> (N, C, I, J): what each tap points at
 ``sum_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J)

@@ -23,6 +23,20 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
+def linear(x: Any, w: Any, bias: Any) -> Any:
+    """The rows of x times those of w, and the bias added."""
+    out = matmul(x, w.swapaxes(0, 1))
+    return out if bias is None else out + bias
+
+
+def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
+    """Every element added to where it belongs."""
+    out = np.zeros([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
+    for place in np.ndindex(*x.shape):
+        out[tuple(0 if d in dims else i for d, i in enumerate(place))] += x[place]
+    return out if keepdims else out.squeeze(dims)
+
+
 def add_at(out: Any, index: Any, values: Any) -> None:
     """``out[index] += values``, adding every time an index repeats."""
     places = np.arange(out.size).reshape(out.shape)[index]
@@ -97,16 +111,26 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     return gw
 
 
-def max_pool2d(x: Any, window: Window) -> tuple[Any, Any]:
-    """The largest pixel of each window, the first of equal ones, a NaN before all; and the number of its tap, ``k * L + l``."""
+def max_pool2d(x: Any, window: Window) -> Any:
+    """The largest pixel of each window, a NaN before all."""
     out = np.full((*x.shape[:2], *window.out_size(x.shape[2:])), -np.inf, x.dtype)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for i, j, _, _, row, column in _windows(window, x.shape[2:]):
+            value = x[n, c, row, column]
+            if value > out[n, c, i, j] or math.isnan(value):
+                out[n, c, i, j] = value
+    return out
+
+
+def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
+    """The number ``k * L + l`` of the tap that the maximum ``out`` comes from: of equal ones the first, of NaNs the last."""
     taps = np.full(out.shape, -1)
     for n, c in np.ndindex(*x.shape[:2]):
         for i, j, k, l, row, column in _windows(window, x.shape[2:]):
-            value, best = x[n, c, row, column], out[n, c, i, j]
-            if taps[n, c, i, j] < 0 or value > best or math.isnan(value):
-                out[n, c, i, j], taps[n, c, i, j] = value, k * window.kernel[1] + l
-    return out, taps
+            value = x[n, c, row, column]
+            if math.isnan(value) or (taps[n, c, i, j] < 0 and value == out[n, c, i, j]):
+                taps[n, c, i, j] = k * window.kernel[1] + l
+    return taps
 
 
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:

@@ -105,11 +105,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias of shape {bias.shape} does not fit weight of shape {weight.shape}")
-    out = kernels(input).matmul(input if input.ndim > 1 else input[None], weight.T)
-    out = out if input.ndim > 1 else out[0]
-    if bias is not None:
-        out += bias
-    return out
+    return kernels(input).linear(input, weight, bias)
 
 
 def _rows(x: Any) -> Any:
@@ -117,7 +113,7 @@ def _rows(x: Any) -> Any:
 
 
 linear.vjp(
-    input=lambda g, weight: matmul(g, weight),
+    input=lambda g, weight: linear(g, transpose(weight, 0, 1)),
     weight=lambda g, input: _matmul(transpose(_rows(g), 0, 1), _rows(input)),
     bias=lambda g: sum(_rows(g), 0),
 )

@@ -54,7 +54,7 @@ def _unbatch(out: Any, input: Any) -> Any:
 # -- the largest
 
 
-@differentiable(keeps="taps")
+@differentiable
 def _max_pool2d(input: Any, window: Window) -> Any:
     return kernels(input).max_pool2d(input, window)
 
@@ -70,10 +70,16 @@ def _pick(input: Any, taps: Any, window: Window) -> Any:
 
 
 @differentiable
-def _pixel_numbers(input: Any, window: Window) -> Any:
-    """The number, counted row by row through the whole picture, of the pixel that max-pooling picks."""
+def _which(input: Any, pooled: Any, window: Window) -> Any:
+    """The number of the tap that max-pooling picked; it has no gradient."""
+    return kernels(input).max_pool2d_taps(input, pooled, window)
+
+
+@differentiable
+def _pixel_numbers(input: Any, pooled: Any, window: Window) -> Any:
+    """The number, counted row by row through the whole picture, of the pixel that max-pooling picked."""
     m = xp(input)
-    taps = kernels(input).max_pool2d(input, window)[1]
+    taps = kernels(input).max_pool2d_taps(input, pooled, window)
     rows, columns = window.out_size(input.shape[2:])
     row = m.arange(rows)[:, None] * window.stride[0] - window.before[0] + taps // window.kernel[1] * window.dilation[0]
     column = m.arange(columns) * window.stride[1] - window.before[1] + taps % window.kernel[1] * window.dilation[1]
@@ -81,7 +87,7 @@ def _pixel_numbers(input: Any, window: Window) -> Any:
 
 
 _max_pool2d.op.name = "max_pool2d"
-_max_pool2d.vjp(input=lambda g, taps, window, input_shape: _place(g, taps, window, input_shape[2:]))
+_max_pool2d.vjp(input=lambda g, input, out, window, input_shape: _place(g, _which(input, out, window), window, input_shape[2:]))
 _place.op.name = "max_pool2d_place"
 _place.vjp(g_out=lambda g, taps, window: _pick(g, taps, window))
 _pick.op.name = "max_pool2d_pick"
@@ -106,8 +112,9 @@ def max_pool2d(
     """
     window = _window("max_pool2d", input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
     batch = _batch("max_pool2d", input)
-    out = _unbatch(_max_pool2d(batch, window), input)
-    return (out, _unbatch(_pixel_numbers(batch, window), input)) if return_indices else out
+    pooled = _max_pool2d(batch, window)
+    out = _unbatch(pooled, input)
+    return (out, _unbatch(_pixel_numbers(batch, pooled, window), input)) if return_indices else out
 
 
 # -- the mean

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
-from ..backend import xp
+from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
 from .elementwise import abs, exp, maximum, minimum, sign, where
 from .index import gather
@@ -34,9 +34,9 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     """The sum over ``dim`` (one, several, or None for all). Bools and integers add up in int64."""
     if dtype is None and input.dtype.kind != "f":
         dtype = dtypes.int64
-    return input.sum(
-        wrap_dims(dim, input.ndim, "sum"), None if dtype is None else dtypes.as_dtype(dtype).dtype, keepdims=keepdim
-    )
+    if dtype is not None:
+        input = input.astype(dtypes.as_dtype(dtype).dtype, copy=False)
+    return kernels(input).sum(input, wrap_dims(dim, input.ndim, "sum"), keepdim)
 
 
 def _check_floating(op: str, input: Any) -> None:

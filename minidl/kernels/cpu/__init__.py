@@ -2,9 +2,10 @@
 
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, relu, relu_grad
-from .matmul import matmul
+from .matmul import linear, matmul
 from .norm import batch_norm, batch_norm_grad
-from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, sum_pool2d, sum_pool2d_spread
+from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
+from .reduce import sum
 
 __all__ = [
     "add_at",
@@ -15,12 +16,15 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "erf",
+    "linear",
     "matmul",
     "max_pool2d",
     "max_pool2d_pick",
     "max_pool2d_place",
+    "max_pool2d_taps",
     "relu",
     "relu_grad",
+    "sum",
     "sum_pool2d",
     "sum_pool2d_spread",
 ]

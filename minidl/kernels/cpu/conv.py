@@ -1,55 +1,126 @@
-"""Convolution as matrix products with the columns of the picture.
-
-Pictures are kept batch-innermost, memory order C, H, W, N under the shape (N, C, H, W): then any slice of a row is one long
-run, and a copy of it is quick. The columns, (C * K * L, positions * N), are made for a strip of positions at a time, small
-enough to stay in the cache, and used there.
-"""
+"""Convolution as matrix products with the columns of the picture (see `columns`), a strip of positions at a time."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ...shapes import Window
 from .. import threads
+from .columns import batch_last, gathered, strips, windows
 
-STRIP_BYTES = 1 << 21  # of columns at a time: fewer, and the interpreter is in the way; more, and they leave the cache
-
-
-def _batch_last(x: Any, window: Window) -> Any:
-    """(N, C, H, W) in any memory order to (C, padded H, padded W, N) in plain order, the padding filled with zeros."""
-    x = x.transpose(1, 2, 3, 0)
-    (top, left), (bottom, right) = window.before, window.after
-    if not (top or left or bottom or right):
-        return np.ascontiguousarray(x)
-    c, h, w, n = x.shape
-    out = np.empty((c, h + top + bottom, w + left + right, n), x.dtype)
-
-    def fill(part: slice) -> None:
-        piece = out[part]
-        piece[:, :top] = piece[:, top + h :] = 0
-        piece[:, top : top + h, :left] = piece[:, top : top + h, left + w :] = 0
-        piece[:, top : top + h, left : left + w] = x[part]
-
-    threads.run(fill, threads.parts(c, out.nbytes))
-    return out
+Part = tuple[slice, slice]  # a rectangle of output positions
 
 
-def _strips(out_size: tuple[int, int], bytes_each: int) -> Iterator[tuple[slice, slice]]:
-    """The output's positions in strips of whole rows, or of parts of one row where a row is too much."""
+def parts_of(out_size: tuple[int, int], nbytes: int) -> list[Part]:
+    """The output's positions, cut for the threads along the longer side."""
     rows, columns = out_size
-    at_once = max(1, STRIP_BYTES // max(bytes_each, 1))
-    if at_once >= columns:
-        step = at_once // columns
-        for i in range(0, rows, step):
-            yield slice(i, min(i + step, rows)), slice(0, columns)
+    if rows >= columns:
+        return [(part, slice(0, columns)) for part in threads.parts(rows, nbytes)]
+    return [(slice(0, rows), part) for part in threads.parts(columns, nbytes)]
+
+
+def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
+    """One matrix product for each strip and group; the threads share the positions."""
+    fill, out_size = filler(x, w, bias, window, groups), window.out_size(x.shape[2:])
+    out = np.empty((w.shape[0], *out_size, x.shape[0]), np.result_type(x, w))
+    threads.run(lambda part: fill(out[:, part[0], part[1]], part), parts_of(out_size, out.size * w[0].size))
+    return out.transpose(3, 0, 1, 2)
+
+
+def filler(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
+    """A function that computes a rectangle of the output: ``fill(out, part)``, with ``out`` (F, rows, columns, N)."""
+    f, c = w.shape[0] // groups, w.shape[1]
+    by_rows = window.kernel[0] > 1 and window.stride[0] == 1 and 2 * c >= f
+    if by_rows:
+        padded = batch_last(x, window._replace(before=(0, window.before[1]), after=(0, window.after[1])))
+        kernel = w.reshape(groups, f, c, *window.kernel).transpose(0, 3, 1, 2, 4).reshape(groups, window.kernel[0] * f, -1)
     else:
-        for i, j in itertools.product(range(rows), range(0, columns, at_once)):
-            yield slice(i, i + 1), slice(j, min(j + at_once, columns))
+        padded, kernel = batch_last(x, window), w.reshape(groups, f, -1)
+
+    def fill(out: Any, part: Part) -> None:
+        for group in range(groups):
+            own, seen = slice(group * f, (group + 1) * f), padded[group * c : (group + 1) * c]
+            kind = _fill_by_rows if by_rows else _fill_by_positions
+            kind(out[own], seen, kernel[group], None if bias is None else bias[own, None, None, None], window, part)
+
+    return fill
+
+
+def _fill_by_positions(out: Any, padded: Any, kernel: Any, bias: Any, window: Window, part: Part) -> None:
+    """The product with all that the window sees at a position: (F, C * K * L) @ (C * K * L, positions * N)."""
+    f, rows, columns, n = out.shape
+    seen = windows(padded, window, (part[0].stop, part[1].stop))[:, :, :, part[0], part[1]]
+    for strip in strips(slice(0, rows), slice(0, columns), (kernel.shape[1] + f) * n * out.itemsize):
+        place = out[:, strip[0], strip[1]]
+        product = place.reshape(f, place[0].size)
+        if np.may_share_memory(product, place):  # the rows lie one behind the other
+            np.matmul(kernel, gathered(seen, *strip), out=product)
+        else:
+            place[...] = (kernel @ gathered(seen, *strip)).reshape(place.shape)
+        if bias is not None:
+            place += bias
+
+
+def _fill_by_rows(out: Any, padded: Any, kernel: Any, bias: Any, window: Window, part: Part) -> None:
+    """All that one row of pixels contributes, to the K rows of the output above and below it: (K * F, C * L) @
+    (C * L, positions * N), then K additions. Only a third of the columns have to be gathered with 3 x 3 taps, and the
+    product, of K times the height, is quicker; it pays unless there are many more filters than channels.
+    """
+    f, height, _, n = out.shape
+    (taps, reach), dilation, above = window.kernel, window.dilation[0], window.before[0] - part[0].start
+    row = Window((1, reach), (1, window.stride[1]), dilation=(1, window.dilation[1]))
+    seen = windows(padded, row, (padded.shape[1], part[1].stop))[:, :, :, :, part[1]]
+    ready = 0  # the rows of the output that are begun
+    first, last = max(0, -above), min(padded.shape[1], height - above + (taps - 1) * dilation)
+    bytes_each = (kernel.shape[1] + len(kernel)) * n * out.itemsize
+    for rows, columns in strips(slice(first, last), slice(0, out.shape[2]), bytes_each):
+        low, high = rows.start + above, rows.stop + above  # where tap 0 puts these rows
+        if ready < min(high, height):
+            out[:, ready:high] = 0 if bias is None else bias
+            ready = min(high, height)
+        lowest, highest = max(0, (low - height) // dilation + 1), min(taps, (high - 1) // dilation + 1)
+        product = threads.scratch(
+            "product", ((highest - lowest) * f, (rows.stop - rows.start) * (columns.stop - columns.start) * n), out.dtype
+        )
+        np.matmul(kernel[lowest * f : highest * f], gathered(seen, rows, columns), out=product)
+        product = product.reshape(highest - lowest, f, rows.stop - rows.start, columns.stop - columns.start, n)
+        for k in range(lowest, highest):
+            start, stop = max(low - k * dilation, 0), min(high - k * dilation, height)
+            if start < stop:
+                skip = start - low + k * dilation
+                out[:, start:stop, columns] += product[k - lowest, :, skip : skip + stop - start]
+    out[:, ready:] = 0 if bias is None else bias
+
+
+def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
+    """The same columns times the gradient of their strip, added up over the strips: by each thread, then over the threads."""
+    padded, g, f, c = batch_last(x, window), batch_last(g, Window((1, 1))), g.shape[1] // groups, x.shape[1] // groups
+    taps, n = c * window.kernel[0] * window.kernel[1], x.shape[0]
+    seen, work = windows(padded, window, g.shape[1:3]), parts_of(g.shape[1:3], g.size * taps)
+    sums = np.zeros((len(work), groups, taps, f), np.result_type(x, g))
+
+    def add_up(numbered: tuple[int, Part]) -> None:
+        i, part = numbered
+        for (rows, columns), group in itertools.product(strips(*part, taps * n * x.itemsize), range(groups)):
+            gradient = g[group * f : (group + 1) * f, rows, columns].reshape(f, -1)
+            # this way round the product is quicker than its transpose
+            sums[i, group] += gathered(seen[group * c : (group + 1) * c], rows, columns) @ gradient.T
+
+    threads.run(add_up, list(enumerate(work)))
+    return sums.sum(0).transpose(0, 2, 1).reshape(f * groups, c, *window.kernel)
+
+
+def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
+    """With stride 1 a convolution of the gradient with the mirrored kernel, else by way of the columns' gradient."""
+    mirrored = _mirrored(window, g.shape[2:], size)
+    if mirrored is None:
+        return _add_columns_back(g, w, window, groups, size)
+    f, c = w.shape[0] // groups, w.shape[1]
+    turned = w.reshape(groups, f, c, *window.kernel).swapaxes(1, 2)[..., ::-1, ::-1].reshape(groups * c, f, *window.kernel)
+    return conv2d(g, turned, None, mirrored, groups)
 
 
 def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> tuple[slice, slice, slice]:
@@ -61,70 +132,6 @@ def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> t
         slice(top, top + (rows.stop - rows.start - 1) * sk + 1, sk),
         slice(left, left + (columns.stop - columns.start - 1) * sl + 1, sl),
     )
-
-
-def _windows(padded: Any, window: Window, out_size: tuple[int, int]) -> Any:
-    """(C, K, L, I, J, N): the pixel that tap (k, l) falls on at position (i, j). A view: most of these are the same pixels."""
-    (k, l), (c, h, w, n) = window.kernel, padded.strides
-    strides = c, h * window.dilation[0], w * window.dilation[1], h * window.stride[0], w * window.stride[1], n
-    return as_strided(padded, (len(padded), k, l, *out_size, padded.shape[3]), strides, writeable=False)
-
-
-def _columns(windows: Any, rows: slice, columns: slice) -> Any:
-    """What the window sees at a strip of positions, (C * K * L, positions * N)."""
-    part = windows[:, :, :, rows, columns]
-    out = threads.scratch("columns", part.shape, part.dtype)
-    out[...] = part
-    return out.reshape(part.shape[0] * part.shape[1] * part.shape[2], -1)
-
-
-def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
-    """Columns of the picture, then one matrix product for each strip and group; the threads share the strips."""
-    padded, out_size, f = _batch_last(x, window), window.out_size(x.shape[2:]), w.shape[0] // groups
-    weights, dtype = w.reshape(groups, f, -1), np.result_type(x, w)
-    out = np.empty((w.shape[0], *out_size, x.shape[0]), dtype)
-    strips, windows = list(_strips(out_size, weights[0, 0].size * x.shape[0] * x.itemsize)), _windows(padded, window, out_size)
-
-    def work(part: slice) -> None:
-        for (rows, columns), group in itertools.product(strips[part], range(groups)):
-            seen = windows[group * w.shape[1] : (group + 1) * w.shape[1]]
-            place = out[group * f : (group + 1) * f, rows, columns].reshape(f, -1)  # a view: whole rows, or part of one
-            np.matmul(weights[group], _columns(seen, rows, columns), out=place)
-            if bias is not None:
-                place += bias[group * f : (group + 1) * f, None]
-
-    threads.run(work, threads.parts(len(strips), out.size * weights[0, 0].size))
-    return out.transpose(3, 0, 1, 2)
-
-
-def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
-    """The same columns times the gradient of their strip, added up over the strips: by each thread, then over the threads."""
-    padded, g, f = _batch_last(x, window), _batch_last(g, Window((1, 1))), g.shape[1] // groups
-    c = x.shape[1] // groups
-    taps = c * window.kernel[0] * window.kernel[1]
-    strips = list(_strips(g.shape[1:3], taps * x.shape[0] * x.itemsize))
-    windows, work = _windows(padded, window, g.shape[1:3]), threads.parts(len(strips), g.size * taps)
-    sums = np.zeros((len(work), groups, taps, f), np.result_type(x, g))
-
-    def add_up(numbered: tuple[int, slice]) -> None:
-        i, part = numbered
-        for (rows, columns), group in itertools.product(strips[part], range(groups)):
-            strip = _columns(windows[group * c : (group + 1) * c], rows, columns)
-            gradient = g[group * f : (group + 1) * f, rows, columns].reshape(f, -1)
-            sums[i, group] += strip @ gradient.T  # this way round the product is quicker than its transpose
-
-    threads.run(add_up, list(enumerate(work)))
-    return sums.sum(0).transpose(0, 2, 1).reshape(f * groups, c, *window.kernel)
-
-
-def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
-    """With stride 1 and no more filters than channels a convolution of the gradient, else by way of the columns' gradient."""
-    mirrored = _mirrored(window, g.shape[2:], size)
-    if mirrored is None or g.shape[1] > w.shape[1] * groups:
-        return _add_columns_back(g, w, window, groups, size)
-    f, c = w.shape[0] // groups, w.shape[1]
-    turned = w.reshape(groups, f, c, *window.kernel).swapaxes(1, 2)[..., ::-1, ::-1].reshape(groups * c, f, *window.kernel)
-    return conv2d(g, turned, None, mirrored, groups)
 
 
 def _mirrored(window: Window, out_size: tuple[int, int], size: tuple[int, int]) -> Window | None:
@@ -142,7 +149,7 @@ def _mirrored(window: Window, out_size: tuple[int, int], size: tuple[int, int]) 
 
 def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
     """The gradient of the columns, each row of it added where it was copied from; the threads share the channels."""
-    g, f, c, (k, l) = _batch_last(g, Window((1, 1))), w.shape[0] // groups, w.shape[1], window.kernel
+    g, f, c, (k, l) = batch_last(g, Window((1, 1))), w.shape[0] // groups, w.shape[1], window.kernel
     weights = w.reshape(groups, f, c, k * l).transpose(0, 2, 3, 1)
     padded_size = [n + b + a for n, b, a in zip(size, window.before, window.after)]
     out = np.empty((c * groups, *padded_size, g.shape[3]), np.result_type(g, w))
@@ -154,7 +161,7 @@ def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[i
             pixels = out[group * c + part.start : group * c + part.stop]
             pixels[...] = 0
             kernel = weights[group, part].reshape(share * k * l, f)
-            for rows, columns in _strips(g.shape[1:3], share * k * l * g.shape[3] * g.itemsize):
+            for rows, columns in strips(slice(0, g.shape[1]), slice(0, g.shape[2]), share * k * l * g.shape[3] * g.itemsize):
                 gradient = g[group * f : (group + 1) * f, rows, columns]
                 strip = threads.scratch("columns", (share * k * l, gradient[0].size), out.dtype)
                 np.matmul(kernel, gradient.reshape(f, -1), out=strip)

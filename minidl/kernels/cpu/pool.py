@@ -35,42 +35,71 @@ def _taps(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, Any, Any
         yield k * window.kernel[1] + l, (everything, everything, rows, columns), (everything, everything, rows_in, columns_in)
 
 
-def max_pool2d(x: Any, window: Window) -> tuple[Any, Any]:
-    """The running maximum over the taps, and the tap that set it: the largest number among those that were an improvement."""
-    size = window.out_size(x.shape[2:])
-    small = window.kernel[0] * window.kernel[1] < 128
-    shape = (*x.shape[:2], *size)
-    out, taps = empty(shape, x.dtype, x), empty(shape, np.int8 if small else np.int32, x)
+def max_pool2d(x: Any, window: Window) -> Any:
+    """The running maximum over the taps."""
+    shape = (*x.shape[:2], *window.out_size(x.shape[2:]))
+    out, steps = empty(shape, x.dtype, x), list(_taps(window, x.shape[2:]))
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+
+    def work(x: Any, out: Any) -> None:
+        rest = steps
+        if steps and out[steps[0][1]].size == out.size:  # every output sees a pixel through the first tap
+            out[...] = x[steps[0][2]]
+            rest = steps[1:]
+        else:
+            out[...] = lowest
+        for _, positions, pixels in rest:
+            np.maximum(out[positions], x[pixels], out=out[positions])
+
+    _share(work, x, out)
+    return out
+
+
+def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
+    """The first tap whose pixel is the maximum: for each, where it is and none before was. In a second round NaN, the last."""
+    small = window.kernel[0] * window.kernel[1] < 128
+    taps = empty(out.shape, np.int8 if small else np.int32, out)
     steps = list(_taps(window, x.shape[2:]))
 
     def work(x: Any, out: Any, taps: Any) -> None:
-        out[...] = lowest
         taps[...] = 0
-        for number, positions, _ in reversed(steps):
-            taps[positions] = number  # at first, the first tap that sees a pixel
-        for number, positions, pixels in steps:
-            value, best, tap = x[pixels], out[positions], taps[positions]
-            better = value > best
-            better |= value != value  # NaN goes before all
-            np.maximum(best, value, out=best)
-            np.maximum(tap, better * tap.dtype.type(number), out=tap)
+        missing = empty(out.shape, np.bool_, out)
+        missing[...] = True
+        for same, order in ((np.equal, steps), (lambda pixel, _: pixel != pixel, steps[::-1])):
+            for number, positions, pixels in order:
+                found = same(x[pixels], out[positions])
+                found &= missing[positions]
+                missing[positions] ^= found
+                taps[positions] += found * taps.dtype.type(number)
+            if not missing.any():
+                return
 
     _share(work, x, out, taps)
-    return out, taps
+    return taps
 
 
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
     """For each tap, the gradients that belong to it are added at its pixels."""
     g, gx = ordered(g, taps), empty((*g.shape[:2], *size), g.dtype, taps)
+    tiles = _tiles(window, size)
 
     def work(gx: Any, g: Any, taps: Any) -> None:
-        gx[...] = 0
+        if not tiles:
+            gx[...] = 0
         for number, positions, pixels in _taps(window, size):
-            gx[pixels] += without(g[positions], taps[positions] != number)
+            if tiles:
+                without(g[positions], taps[positions] != number, gx[pixels])
+            else:
+                gx[pixels] += without(g[positions], taps[positions] != number)
 
     _share(work, gx, g, taps)
     return gx
+
+
+def _tiles(window: Window, size: tuple[int, int]) -> bool:
+    """Whether every pixel is seen by exactly one position of the window."""
+    plain = window.kernel == window.stride and not any((*window.before, *window.after)) and window.dilation == (1, 1)
+    return plain and all(n % k == 0 for n, k in zip(size, window.kernel))
 
 
 def max_pool2d_pick(x: Any, taps: Any, window: Window) -> Any:

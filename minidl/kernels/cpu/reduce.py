@@ -1,0 +1,25 @@
+"""Sums over some of the dimensions; the threads share what is large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import threads
+from .order import order_of
+
+
+def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
+    """The sum over ``dims``; shared out along the dimension whose slices lie furthest apart, if that one is kept."""
+    first = order_of(x)[0] if x.nbytes > threads.WORTH_A_THREAD and x.dtype.kind == "f" else -1
+    if first < 0 or first in dims:
+        return x.sum(dims, keepdims=keepdims)
+    out = np.empty([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
+
+    def work(part: slice) -> None:
+        place = (slice(None),) * first + (part,)
+        np.sum(x[place], dims, keepdims=True, out=out[place])
+
+    threads.run(work, threads.parts(x.shape[first], x.nbytes))
+    return out if keepdims else out.squeeze(dims)
