@@ -83,15 +83,16 @@ def save(obj: Any, f: Any) -> None:
     elif not isinstance(f, (str, bytes, os.PathLike)):
         raise TypeError(f"save: f must be a path or a binary file, got {type(f).__name__}; the object comes first")
     else:
-        _write_whole(data, os.path.realpath(os.fsdecode(f)))
+        write_whole(data, f, "save")
 
 
-def _write_whole(data: bytes, path: str) -> None:
-    """Write a file so that nobody ever finds half of it, not even after a crash."""
+def write_whole(data: bytes, f: Any, op: str) -> None:
+    """Write a file so that nobody ever finds half of it, not even after a crash; ``op`` is who says what went wrong."""
+    path = os.path.realpath(os.fsdecode(f))
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"save: {path} exists and is no ordinary file")
+        raise OSError(f"{op}: {path} exists and is no ordinary file")
     if not os.path.isdir(os.path.dirname(path)):
-        raise FileNotFoundError(f"save: there is no folder {os.path.dirname(path)}")
+        raise FileNotFoundError(f"{op}: there is no folder {os.path.dirname(path)}")
     temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"  # in the same folder: a rename across disks would be a copy
     try:
         with open(temporary, "xb") as file:

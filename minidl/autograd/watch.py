@@ -9,7 +9,7 @@ from .mode import mode
 
 
 class Watcher:
-    """Called around every op, every step of a sweep and every module of this thread, inside ``with watcher:``.
+    """Called around every op, step of a sweep, module and step of an optimiser of this thread, inside ``with watcher:``.
 
     Each method does what it was called around, and may do more; a watcher that is entered inside another is called by it.
     When none is entered all this costs one look at a variable.
@@ -35,3 +35,7 @@ class Watcher:
     def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Around the ``forward`` of a module."""
         return forward(*args, **kwargs) if self.outer is None else self.outer.module(module, forward, args, kwargs)
+
+    def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
+        """Around the updates in an optimiser's ``step``."""
+        return step() if self.outer is None else self.outer.optimizer(optimizer, step)

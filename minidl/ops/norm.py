@@ -14,14 +14,20 @@ from .layout import reshape
 from .reduce import mean, sum
 
 
-@differentiable
-def _batch_norm(input: Any, weight: Any, bias: Any, result: Any, center: Any, variance: Any, eps: float) -> Any:
+@differentiable(keeps="center variance")
+def _batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
+) -> tuple[Any, Any, Any]:
     """``(input - center) / sqrt(variance + eps) * weight + bias``, with the mean and variance of each of input's channels.
 
-    The kernel made ``result`` of these, and center and variance on the way, which `batch_norm` wants too. But they are
-    functions of the input, and the rule knows it.
+    The running statistics move towards these, in place; that is no part of the graph. The rule gets center and variance as
+    arrays, but it knows that they are functions of the input.
     """
-    return result
+    result, center, variance = kernels(input).batch_norm(input, weight, bias, eps)
+    count = input.size // input.shape[1]
+    _move(running_mean, center, momentum)
+    _move(running_var, variance * (count / (count - 1)), momentum)
+    return result, center, variance
 
 
 def _batch_norm_rule(g: Any, input: Any, weight: Any, center: Any, variance: Any, eps: float) -> tuple[Any, Any, Any]:
@@ -79,23 +85,17 @@ def batch_norm(
         per_channel = (shape[1],) + (1,) * (len(shape) - 2)
         return input * reshape(scale, per_channel) + reshape(shift, per_channel)
     pictures = input if len(shape) == 4 else reshape(input, (*shape[:2], math.prod(shape[2:]), 1))
-    array, weight_array, bias_array = (getattr(x, "_array", x) for x in (pictures, weight, bias))
-    count = array.size // max(shape[1], 1)
-    if count <= 1:
+    if math.prod(pictures.shape) // max(shape[1], 1) <= 1:
         raise ValueError(f"batch_norm: training wants more than one value for each channel, got input of shape {shape}")
-    result, center, variance = kernels(array).batch_norm(array, weight_array, bias_array, eps)
-    _move(running_mean, center, momentum)
-    _move(running_var, variance * (count / (count - 1)), momentum)
-    out = _batch_norm(pictures, weight, bias, result, center, variance, eps)
+    out = _batch_norm(pictures, weight, bias, running_mean, running_var, momentum, eps)
+    for running in (running_mean, running_var):
+        if isinstance(running, TensorBase):
+            mark_changed(running, "batch_norm")
     return out if len(shape) == 4 else reshape(out, shape)
 
 
 def _move(running: Any, batch: Any, momentum: float) -> None:
-    """Move a running statistic towards the batch's, in place; it is no part of the graph."""
-    if running is None:
-        return
-    array = getattr(running, "_array", running)
-    array *= 1 - momentum
-    array += momentum * batch.reshape(array.shape).astype(array.dtype)
-    if isinstance(running, TensorBase):
-        mark_changed(running, "batch_norm")
+    """Move a running statistic towards the batch's, in place."""
+    if running is not None:
+        running *= 1 - momentum
+        running += momentum * batch.reshape(running.shape).astype(running.dtype)
