@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
 import cifar10
 import environment
 import matplotlib.pyplot as plt
-from training import cifar_network
+from sides.networks import cifar_network
 
 import minidl
 from minidl.utils.data import Subset

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a figure was measured with, to be written beside it.
+"""The machine and the libraries that a figure was measured with, to be written beside it; and how it is written.
 
 python benchmarks/environment.py
 """
@@ -13,6 +13,8 @@ import numpy as np
 import threadpoolctl
 
 import minidl
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def processor():
@@ -49,7 +51,7 @@ def torch_version():
 
 def describe():
     """All of it, a line each."""
-    held = {name: os.environ[name] for name in os.environ if name.startswith(("OPENBLAS_", "OMP_", "MKL_"))}
+    held = {name: os.environ[name] for name in os.environ if name.startswith(("OPENBLAS_", "OMP_", "MKL_", "MALLOC_"))}
     lines = {
         "Processor": f"{processor()}, {cores()} cores",
         "System": platform.platform(terse=True),
@@ -61,6 +63,22 @@ def describe():
         "Set from outside": ", ".join(f"{name}={value}" for name, value in sorted(held.items())) or "nothing",
     }
     return "\n".join(f"* {name}: {value}" for name, value in lines.items())
+
+
+def head(*columns):
+    """The first two lines of a table: the first column holds words, the others numbers."""
+    return [row(*columns), "| --- |" + " ---: |" * (len(columns) - 1)]
+
+
+def row(*cells):
+    """A line of a table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def write(path, *blocks):
+    """Blocks of lines, and below them the machine, into a file."""
+    blocks = ["\n".join(block) for block in (*blocks, [describe()]) if block]
+    Path(path).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

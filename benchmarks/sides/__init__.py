@@ -23,6 +23,7 @@ class Side:
     environment: dict = field(default_factory=dict)  # for its process
 
 
+# the C library keeps freed memory, as minidl has it do by itself: these sides are called "(kept)"
 _KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**31 - 1), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
@@ -37,12 +38,12 @@ MINIDL = {
 TORCH = {
     "PyTorch": _torch(),
     "PyTorch channels_last": _torch(channels_last=True),
-    "PyTorch, freed memory kept": _torch(_KEPT),
-    "PyTorch channels_last, freed memory kept": _torch(_KEPT, channels_last=True),
+    "PyTorch (kept)": _torch(_KEPT),
+    "PyTorch channels_last (kept)": _torch(_KEPT, channels_last=True),
     "torch.compile": _torch(compiled=True),
 }
 ENGINES = {
-    "JAX, jit": Side("jax", "jax"),
+    "JAX": Side("jax", "jax"),
     "numpygrad": Side("numpygrad", "numpygrad"),
     "DeZero": Side("dezero", "dezero"),
     "Chainer": Side("chainer", "chainer"),

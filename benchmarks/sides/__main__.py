@@ -11,6 +11,11 @@ import tracemalloc
 
 from . import SIDES, resident
 
+try:
+    from threadpoolctl import threadpool_info
+except ImportError:  # in an engine's own environment
+    threadpool_info = None
+
 
 class Server:
     """The orders that a side obeys."""
@@ -18,20 +23,20 @@ class Server:
     def __init__(self, side):
         self.side, self.case = side, None
         self.module = importlib.import_module(f"{__package__}.{side.module}")
+        if "library" in side.options:
+            importlib.import_module(side.options["library"])
 
     def versions(self):
-        """The engine, what it stands on, and the threads and kernels of its BLAS where they can be told."""
-        names = [self.side.package] + (["numpy"] if self.side.package != "torch" else [])
-        said = [f"{name} {importlib.metadata.version(name)}" for name in names] + [f"Python {platform.python_version()}"]
-        if self.side.package == "torch":
-            said.append(f"{sys.modules['torch'].get_num_threads()} threads")
-        elif self.side.package == "minidl":
-            said[0] = f"minidl {sys.modules['minidl'].__version__}, {sys.modules['minidl'].get_num_threads()} threads"
-        else:
-            try:
-                from threadpoolctl import threadpool_info
-            except ImportError:
-                return ", ".join(said)
+        """The engine, what it stands on, its threads, and the kernels of its BLAS where they can be told."""
+        package, said = self.side.package, []
+        if package != "minidl":  # which need not be installed to be imported
+            said.append(f"{package} {importlib.metadata.version(package)}")
+        if package != "torch":
+            said.append(f"NumPy {importlib.metadata.version('numpy')}")
+        said.append(f"Python {platform.python_version()}")
+        if package in ("minidl", "torch"):
+            said.append(f"{sys.modules[package].get_num_threads()} threads")
+        elif threadpool_info:
             said += [f"{i.get('architecture')} kernels, {i['num_threads']} threads" for i in threadpool_info()[:1]]
         return ", ".join(said)
 
@@ -49,7 +54,13 @@ class Server:
         return (time.perf_counter() - start) / steps
 
     def peak_resident(self, steps, **case):
-        """Bytes that are resident at most within a step, over those before the case was made."""
+        """Bytes that are resident at most within a step, over those before the case was made.
+
+        A batch of one has been there before: the library's own code, threads and tables do not count.
+        """
+        self.make(**{**case, "batch": 1})
+        self.case = None
+        resident.give_back()
         before = resident.now()
         self.make(**case)
         with resident.peak() as found:

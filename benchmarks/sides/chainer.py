@@ -1,4 +1,4 @@
-"""Chainer 7: its own links, functions and MomentumSGD, with its type checks off. It wants a NumPy below 1.24."""
+"""Chainer 7: its own links, functions and MomentumSGD, with its type checks off. It wants a NumPy below 2."""
 
 import chainer
 import chainer.functions as F

@@ -1,4 +1,11 @@
-"""DeZero (K. Saito, Deep Learning from Scratch 3): its own layers, functions and MomentumSGD."""
+"""DeZero (K. Saito, Deep Learning from Scratch 3): its own layers, functions and MomentumSGD.
+
+It uses ``np.int``, which NumPy has dropped; given that name back, it runs on NumPy 2.
+"""
+
+import numpy as np
+
+np.int = int
 
 import dezero
 import dezero.functions as F

@@ -1,5 +1,7 @@
 """How much memory this process holds, and held at most, as Linux tells."""
 
+import ctypes
+import gc
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,14 @@ def _status(field):
 def now():
     """The resident size, in bytes."""
     return _status("VmRSS")
+
+
+def give_back():
+    """Free what is garbage, and have the C library give freed memory back to the system."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim:
+        trim(0)
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Sides measured in turns, so that what the machine does meanwhile falls on all of them."""
+
+import statistics
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from . import Process, SideError
+
+
+@contextmanager
+def started(names, pythons=()):
+    """Processes for the sides of these names, in this interpreter or in the one that ``pythons`` says; ended with the block."""
+    pythons = dict(pythons)
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Process(name, pythons.get(name, sys.executable))) for name in names}
+
+
+def prove(processes, **case):
+    """Have every side make the case; those that compute the same losses as the first, and what the others had to say.
+
+    Raises
+    ------
+    SideError
+        If the first cannot make it: then there is nothing to compare with.
+    """
+    first, *others = processes
+    wanted = processes[first].ask("make", **case)
+    right, failed = [first], {}
+    for name in others:
+        try:
+            losses = processes[name].ask("make", **case)
+        except SideError as error:
+            failed[name] = str(error)
+            continue
+        if np.allclose(losses, wanted, rtol=1e-3, atol=0):
+            right.append(name)
+        else:
+            failed[name] = f"computes other losses, {losses} where {first} has {wanted}"
+    return {name: processes[name] for name in right}, failed
+
+
+def take_turns(processes, seconds):
+    """The median seconds of a step on each side, which has made its case; ``seconds`` in all, and at least three turns.
+
+    A turn lasts a tenth of a second, or a step; a side that needs more than a second for one has three turns.
+    """
+    steps = {name: max(1, int(0.1 / process.ask("time", steps=2))) for name, process in processes.items()}
+    times = {name: [] for name in processes}
+    end = time.perf_counter() + seconds
+    n_turns = 0
+    while n_turns < 3 or time.perf_counter() < end:
+        n_turns += 1
+        for name, process in processes.items():
+            if n_turns > 3 and times[name][0] > 1:
+                continue
+            process.ask("time", steps=1)  # wake up, after the others' turn
+            times[name].append(process.ask("time", steps=steps[name]))
+    return {name: statistics.median(t) for name, t in times.items()}

@@ -1,0 +1,128 @@
+"""What the benchmarks compare is the same: a side that computes anything else is found out, and the engines do not."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = str(Path(__file__).resolve().parent.parent / "benchmarks")
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+class Fake:
+    """A side whose losses are given, and whose steps take the given seconds."""
+
+    def __init__(self, losses=None, seconds=0.5, error=None):
+        self.losses, self.seconds, self.error, self.n_timed = losses, seconds, error, 0
+
+    def ask(self, order, **options):
+        if self.error:
+            from sides import SideError
+
+            raise SideError(self.error)
+        if order == "make":
+            return self.losses
+        self.n_timed += 1
+        return self.seconds
+
+
+def test_only_sides_with_the_same_losses_are_timed():
+    from sides.turns import prove
+
+    sides = {
+        "minidl": Fake([2.0, 1.5]),
+        "rounds": Fake([2.0001, 1.5001]),
+        "wrong": Fake([2.0, 1.6]),
+        "nan": Fake([2.0, float("nan")]),
+        "broken": Fake(error="no convolution"),
+    }
+    right, failed = prove(sides, model="cifar", batch=1)
+    assert list(right) == ["minidl", "rounds"]
+    assert failed.keys() == {"wrong", "nan", "broken"}
+    assert failed["broken"] == "no convolution" and "1.6" in failed["wrong"]
+
+
+def test_without_the_first_there_is_nothing_to_compare():
+    from sides import SideError
+    from sides.turns import prove
+
+    with pytest.raises(SideError, match="gone"):
+        prove({"minidl": Fake(error="gone"), "PyTorch": Fake([1.0])}, model="cifar", batch=1)
+
+
+def test_turns_are_at_least_three_and_medians_are_taken():
+    from sides.turns import take_turns
+
+    sides = {"quick": Fake(seconds=0.05), "slow": Fake(seconds=2.0)}
+    assert take_turns(sides, 0) == {"quick": 0.05, "slow": 2.0}
+    assert sides["quick"].n_timed == 1 + 2 * 3  # to find how many steps a turn takes; a step to wake up and a turn, thrice
+
+
+def test_the_ratio_is_against_the_best_of_torch():
+    import training
+
+    found = {"minidl": 3.0, "PyTorch": 4.0, "PyTorch channels_last": 2.0, "JAX": 1.0}
+    assert training.ratio(found, "minidl") == "1.50"
+    assert training.ratio({"minidl": 3.0}, "minidl") == "-"
+    assert training.ratio(found, "minidl.compile") == "-"
+
+
+def test_weights_with_channels_innermost_are_the_same_network():
+    from sides import given
+
+    weights, (x, _) = given.weights(given.SHAPES["cifar"]), given.batch("cifar", 2)
+    turned, x_turned = given.channels_innermost(weights, x)
+    assert np.array_equal(x_turned[1, 2, 3], x[1, :, 2, 3])
+    assert np.array_equal(turned["conv2.weight"][0, 1, :, 5], weights["conv2.weight"][5, :, 0, 1])
+    features = np.random.default_rng(0).normal(size=(2, 64, 8, 8))
+    flat, flat_turned = features.reshape(2, -1), features.transpose(0, 2, 3, 1).reshape(2, -1)
+    np.testing.assert_allclose(flat_turned @ turned["fc1.weight"].T, flat @ weights["fc1.weight"].T, rtol=1e-6)
+
+
+def test_peak_of_resident_memory_is_that_of_the_block():
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the system does not tell")
+    from sides import resident
+
+    before = resident.now()
+    with resident.peak() as found:
+        block = np.ones(1 << 23)  # 64 MiB
+        del block
+    assert 60 << 20 < found[0] - before < 80 << 20
+    with resident.peak() as found:
+        pass
+    assert found[0] - before < 16 << 20
+
+
+def test_a_side_that_fails_says_why_and_goes_on():
+    from sides import Process, SideError
+
+    with Process("minidl") as side:
+        with pytest.raises(SideError, match="KeyError: 'no such network'"):
+            side.ask("make", model="no such network", batch=1)
+        losses = side.ask("make", model="mlp", batch=4)
+        assert len(losses) == 4 and losses[3] < losses[0]
+    with Process("minidl", sys.executable) as side:
+        side.process.kill()
+        side.process.wait()
+        with pytest.raises(SideError, match="ended early"):
+            side.ask("versions")
+
+
+@pytest.mark.parametrize("model", ["mlp", "cifar"])
+@pytest.mark.parametrize("name", ["JAX", "numpygrad", "DeZero", "Chainer", "MyGrad", "pydynet", "autograd", "SmallPebble"])
+def test_engines_compute_the_same_losses(name, model):
+    from sides import ENGINES
+    from sides.turns import prove, started
+
+    if importlib.util.find_spec(ENGINES[name].package) is None:
+        pytest.skip(f"{name} is not installed")
+    with started(["minidl", name]) as processes:
+        _, failed = prove(processes, model=model, batch=3)
+    assert failed == {}
