@@ -7,11 +7,12 @@ __version__ = "0.1.0"
 
 from math import e, inf, nan, pi
 
-from . import autograd, backend, cuda, dtypes, nn, ops, optim, profiler, random, shapes, testing, utils, vision
+from . import autograd, backend, compiler, cuda, dtypes, nn, ops, optim, profiler, random, shapes, testing, utils, vision
 from ._tensor import Tensor
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd import functional as _functional
 from .backend import device
+from .compiler import CompileWarning, compile
 from .dtypes import bool_ as bool
 from .dtypes import (
     double,

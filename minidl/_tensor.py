@@ -12,6 +12,7 @@ import numpy as np
 from . import dtypes
 from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
+from .autograd.mode import mode
 from .autograd.op import cast
 from .autograd.tape import TensorBase, counter, source, wrap
 from .backend import check_device, device
@@ -160,6 +161,7 @@ class Tensor(TensorBase):
 
     def detach(self) -> Tensor:
         """The same memory without the history."""
+        self._leaves_for_python("detach()")
         out: Tensor = wrap(self._array)
         out._counter = counter(self)
         return out
@@ -239,6 +241,7 @@ class Tensor(TensorBase):
         """
         if self.requires_grad and not force:
             raise RuntimeError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+        self._leaves_for_python("numpy()")
         return self._array  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -255,14 +258,21 @@ class Tensor(TensorBase):
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
 
+    def _leaves_for_python(self, by: str) -> None:
+        """Tell a watcher that the numbers go on by a way that it cannot see."""
+        if mode.watcher is not None:
+            mode.watcher.seen(self, f"{by} reads it")
+
     def item(self) -> Any:
         """The number in a tensor of one element, as a Python number."""
         if self._array.size != 1:
             raise RuntimeError(f"item: a tensor of {self._array.size} elements (shape {self.shape}) is not one number")
+        self._leaves_for_python("item()")
         return self._array.item()
 
     def tolist(self) -> Any:
         """The numbers as nested lists."""
+        self._leaves_for_python("tolist()")
         return self._array.tolist()
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
@@ -372,6 +382,7 @@ class Tensor(TensorBase):
     def __bool__(self) -> Any:
         if self._array.size != 1:
             raise RuntimeError(f"bool: a tensor of {self._array.size} elements is neither true nor false; use any() or all()")
+        self._leaves_for_python("bool()")
         return self._array.item() != 0
 
     def __float__(self) -> Any:

@@ -125,6 +125,11 @@ class Window(NamedTuple):
             raise ShapeError(f"{op}: the window reaches over {reach} pixels but the padded input has {padded}")
         return self
 
+    def tiles(self, size: Sequence[int]) -> bool:
+        """Whether every pixel is seen through exactly one position of the window."""
+        plain = self.kernel == self.stride and not any((*self.before, *self.after)) and self.dilation == (1, 1)
+        return plain and all(n % k == 0 for n, k in zip(size, self.kernel))
+
     def taps(self, size: Sequence[int]) -> list[tuple[int, int, slice, slice, slice, slice]]:
         """Every tap that meets the picture: its row and column in the kernel, then the rows and columns of the
         *output* it meets there, and the rows and columns of the unpadded *input* it reads for them.

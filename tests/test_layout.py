@@ -34,7 +34,7 @@ HOUSE = [
         "cuda",
         "autograd.functional",
     },  # the last is written with ops, and only named as in PyTorch
-    {"optim", "vision", "profiler"},
+    {"optim", "vision", "compiler", "profiler"},
     {"__init__"},
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]

@@ -80,6 +80,14 @@ placed.vjp(input=lambda g, path, order: placed(g, 0.0, path, order), part=lambda
 
 def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> Any:
     """Put the value and the history of ``op(t, ...)`` in the place of ``t``'s; returns ``t``."""
+    if mode.watcher is None:
+        _change(t, op, args, options, name)
+    else:
+        mode.watcher.effect(_change, (t, op, args, options, name))
+    return t
+
+
+def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> None:
     prepare(t, name)
     recorded = mode.recording and any(
         isinstance(x, TensorBase) and source(x) is not None for x in (t, *args, *options.values())
@@ -94,11 +102,17 @@ def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name
     mark_changed(t, name)
     if recorded:
         rewrite(t, new)
-    return t
 
 
 def change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     """``t[key] = value``, recorded as ``op(t, value, key)``."""
+    if mode.watcher is None:
+        _change_part(t, op, key, value, name)
+    else:
+        mode.watcher.effect(_change_part, (t, op, key, value, name))
+
+
+def _change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     prepare(t, name)
     array = getattr(value, "_array", value)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .mode import enable_grad
+from .mode import enable_grad, mode
 
 
 class Counter:
@@ -134,6 +134,8 @@ def mark_changed(t: TensorBase, op: str) -> None:
     seen = counter(t)
     seen.changes += 1
     seen.last = op, call_site()
+    if mode.watcher is not None:
+        mode.watcher.seen(t, f"{op} changes it in place")
 
 
 # -- nodes

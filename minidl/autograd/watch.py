@@ -36,6 +36,15 @@ class Watcher:
         """Around the ``forward`` of a module."""
         return forward(*args, **kwargs) if self.outer is None else self.outer.module(module, forward, args, kwargs)
 
+    def effect(self, function: Callable[..., Any], args: Any) -> Any:
+        """Around what is done to tensors that outlive the program: a backward pass, a change in place."""
+        return function(*args) if self.outer is None else self.outer.effect(function, args)
+
+    def seen(self, t: Any, how: str) -> None:
+        """After a tensor was changed in place, or its numbers left for Python; ``how`` says by what."""
+        if self.outer is not None:
+            self.outer.seen(t, how)
+
     def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
         """Around the updates in an optimiser's ``step``."""
         return step() if self.outer is None else self.outer.optimizer(optimizer, step)

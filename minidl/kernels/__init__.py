@@ -17,6 +17,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
 ``conv2d_input_grad(g, w, window, groups, size)``          (N, F, I, J), (F, C/G, K, L) -> (N, C, H, W), ``size`` = (H, W)
 ``conv2d_weight_grad(x, g, window, groups)``               (N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)
+``conv2d_relu_pool(x, w, bias, window, groups, pool, ...)`` the three at once, and the taps if wanted
 ``max_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J), the largest of each window
 ``max_pool2d_taps(x, out, window)``                        (N, C, H, W), (N, C, I, J) -> (N, C, I, J): which tap that was
 ``max_pool2d_place(g, taps, window, size)``                (N, C, I, J) -> (N, C, H, W): each g added where its tap points

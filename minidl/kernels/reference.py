@@ -133,6 +133,17 @@ def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
     return taps
 
 
+def conv2d_relu_pool(
+    x: Any, w: Any, bias: Any, window: Window, groups: int, pool: Window | None, with_taps: bool
+) -> tuple[Any, Any]:
+    """One after the other."""
+    out, taps = conv2d(x, w, bias, window, groups), None
+    if pool is not None:
+        out, convolved = max_pool2d(out, pool), out
+        taps = max_pool2d_taps(convolved, out, pool) if with_taps else None
+    return relu(out), taps
+
+
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
     """Each ``g`` added to the pixel that its tap points at."""
     gx = np.zeros((*g.shape[:2], *size), g.dtype)

@@ -19,6 +19,12 @@ from .backward_hooks import watch
 from .parameter import Parameter
 
 
+class structure:
+    """How often the structure of any module was changed: a register or its hooks. `minidl.compile` looks at it."""
+
+    edits = 0
+
+
 class Module:
     """A part of a network. Subclasses make their parts in ``__init__`` and compute in ``forward``.
 
@@ -77,10 +83,12 @@ class Module:
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces ``args``."""
+        structure.edits += 1
         return Handle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces ``output``."""
+        structure.edits += 1
         return Handle(self._forward_hooks, hook)
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
@@ -88,6 +96,7 @@ class Module:
 
         Both are tuples, with None for what has no gradient. What it returns, if not None, replaces ``grad_input``.
         """
+        structure.edits += 1
         return Handle(self._backward_hooks, hook)
 
     # -- the three registers, seen as attributes
@@ -122,6 +131,7 @@ class Module:
                         f"{wanted.__name__}, and takes one or None"
                     )
                 register_[name] = value
+                structure.edits += 1
                 return
         object.__setattr__(self, name, value)
 
@@ -134,6 +144,7 @@ class Module:
         places: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules, self.__dict__)
         found = [place.pop(name) for place in places if name in place]
         self._non_persistent_buffers_set.discard(name)
+        structure.edits += 1
         return bool(found)
 
     def __dir__(self) -> list[str]:
@@ -146,6 +157,7 @@ class Module:
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}")
         self._parameters[name] = param
+        structure.edits += 1
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register a tensor that is not trained but belongs to the state, such as a running mean.
@@ -156,6 +168,7 @@ class Module:
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
         self._buffers[name] = tensor
+        structure.edits += 1
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -164,6 +177,7 @@ class Module:
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"add_module: {name!r} must be a Module or None, got {type(module).__name__}")
         self._modules[name] = module
+        structure.edits += 1
 
     register_module = add_module
 
@@ -298,8 +312,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to 0."""
-        for param in self.parameters():
-            clear_grad(param, set_to_none)
+        clear_grads(list(self.parameters()), set_to_none)
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
         """Parameters and buffers on another device, the floating ones in another dtype; in place, returns itself.
@@ -435,17 +448,25 @@ def layout_repr(name: str, extra: list[str], parts: list[str]) -> str:
     return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def clear_grad(t: Any, set_to_none: bool) -> None:
-    """Drop the gradient of ``t``, or set it to 0."""
-    if t.grad is None:
-        return
-    if set_to_none:
-        t.grad = None
-        return
-    with no_grad():
-        if t.grad.grad_fn is not None:  # it has a history of its own, from create_graph
-            t.grad = t.grad.detach()
-        t.grad.zero_()
+def clear_grads(tensors: list[Any], set_to_none: bool) -> None:
+    """Drop the gradients of ``tensors``, or set them to 0."""
+    if mode.watcher is None:
+        _clear(tensors, set_to_none)
+    else:
+        mode.watcher.effect(_clear, (tensors, set_to_none))
+
+
+def _clear(tensors: list[Any], set_to_none: bool) -> None:
+    for t in tensors:
+        if t.grad is None:
+            continue
+        if set_to_none:
+            t.grad = None
+            continue
+        with no_grad():
+            if t.grad.grad_fn is not None:  # it has a history of its own, from create_graph
+                t.grad = t.grad.detach()
+            t.grad.zero_()
 
 
 class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd import differentiable
 from ..backend import xp
 from ..random import rng
 
@@ -17,7 +18,20 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
         raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
     if not training or p == 0:
         return input
-    array = getattr(input, "_array", input)
+    return input.mul_(_mask(getattr(input, "_array", input), p)) if inplace else _dropout(input, p)
+
+
+def _mask(array: Any, p: float) -> Any:
+    """0 or the factor, drawn for each element."""
     keep = rng(None).random(array.shape, "float32") >= p
-    mask = xp(array).asarray(keep * (1 / (1 - p) if p < 1 else 0.0), array.dtype)
-    return input.mul_(mask) if inplace else input * mask
+    return xp(array).asarray(keep * (1 / (1 - p) if p < 1 else 0.0), array.dtype)
+
+
+@differentiable(keeps="mask")
+def _dropout(input: Any, p: float) -> Any:
+    mask = _mask(input, p)
+    return input * mask, mask
+
+
+_dropout.op.name = "dropout"
+_dropout.vjp(input=lambda g, mask: g * mask)

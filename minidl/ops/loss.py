@@ -40,20 +40,26 @@ def _check_classes(op: str, input: Any, target: Any, weight: Any, ignore_index: 
     classes = getattr(target, "_array", target)
     if classes.dtype.kind not in "iu":
         raise TypeError(f"{op}: target must hold class numbers as integers, got {classes.dtype}")
-    wrong = (classes != ignore_index) & ((classes < 0) | (classes >= input.shape[1]))
-    if wrong.any():
-        raise IndexError(f"{op}: target {int(classes[wrong][0])} is out of range for {input.shape[1]} classes")
     if weight is not None and tuple(weight.shape) != (input.shape[1],):
         raise ShapeError(
             f"{op}: weight must have shape ({input.shape[1]},), one number for each class, got {tuple(weight.shape)}"
         )
 
 
+def _known_classes(op: str, target: Any, n_classes: int, ignore_index: int) -> Any:
+    """Where target counts; or an error, if it holds numbers of no class."""
+    counted = target != ignore_index
+    wrong = counted & ((target < 0) | (target >= n_classes))
+    if wrong.any():
+        raise IndexError(f"{op}: target {int(target[wrong][0])} is out of range for {n_classes} classes")
+    return counted
+
+
 @differentiable(keeps="share classes")
 def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     """The loss, the share that each element of target has in it, and the classes as places along dimension 1."""
     m = xp(input)
-    counted = target != ignore_index
+    counted = _known_classes("nll_loss", target, input.shape[1], ignore_index)
     classes = m.where(counted, target, 0)
     share = (counted if weight is None else counted * weight[classes]).astype(input.dtype)
     classes = classes[:, None]

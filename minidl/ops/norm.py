@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import differentiable
+from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, mark_changed
 from ..backend import kernels
 from ..shapes import ShapeError
@@ -88,10 +89,18 @@ def batch_norm(
     if math.prod(pictures.shape) // max(shape[1], 1) <= 1:
         raise ValueError(f"batch_norm: training wants more than one value for each channel, got input of shape {shape}")
     out = _batch_norm(pictures, weight, bias, running_mean, running_var, momentum, eps)
-    for running in (running_mean, running_var):
-        if isinstance(running, TensorBase):
-            mark_changed(running, "batch_norm")
+    if mode.watcher is None:
+        _mark(running_mean, running_var)
+    else:
+        mode.watcher.effect(_mark, (running_mean, running_var))
     return out if len(shape) == 4 else reshape(out, shape)
+
+
+def _mark(*running: Any) -> None:
+    """Count the changes that the op has made."""
+    for t in running:
+        if isinstance(t, TensorBase):
+            mark_changed(t, "batch_norm")
 
 
 def _move(running: Any, batch: Any, momentum: float) -> None:

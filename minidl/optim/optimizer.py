@@ -10,8 +10,9 @@ from typing import Any
 
 from .._tensor import Tensor
 from ..autograd import enable_grad, no_grad
+from ..autograd.mode import mode
 from ..autograd.tape import call_site, counter
-from ..nn.module import clear_grad
+from ..nn.module import clear_grads
 
 
 class Optimizer:
@@ -83,9 +84,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to 0."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                clear_grad(p, set_to_none)
+        clear_grads(self._all(), set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
@@ -104,6 +103,13 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         self.steps_taken = True
+        if mode.watcher is None:
+            self._update_all()
+        else:
+            mode.watcher.optimizer(self, self._update_all)
+        return loss
+
+    def _update_all(self) -> None:
         changed = f"{type(self).__name__}.step", call_site()
         for group in self.param_groups:
             for p in group["params"]:
@@ -112,7 +118,6 @@ class Optimizer:
                     seen = counter(p)
                     seen.changes += 1
                     seen.last = changed
-        return loss
 
     steps_taken = False  # whether `step` was ever called; a scheduler wants to know
 

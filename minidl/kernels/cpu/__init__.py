@@ -1,5 +1,6 @@
 """Quick loops on the CPU, in NumPy; see `minidl.kernels` for the contract."""
 
+from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, relu, relu_grad
 from .matmul import linear, matmul
@@ -14,6 +15,7 @@ __all__ = [
     "blockwise",
     "conv2d",
     "conv2d_input_grad",
+    "conv2d_relu_pool",
     "conv2d_weight_grad",
     "erf",
     "linear",

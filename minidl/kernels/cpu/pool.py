@@ -81,7 +81,7 @@ def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
     """For each tap, the gradients that belong to it are added at its pixels."""
     g, gx = ordered(g, taps), empty((*g.shape[:2], *size), g.dtype, taps)
-    tiles = _tiles(window, size)
+    tiles = window.tiles(size)
 
     def work(gx: Any, g: Any, taps: Any) -> None:
         if not tiles:
@@ -94,12 +94,6 @@ def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -
 
     _share(work, gx, g, taps)
     return gx
-
-
-def _tiles(window: Window, size: tuple[int, int]) -> bool:
-    """Whether every pixel is seen by exactly one position of the window."""
-    plain = window.kernel == window.stride and not any((*window.before, *window.after)) and window.dilation == (1, 1)
-    return plain and all(n % k == 0 for n, k in zip(size, window.kernel))
 
 
 def max_pool2d_pick(x: Any, taps: Any, window: Window) -> Any:
