@@ -1,6 +1,6 @@
 """Peak memory of a training step, minidl beside PyTorch.
 
-    python benchmarks/memory.py            # about two minutes; writes docs/memory-results.md
+    python benchmarks/memory.py            # half a minute; writes docs/memory-results.md
     python benchmarks/memory.py --smoke    # only to see that it runs
 
 Two numbers, each from a fresh process for each network and side, in megabytes of 10^6 bytes:

@@ -1,6 +1,6 @@
 """Cost of the CIFAR network's training step against the size of the batch and against threads, minidl beside PyTorch.
 
-    python benchmarks/scaling.py            # some five minutes; writes docs/scaling-results.md and docs/_static/scaling.svg
+    python benchmarks/scaling.py            # some three minutes; writes docs/scaling-results.md and docs/_static/scaling.svg
     python benchmarks/scaling.py --smoke    # only to see that it runs
 
 The sides take turns, as in training.py; quoted is the median. The batch is 100 where threads vary, the threads are all the

@@ -1,14 +1,14 @@
 """Training steps and forward passes, minidl beside PyTorch and beside the engines that stand on NumPy, in turns on one machine.
 
-    python benchmarks/training.py            # some ten minutes; writes docs/training-results.md
+    python benchmarks/training.py            # some fifteen minutes; writes docs/training-results.md
     python benchmarks/training.py --smoke    # only to see that it runs
 
-Each side is a process of its own; they take turns, a few steps at a time; quoted is the median over the turns. Before anything
-is timed every side computes the same four losses from the same weights and the same batch, or it is left out and the reason
-is written below the table.
+Each side is a process of its own, a new one for each case; they take turns, a few steps at a time; quoted is the median over
+the turns. Before anything is timed every side computes the same four losses from the same weights and the same batch, or it is
+left out and the reason is written below the table.
 
-PyTorch runs with its default memory order and with ``channels_last``; both once more with the C library told to keep freed
-memory, "(kept)", which minidl sees to by itself; and through ``torch.compile``. The ratios are against the best of them all.
+PyTorch runs with its default memory order, with ``channels_last``, and through ``torch.compile``; and all three once more with
+the C library told to keep freed memory, "(kept)", which minidl sees to by itself. The ratios are against the best of them all.
 
 The other engines take part in two of the cases. One that wants an interpreter of its own, with other versions in it:
 
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import environment
 from environment import head, row
-from sides import ENGINES, MINIDL, SIDES, TORCH, SideError
+from sides import ENGINES, MINIDL, SIDES, TORCH
 from sides.turns import prove, started, take_turns
 
 
@@ -47,13 +47,14 @@ def takes_part(name, case):
     return (name not in ENGINES or case.engines) and not ("channels_last" in name and case.model == "mlp")
 
 
-def measure(processes, case, seconds, failures):
-    """Median seconds of a step, by side; what failed is added to ``failures``, by side and reason."""
-    chosen = {name: process for name, process in processes.items() if takes_part(name, case)}
-    right, failed = prove(chosen, model=case.model, batch=case.batch, train=case.train)
-    for name, reason in failed.items():
-        failures.setdefault((name, reason), []).append(f"{case.title}, batch {case.batch}")
-    return take_turns(right, seconds)
+def measure(names, pythons, case, seconds, failures, versions):
+    """Median seconds of a step, by side; what failed is added to ``failures``, by side and reason, what ran to ``versions``."""
+    with started([name for name in names if takes_part(name, case)], pythons) as processes:
+        right, failed = prove(processes, model=case.model, batch=case.batch, train=case.train)
+        versions.update({name: process.ask("versions") for name, process in right.items()})
+        for name, reason in failed.items():
+            failures.setdefault((name, reason), []).append(f"{case.title}, batch {case.batch}")
+        return take_turns(right, seconds)
 
 
 def ratio(found, name):
@@ -105,26 +106,19 @@ def run(args, cases):
     """Measure; print the lines as they come; the blocks to write."""
     names = [name for name in SIDES if not args.sides or name in args.sides.split(",")]
     if args.smoke:
-        names = [name for name in names if name != "torch.compile" and "(kept)" not in name]
+        names = [name for name in names if "(kept)" not in name and name != "torch.compile"]
     results, versions = {}, {}
     failures = {}  # by side and reason: where
-    with started(names, interpreters(args.python)) as processes:
-        for name in list(names):
-            try:
-                versions[name] = processes[name].ask("versions")
-            except SideError as error:
-                if name == "minidl":
-                    raise
-                failures[name, str(error)] = ["not available"]
-                del processes[name]
-                names.remove(name)
-        for case in cases:
-            results[case] = measure(processes, case, args.seconds, failures)
-            print(f"{case.title}, batch {case.batch}", flush=True)
-            for name, seconds in results[case].items():
-                print(f"    {name:30} {seconds * 1e3:10.3f} ms   {ratio(results[case], name)}", flush=True)
+    for case in cases:
+        results[case] = measure(names, interpreters(args.python), case, args.seconds, failures, versions)
+        print(f"{case.title}, batch {case.batch}", flush=True)
+        for name, seconds in results[case].items():
+            print(f"    {name:30} {seconds * 1e3:10.3f} ms   {ratio(results[case], name)}", flush=True)
     used = [f"* {name}: {what}" for name, what in versions.items()]
-    said = [f"* {name}: {reason} ({'; '.join(where)})" for (name, reason), where in failures.items()]
+    said = [
+        f"* {name}: {reason} ({'; '.join(where) if len(where) < 3 else f'{len(where)} cases'})"
+        for (name, reason), where in sorted(failures.items())
+    ]
     print("\n".join(said))
     how = [
         f'{args.seconds:g} s for each case. "(kept)": the C library keeps freed memory. Ratios: over the best of PyTorch\'s.'

@@ -62,6 +62,7 @@ def test_turns_are_at_least_three_and_medians_are_taken():
     sides = {"quick": Fake(seconds=0.05), "slow": Fake(seconds=2.0)}
     assert take_turns(sides, 0) == {"quick": 0.05, "slow": 2.0}
     assert sides["quick"].n_timed == 1 + 2 * 3  # to find how many steps a turn takes; a step to wake up and a turn, thrice
+    assert sides["slow"].n_timed == 1 + 3
 
 
 def test_the_ratio_is_against_the_best_of_torch():

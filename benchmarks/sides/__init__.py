@@ -41,6 +41,7 @@ TORCH = {
     "PyTorch (kept)": _torch(_KEPT),
     "PyTorch channels_last (kept)": _torch(_KEPT, channels_last=True),
     "torch.compile": _torch(compiled=True),
+    "torch.compile (kept)": _torch(_KEPT, compiled=True),
 }
 ENGINES = {
     "JAX": Side("jax", "jax"),
