@@ -10,7 +10,7 @@ from ..shapes import ShapeError
 from .elementwise import clamp, where
 from .index import scatter
 from .layout import unsqueeze, zeros_for
-from .reduce import log_softmax, mean, sum
+from .reduce import log_softmax, mean, softmax, sum
 
 
 def reduced(loss: Any, reduction: str, op: str) -> Any:
@@ -55,11 +55,10 @@ def _known_classes(op: str, target: Any, n_classes: int, ignore_index: int) -> A
     return counted
 
 
-@differentiable(keeps="share classes")
-def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
+def _picked(op: str, input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Any, Any, Any]:
     """The loss, the share that each element of target has in it, and the classes as places along dimension 1."""
     m = xp(input)
-    counted = _known_classes("nll_loss", target, input.shape[1], ignore_index)
+    counted = _known_classes(op, target, input.shape[1], ignore_index)
     classes = m.where(counted, target, 0)
     share = (counted if weight is None else counted * weight[classes]).astype(input.dtype)
     classes = classes[:, None]
@@ -73,6 +72,11 @@ def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str
         with m.errstate(invalid="ignore"):  # 0 / 0, where nothing counts
             return loss.sum() / total, share / total, classes
     return loss.sum(), share, classes
+
+
+@differentiable(keeps="share classes")
+def _nll(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
+    return _picked("nll_loss", input, target, weight, ignore_index, reduction)
 
 
 def _nll_rule(g: Any, share: Any, classes: Any, input_shape: Any) -> Any:
@@ -129,11 +133,29 @@ def cross_entropy(
         raise ShapeError("cross_entropy: wants input (C,) or (N, C, ...), got a single number")
     if tuple(input.shape) == tuple(target.shape) and getattr(target, "_array", target).dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    if len(input.shape) > 1 and not label_smoothing and not getattr(weight, "requires_grad", False):
+        _check_classes("cross_entropy", input, target, weight, ignore_index)
+        return _cross_entropy(input, target, weight, ignore_index, reduction)
     log_p = log_softmax(input, 0 if len(input.shape) == 1 else 1)
     plain = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return plain
     return (1 - label_smoothing) * plain + label_smoothing * _even_part(log_p, target, weight, ignore_index, reduction)
+
+
+@differentiable(keeps="share classes")
+def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
+    """`nll_loss` of `log_softmax` in one op, for its gradient: the probabilities, less 1 at the class that is true."""
+    return _picked("cross_entropy", log_softmax(input, 1), target, weight, ignore_index, reduction)
+
+
+def _cross_entropy_rule(g: Any, input: Any, share: Any, classes: Any, input_shape: Any) -> Any:
+    weighted = unsqueeze(g * share, 1)
+    return softmax(input, 1) * weighted - scatter(zeros_for(g, input_shape), 1, classes, weighted)
+
+
+_cross_entropy.op.name = "cross_entropy"
+_cross_entropy.vjp(input=_cross_entropy_rule)
 
 
 def _per_class(weight: Any, log_p: Any, dim: int) -> Any:
