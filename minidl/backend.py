@@ -42,12 +42,12 @@ def of(x: Any) -> Backend:
 
 def xp(x: Any) -> Any:
     """The namespace with ``x``'s functions: ``numpy`` for NumPy's arrays."""
-    return of(x).xp
+    return (types.get(type(x)) or of(x)).xp
 
 
 def kernels(x: Any) -> Any:
     """The kernels that run on ``x``: see `minidl.kernels`."""
-    return of(x).kernels
+    return (types.get(type(x)) or of(x)).kernels
 
 
 class device:

@@ -40,10 +40,11 @@ _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's spellings, which Py
 class Rule:
     """One pullback: what it computes, what it reads, and for which inputs."""
 
-    __slots__ = ("inputs", "pull", "reads")
+    __slots__ = ("inputs", "names", "pull", "reads")
 
     def __init__(self, inputs: int | tuple[int, ...], pull: Callable[..., Any], reads: tuple[tuple[str, int], ...]) -> None:
         self.inputs, self.pull, self.reads = inputs, pull, reads
+        self.names = tuple(name for name, _ in reads)
 
     def parent(self, values: Sequence[Any]) -> Any:
         """Where this rule's gradient goes: one source, a tuple for several inputs, or None if none is wanted."""
@@ -68,6 +69,7 @@ class Op:
         parameters = inspect.signature(forward).parameters
         self.names = tuple(parameters)
         self.defaults = tuple(p.default for p in parameters.values())
+        self.n_required = self.defaults.count(_REQUIRED)
         self.slots = (*self.names, "out", *keeps, "wanted", *(f"{name}_shape" for name in self.names))
         self.rules: list[Rule] = []
         self.inputs: tuple[int, ...] = ()  # the differentiable ones
@@ -95,6 +97,8 @@ class Op:
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """The values of all parameters, in order."""
+        if not options and len(args) >= self.n_required and len(args) <= len(self.names):
+            return (*args, *self.defaults[len(args) :])
         values = list(args)
         for alias, name in _ALIASES.items():
             if alias in options and name in self.names:
@@ -257,6 +261,14 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
 
     Python numbers stay as they are: they take the dtype of the array they meet.
     """
+    first = arrays[0]
+    if type(first) is np.ndarray and first.dtype.kind == "f":  # the usual case, quickly
+        for i in op.inputs or range(len(arrays)):
+            x = arrays[i]
+            if (type(x) is not np.ndarray or x.dtype != first.dtype) and type(x) is not float:
+                break
+        else:
+            return arrays
     places, found = [], set()
     for i in op.inputs or range(len(arrays)):
         x = arrays[i]
@@ -309,13 +321,15 @@ class OpNode(Node):
             joint = type(parent) is tuple
             if needed is not None and not (any(p in needed for p in parent) if joint else parent in needed):
                 continue
-            out = rule.pull(g, *[kept[name] for name, _ in rule.reads])
-            if joint:
-                for p, gp in zip(parent, out):
-                    if p is not None:
-                        yield p, gp, False
-            else:
+            out = rule.pull(g, *[kept[name] for name in rule.names])
+            if not joint:
                 yield parent, out, not graph and out is not g and _is_new(out, kept)
+                continue
+            seen: list[Any] = [g]  # a rule may give one array to several inputs
+            for p, gp in zip(parent, out):
+                if p is not None:
+                    yield p, gp, not graph and not any(gp is before for before in seen) and _is_new(gp, kept)
+                    seen.append(gp)
 
     def _recall(self, graph: bool) -> dict[str, Any]:
         """What the rules read: arrays, or for a recorded sweep tensors that know where they came from."""

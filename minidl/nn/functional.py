@@ -15,7 +15,7 @@ from ..ops.elementwise import abs, clamp, sigmoid, tanh
 from ..ops.index import one_hot
 from ..ops.layout import constant_pad
 from ..ops.linear import linear
-from ..ops.loss import binary_losses, cross_entropy, nll_loss, reduced
+from ..ops.loss import binary_losses, cross_entropy, nll_loss, reduced, squared_error
 from ..ops.norm import batch_norm
 from ..ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from ..ops.reduce import norm, sum
@@ -119,8 +119,8 @@ def log_softmax(input: Any, dim: int | None = None, *, dtype: Any = None) -> Any
 # -- losses between two tensors of the same shape
 
 
-def _difference(input: Any, target: Any, op: str) -> Any:
-    """``input - target``, with a warning where they broadcast: that is seldom meant."""
+def _check_alike(input: Any, target: Any, op: str) -> None:
+    """Warn where input and target broadcast: that is seldom meant."""
     if tuple(input.shape) != tuple(target.shape):
         broadcast_shapes(input.shape, target.shape, op=op)
         warnings.warn(
@@ -129,18 +129,18 @@ def _difference(input: Any, target: Any, op: str) -> Any:
             UserWarning,
             stacklevel=3,
         )
-    return input - target
 
 
 def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     """``(input - target) ** 2``, its mean or sum."""
-    distance = _difference(input, target, "mse_loss")
-    return reduced(distance * distance, reduction, "mse_loss")
+    _check_alike(input, target, "mse_loss")
+    return squared_error(input, target, reduction)
 
 
 def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     """``|input - target|``, its mean or sum."""
-    return reduced(abs(_difference(input, target, "l1_loss")), reduction, "l1_loss")
+    _check_alike(input, target, "l1_loss")
+    return reduced(abs(input - target), reduction, "l1_loss")
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
@@ -150,7 +150,8 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     """
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    return reduced(_huber(_difference(input, target, "huber_loss"), delta), reduction, "huber_loss")
+    _check_alike(input, target, "huber_loss")
+    return reduced(_huber(input - target, delta), reduction, "huber_loss")
 
 
 def _huber(distance: Any, delta: float) -> Any:
@@ -162,7 +163,8 @@ def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: fl
     """`huber_loss` with ``delta = beta``, divided by ``beta``: slope ±1 far out. Source: Girshick, Fast R-CNN, 2015."""
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
-    distance = _difference(input, target, "smooth_l1_loss")
+    _check_alike(input, target, "smooth_l1_loss")
+    distance = input - target
     return reduced(_huber(distance, beta) / beta if beta else abs(distance), reduction, "smooth_l1_loss")
 
 

@@ -113,8 +113,8 @@ def _rows(x: Any) -> Any:
 
 
 linear.vjp(
-    input=lambda g, weight: linear(g, transpose(weight, 0, 1)),
-    weight=lambda g, input: _matmul(transpose(_rows(g), 0, 1), _rows(input)),
+    input=lambda g, weight: linear(g, weight.T),
+    weight=lambda g, input: _matmul(_rows(g).T, _rows(input)),
     bias=lambda g: sum(_rows(g), 0),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import differentiable
@@ -181,6 +182,36 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, la
         target = target * (1 - label_smoothing) + label_smoothing / input.shape[dim]
     each = -sum(target * _per_class(weight, log_softmax(input, dim), dim), dim)
     return reduced(each, reduction, "cross_entropy")
+
+
+# -- distances
+
+
+@differentiable(promotes="common")
+def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """``(input - target) ** 2``, its mean or sum."""
+    check_reduction(reduction, "mse_loss")
+    distance = input - target
+    if distance.dtype.kind != "f":
+        raise TypeError(f"mse_loss: wants a floating dtype, got {distance.dtype}")
+    distance *= distance
+    if reduction == "none":
+        return distance
+    if reduction == "sum":
+        return distance.sum()
+    return distance.mean() if distance.size else xp(distance).full((), math.nan, distance.dtype)  # 0 / 0
+
+
+def _squared_error_rule(g: Any, input: Any, target: Any, reduction: str) -> Any:
+    distance = input - target
+    return distance * (g * (2 / math.prod(distance.shape) if reduction == "mean" else 2))
+
+
+squared_error.op.name = "mse_loss"
+squared_error.vjp(
+    input=_squared_error_rule,
+    target=lambda g, input, target, reduction: -_squared_error_rule(g, input, target, reduction),
+)
 
 
 # -- two classes

@@ -63,35 +63,24 @@ class SGD(Optimizer):
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        options = {name: float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")}
-        arrays = [param, grad]
-        if options["momentum"]:
-            if state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = wrap(xp(param).zeros_like(param))
-                options["dampening"] = 0.0
-            arrays.append(state["momentum_buffer"]._array)
-        kernels(param).blockwise(partial(_descend, nesterov=group["nesterov"], maximize=group["maximize"], **options), *arrays)
+        if not group["momentum"]:
+            kernels(param).blockwise(partial(_descend, group, 0.0), param, grad)
+            return
+        dampening = float(group["dampening"])
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"], dampening = wrap(xp(param).zeros_like(param)), 0.0
+        kernels(param).blockwise(partial(_descend, group, dampening), param, grad, state["momentum_buffer"]._array)
 
 
-def _descend(
-    param: Any,
-    grad: Any,
-    velocity: Any = None,
-    *,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    maximize: bool,
-) -> None:
+def _descend(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:
     """The formulas of `SGD`, on a block of each array."""
-    if maximize:
+    if group["maximize"]:
         grad = -grad
-    if weight_decay:
-        grad = grad + weight_decay * param
+    if group["weight_decay"]:
+        grad = grad + float(group["weight_decay"]) * param
     if velocity is not None:
+        momentum = float(group["momentum"])
         velocity *= momentum
         velocity += (1 - dampening) * grad if dampening else grad
-        grad = grad + momentum * velocity if nesterov else velocity
-    param -= lr * grad
+        grad = grad + momentum * velocity if group["nesterov"] else velocity
+    param -= float(group["lr"]) * grad

@@ -81,6 +81,11 @@ FLOPS: dict[str, Callable[..., int]] = {
     "logsumexp": lambda input, **_: 4 * _size(input),
     "nll_loss": lambda target, **_: 3 * target.size,  # negate, weigh, sum
     "nll_loss.input": lambda share, **_: 2 * share.size,
+    "cross_entropy": lambda input, target, **_: 5 * input.size + 3 * target.size,  # log_softmax and nll_loss
+    "cross_entropy.input": lambda share, grad, **_: share.size + 7 * grad.size,  # weigh; softmax, multiply, subtract
+    "mse_loss": lambda input, **_: 3 * _size(input),  # subtract, multiply, sum
+    "mse_loss.input": lambda grad, **_: 2 * grad.size,
+    "mse_loss.target": lambda grad, **_: 3 * grad.size,
     "SGD.step": lambda size, momentum, weight_decay, nesterov, **_: (
         size * (2 + 2 * (momentum != 0) + 2 * (weight_decay != 0) + 2 * bool(nesterov))
     ),

@@ -51,10 +51,13 @@ BLOCK = 1 << 15  # elements at a time: a few float32 arrays of it fit a core's c
 def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     """``function(*arrays)``, which works in place and element by element, a block at a time; the threads share the blocks."""
     size = arrays[0].size
-    if size > BLOCK and not all(a.flags.c_contiguous for a in arrays):  # but perhaps all in some other order
+    if size <= BLOCK:
+        function(*arrays)
+        return
+    if not all(a.flags.c_contiguous for a in arrays):  # but perhaps all in some other order
         order = order_of(arrays[0])
         arrays = tuple(a.transpose(order) for a in arrays)
-    if size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
+    if not all(a.flags.c_contiguous for a in arrays):
         function(*arrays)
         return
     flat = [a.reshape(-1) for a in arrays]

@@ -15,7 +15,8 @@ def matmul(a: Any, b: Any) -> Any:
     if a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
         return a @ b
     (m, k), n = a.shape, b.shape[1]
-    work = threads.parts(max(m, n), m * n * (k // 5 + a.itemsize))
+    nbytes = m * n * (k // 5 + a.itemsize)
+    work = threads.parts(max(m, n), nbytes) if nbytes > threads.WORTH_A_THREAD else ()
     if len(work) < 2:
         return a @ b
     out = np.empty((m, n), np.result_type(a, b))
