@@ -14,7 +14,7 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # nearly all are Any: the docstrings say more
 napoleon_google_docstring = False
-exclude_patterns = ["_build", "cifar10-results.md"]  # the second is a part of cifar10.md
+exclude_patterns = ["_build", "*-results.md"]  # the second are written by programs, and parts of other pages
 suppress_warnings = ["myst.xref_missing"]  # links to files outside docs/: tests/test_docs.py looks after links
 
 html_theme = "furo"

@@ -1,5 +1,9 @@
 """PyDyNet: its own modules and its SGD with momentum."""
 
+import warnings
+
+warnings.filterwarnings("ignore", "Cupy is not installed")
+
 import pydynet
 from pydynet import nn
 from pydynet.nn import functional as F
