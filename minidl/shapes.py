@@ -125,6 +125,12 @@ class Window(NamedTuple):
             raise ShapeError(f"{op}: the window reaches over {reach} pixels but the padded input has {padded}")
         return self
 
+    def along(self, i: int) -> Window:
+        """The same along dimension ``i``, and in the other a window of one pixel."""
+        one = Window((1, 1))
+        pairs = ((mine[0], other[1]) if i == 0 else (other[0], mine[1]) for mine, other in zip(self, one))
+        return Window(*pairs)
+
     def tiles(self, size: Sequence[int]) -> bool:
         """Whether every pixel is seen through exactly one position of the window."""
         plain = self.kernel == self.stride and not any((*self.before, *self.after)) and self.dilation == (1, 1)

@@ -17,7 +17,7 @@ def conv2d_relu_pool(
     x: Any, w: Any, bias: Any, window: Window, groups: int, pool: Window | None, with_taps: bool
 ) -> tuple[Any, Any]:
     """``max_pool2d(relu(conv2d(...)))`` and, if wanted, which tap of the pool was the largest; ``pool`` tiles the picture."""
-    fill, size, dtype = filler(x, w, bias, window, groups), window.out_size(x.shape[2:]), np.result_type(x, w)
+    fill, size, dtype = filler(x, w, None, window, groups), window.out_size(x.shape[2:]), np.result_type(x, w)
     f, n, (down, across) = w.shape[0], x.shape[0], pool.kernel if pool else (1, 1)
     out = np.empty((f, size[0] // down, size[1] // across, n), dtype)
     taps = np.empty(out.shape, np.int8 if down * across < 128 else np.int32) if pool and with_taps else None
@@ -39,6 +39,8 @@ def conv2d_relu_pool(
                 if taps is not None:
                     found = max_pool2d_taps(pictures, place.transpose(3, 0, 1, 2), pool)
                     taps[:, rows, part[1]] = found.transpose(1, 2, 3, 0)
+            if bias is not None:  # the largest of all, with the bias, is the largest with the bias of all
+                place += bias[:, None, None, None]
             np.maximum(place, 0, out=place)
 
     threads.run(work, parts_of(out.shape[1:3], out.size * down * across * w[0].size))

@@ -33,7 +33,7 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
 def filler(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     """A function that computes a rectangle of the output: ``fill(out, part)``, with ``out`` (F, rows, columns, N)."""
     f, c = w.shape[0] // groups, w.shape[1]
-    by_rows = window.kernel[0] > 1 and window.stride[0] == 1 and 2 * c >= f
+    by_rows = window.kernel[0] > 1 and window.stride[0] == 1 and c >= f
     if by_rows:
         padded = batch_last(x, window._replace(before=(0, window.before[1]), after=(0, window.after[1])))
         kernel = w.reshape(groups, f, c, *window.kernel).transpose(0, 3, 1, 2, 4).reshape(groups, window.kernel[0] * f, -1)
@@ -67,7 +67,7 @@ def _fill_by_positions(out: Any, padded: Any, kernel: Any, bias: Any, window: Wi
 def _fill_by_rows(out: Any, padded: Any, kernel: Any, bias: Any, window: Window, part: Part) -> None:
     """All that one row of pixels contributes, to the K rows of the output above and below it: (K * F, C * L) @
     (C * L, positions * N), then K additions. Only a third of the columns have to be gathered with 3 x 3 taps, and the
-    product, of K times the height, is quicker; it pays unless there are many more filters than channels.
+    product, of K times the height, is quicker; what the additions cost is less unless there are more filters than channels.
     """
     f, height, _, n = out.shape
     (taps, reach), dilation, above = window.kernel, window.dilation[0], window.before[0] - part[0].start

@@ -36,20 +36,28 @@ def _taps(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, Any, Any
 
 
 def max_pool2d(x: Any, window: Window) -> Any:
-    """The running maximum over the taps."""
-    shape = (*x.shape[:2], *window.out_size(x.shape[2:]))
-    out, steps = empty(shape, x.dtype, x), list(_taps(window, x.shape[2:]))
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    """The maximum over the rows of the window, then over its columns: whole rows are long runs, and quicker."""
+    for i in (0, 1):
+        x = _max_along(x, i, window)
+    return x
+
+
+def _max_along(x: Any, i: int, window: Window) -> Any:
+    """The running maximum over the taps of one dimension of the window."""
+    line = window.along(i)
+    out, steps = empty((*x.shape[:2], *line.out_size(x.shape[2:])), x.dtype, x), list(_taps(line, x.shape[2:]))
+    whole = [step for step in steps if out[step[1]].size == out.size]  # every output sees a pixel through these taps
 
     def work(x: Any, out: Any) -> None:
-        rest = steps
-        if steps and out[steps[0][1]].size == out.size:  # every output sees a pixel through the first tap
-            out[...] = x[steps[0][2]]
-            rest = steps[1:]
+        if len(whole) > 1:
+            np.maximum(x[whole[0][2]], x[whole[1][2]], out=out)
+        elif whole:
+            out[...] = x[whole[0][2]]
         else:
-            out[...] = lowest
-        for _, positions, pixels in rest:
-            np.maximum(out[positions], x[pixels], out=out[positions])
+            out[...] = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        for step in steps:
+            if step not in whole[:2]:
+                np.maximum(out[step[1]], x[step[2]], out=out[step[1]])
 
     _share(work, x, out)
     return out
