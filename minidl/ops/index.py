@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable
+from ..autograd.mode import mode
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim
 from .layout import broadcast_tensors, reshape, zeros_for
@@ -81,6 +82,8 @@ def _as_key_part(part: Any) -> Any:
     if isinstance(part, list):
         part = np.array(part, dtype=None if part else int)
     array = getattr(part, "_array", part)
+    if array is not part and mode.watcher is not None:
+        mode.watcher.seen(part, "it is an index")
     if getattr(array, "dtype", None) is None:
         return part
     if array.dtype.name not in ("int64", "int32", "bool") and (array is not part or array.dtype.kind not in "iu"):
@@ -177,7 +180,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
 def _scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
     dim = wrap_dim(dim, input.ndim, "scatter")
     _check_index("scatter", input, dim, index)
-    out = input.copy()
+    out = input.copy("K")
     out[_along(input, index, dim)] = _cut(src, index, "scatter")
     return out
 

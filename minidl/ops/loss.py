@@ -150,9 +150,10 @@ def _cross_entropy(input: Any, target: Any, weight: Any, ignore_index: int, redu
     return _picked("cross_entropy", log_softmax(input, 1), target, weight, ignore_index, reduction)
 
 
-def _cross_entropy_rule(g: Any, input: Any, share: Any, classes: Any, input_shape: Any) -> Any:
-    weighted = unsqueeze(g * share, 1)
-    return softmax(input, 1) * weighted - scatter(zeros_for(g, input_shape), 1, classes, weighted)
+def _cross_entropy_rule(g: Any, input: Any, share: Any, classes: Any) -> Any:
+    weighted, array = unsqueeze(g * share, 1), getattr(input, "_array", input)
+    nothing = xp(array).zeros_like(array)  # in input's memory order
+    return softmax(input, 1) * weighted - scatter(nothing, 1, classes, weighted)
 
 
 _cross_entropy.op.name = "cross_entropy"

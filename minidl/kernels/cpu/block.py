@@ -21,7 +21,7 @@ def conv2d_relu_pool(
     f, n, (down, across) = w.shape[0], x.shape[0], pool.kernel if pool else (1, 1)
     out = np.empty((f, size[0] // down, size[1] // across, n), dtype)
     taps = np.empty(out.shape, np.int8 if down * across < 128 else np.int32) if pool and with_taps else None
-    step = max(1, STRIP_BYTES // max(f * size[1] * n * out.itemsize * down, 1))  # rows of the output at a time
+    step = max(1, 2 * STRIP_BYTES // max(f * size[1] * n * out.itemsize * down, 1))  # rows of the output at a time
 
     def work(part: Part) -> None:
         columns = slice(part[1].start * across, part[1].stop * across)

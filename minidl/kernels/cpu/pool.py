@@ -65,25 +65,39 @@ def _max_along(x: Any, i: int, window: Window) -> Any:
 
 def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
     """The first tap whose pixel is the maximum: for each, where it is and none before was. In a second round NaN, the last."""
-    small = window.kernel[0] * window.kernel[1] < 128
-    taps = empty(out.shape, np.int8 if small else np.int32, out)
-    steps = list(_taps(window, x.shape[2:]))
+    taps = empty(out.shape, np.int8 if window.kernel[0] * window.kernel[1] < 128 else np.int32, out)
+    steps, tiles = list(_taps(window, x.shape[2:])), window.tiles(x.shape[2:])
 
     def work(x: Any, out: Any, taps: Any) -> None:
-        taps[...] = 0
-        missing = empty(out.shape, np.bool_, out)
-        missing[...] = True
-        for same, order in ((np.equal, steps), (lambda pixel, _: pixel != pixel, steps[::-1])):
-            for number, positions, pixels in order:
-                found = same(x[pixels], out[positions])
-                found &= missing[positions]
-                missing[positions] ^= found
-                taps[positions] += found * taps.dtype.type(number)
-            if not missing.any():
-                return
+        missing = _count(x, out, taps, steps) if tiles else None
+        if missing is None or missing.any():
+            _look(x, out, taps, steps)
 
     _share(work, x, out, taps)
     return taps
+
+
+def _count(x: Any, out: Any, taps: Any, steps: Any) -> Any:
+    """Where every position has all taps the number wanted is the count of those that were passed by in vain."""
+    missing = x[steps[0][2]] != out
+    taps[...] = missing
+    for _, _, pixels in steps[1:-1]:
+        missing &= x[pixels] != out
+        taps += missing
+    missing &= x[steps[-1][2]] != out
+    return missing
+
+
+def _look(x: Any, out: Any, taps: Any, steps: Any) -> None:
+    taps[...] = 0
+    missing = empty(out.shape, np.bool_, out)
+    missing[...] = True
+    for same, order in ((np.equal, steps), (lambda pixel, _: pixel != pixel, steps[::-1])):
+        for number, positions, pixels in order:
+            found = same(x[pixels], out[positions])
+            found &= missing[positions]
+            missing[positions] ^= found
+            taps[positions] += found * taps.dtype.type(number)
 
 
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:
