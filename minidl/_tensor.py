@@ -138,6 +138,8 @@ class Tensor(TensorBase):
                     "requires_grad_: only a leaf can stop requiring a gradient; use detach() for a copy that does not"
                 )
             return self
+        if requires_grad != self._requires_grad:
+            self._tell("requires_grad_() is called")
         self._requires_grad = requires_grad
         return self
 
@@ -161,7 +163,7 @@ class Tensor(TensorBase):
 
     def detach(self) -> Tensor:
         """The same memory without the history."""
-        self._leaves_for_python("detach()")
+        self._tell("detach() reads it")
         out: Tensor = wrap(self._array)
         out._counter = counter(self)
         return out
@@ -170,6 +172,7 @@ class Tensor(TensorBase):
         """Forget its own history; returns itself."""
         if self._base is not None:
             raise RuntimeError("detach_: a view cannot forget its history in place; use detach()")
+        self._tell("detach_() is called")
         self._node, self._requires_grad = None, False
         self._epoch += 1
         return self
@@ -177,6 +180,7 @@ class Tensor(TensorBase):
     @property
     def data(self) -> Tensor:
         """The same memory without the history, and without notice of changes: PyTorch's back door. Prefer `detach`."""
+        self._tell(".data is read")
         out: Tensor = wrap(self._array)
         return out
 
@@ -184,11 +188,14 @@ class Tensor(TensorBase):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, TensorBase):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        self._tell(".data is set")
         self._array = value._array
 
     @property
     def grad(self) -> Any:
         """The gradient that `backward` has added up here; None before, and to start again."""
+        if mode.watcher is not None:
+            mode.watcher.seen(self, ".grad is read")
         return self._grad
 
     @grad.setter
@@ -200,17 +207,19 @@ class Tensor(TensorBase):
                 f"grad: a gradient of shape {value._array.shape} and {value._array.dtype} does not fit "
                 f"a tensor of shape {self.shape} and {self._array.dtype}"
             )
+        self._tell(".grad is set")
         self._grad = value
 
     @grad.deleter
     def grad(self) -> None:
-        self._grad = None
+        self.grad = None
 
     def retain_grad(self) -> None:
         """Keep the gradient in ``.grad`` although this is no leaf."""
         node = source(self)
         if node is None:
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
+        self._tell("retain_grad() is called")
         if isinstance(node, tape.Node):
             node.retained = weakref.ref(self)
 
@@ -222,6 +231,7 @@ class Tensor(TensorBase):
         target: Any = source(self)
         if target is None:
             raise RuntimeError("register_hook: this tensor does not require a gradient")
+        self._tell("a hook is registered")
         name = "hooks" if isinstance(target, tape.Node) else "_hooks"
         hooks = getattr(target, name)
         if hooks is None:
@@ -241,7 +251,7 @@ class Tensor(TensorBase):
         """
         if self.requires_grad and not force:
             raise RuntimeError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
-        self._leaves_for_python("numpy()")
+        self._tell("numpy() reads it")
         return self._array  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -253,26 +263,27 @@ class Tensor(TensorBase):
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
             raise BufferError("dlpack: a tensor that requires a gradient cannot be handed on; use tensor.detach()")
+        self._tell("dlpack reads it")
         return self._array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
 
-    def _leaves_for_python(self, by: str) -> None:
-        """Tell a watcher that the numbers go on by a way that it cannot see."""
+    def _tell(self, how: str) -> None:
+        """Tell a watcher of what it cannot see: where numbers go that leave for Python, say."""
         if mode.watcher is not None:
-            mode.watcher.seen(self, f"{by} reads it")
+            mode.watcher.seen(self, how)
 
     def item(self) -> Any:
         """The number in a tensor of one element, as a Python number."""
         if self._array.size != 1:
             raise RuntimeError(f"item: a tensor of {self._array.size} elements (shape {self.shape}) is not one number")
-        self._leaves_for_python("item()")
+        self._tell("item() reads it")
         return self._array.item()
 
     def tolist(self) -> Any:
         """The numbers as nested lists."""
-        self._leaves_for_python("tolist()")
+        self._tell("tolist() reads it")
         return self._array.tolist()
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
@@ -382,7 +393,7 @@ class Tensor(TensorBase):
     def __bool__(self) -> Any:
         if self._array.size != 1:
             raise RuntimeError(f"bool: a tensor of {self._array.size} elements is neither true nor false; use any() or all()")
-        self._leaves_for_python("bool()")
+        self._tell("bool() reads it")
         return self._array.item() != 0
 
     def __float__(self) -> Any:
@@ -399,6 +410,7 @@ class Tensor(TensorBase):
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
         if not self.is_leaf:
             raise RuntimeError("deepcopy: only leaf tensors can be copied deeply; use detach().clone()")
+        self._tell("deepcopy() reads it")
         out = wrap(self._array.copy())
         memo[id(self)] = out
         out.__class__, out._requires_grad = self.__class__, self._requires_grad

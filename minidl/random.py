@@ -9,8 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.mode import mode
 from .autograd.tape import TensorBase, wrap
 from .backend import check_device
+
+
+def _tell(what: str) -> None:
+    if mode.watcher is not None:
+        mode.watcher.seen(None, what)
 
 
 class Generator:
@@ -22,6 +28,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed``, an integer; returns itself."""
+        _tell("a random generator is seeded")
         self._seed = int(seed)
         self.numpy = np.random.Generator(np.random.PCG64(self._seed % 2**64))
         return self
@@ -37,6 +44,7 @@ class Generator:
 
     def get_state(self) -> Any:
         """The state, as a tensor of 56 bytes."""
+        _tell("the state of a random generator is read")
         state: Any = self.numpy.bit_generator.state
         parts = (state["state"]["state"], 16), (state["state"]["inc"], 16), (state["has_uint32"], 8), (state["uinteger"], 8)
         raw = b"".join(int(n).to_bytes(size, "little") for n, size in (*parts, (self._seed % 2**64, 8)))
@@ -50,6 +58,7 @@ class Generator:
         ValueError
             If it is no such state.
         """
+        _tell("the state of a random generator is set")
         array = new_state._array if isinstance(new_state, TensorBase) else np.asarray(new_state)
         if array.dtype != np.uint8 or array.shape != (56,):
             raise ValueError(
@@ -100,6 +109,7 @@ _instead: ContextVar[Generator | None] = ContextVar("generator instead of the de
 @contextmanager
 def drawing_from(generator: Generator) -> Iterator[None]:
     """Inside, and in this thread only, what would be drawn from the default generator is drawn from ``generator``."""
+    _tell("another random generator is put in the place of the default one")
     token = _instead.set(generator)
     try:
         yield
@@ -109,4 +119,5 @@ def drawing_from(generator: Generator) -> Iterator[None]:
 
 def rng(generator: Generator | None) -> np.random.Generator:
     """NumPy's generator behind ``generator``, or behind the default one."""
+    _tell("random numbers are drawn, but not by an op such as dropout")
     return (generator or _instead.get() or default_generator).numpy

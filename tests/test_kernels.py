@@ -74,6 +74,43 @@ def test_convolutions_are_the_loops(geometry, groups, channels, filters, n, seed
     )
 
 
+@given(st.data(), windows(), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), st.sampled_from(LAYOUTS), st.booleans())
+def test_a_block_of_convolution_relu_and_pooling_is_the_loops(data, geometry, groups, filters, n, layout, ties):
+    window, size = geometry
+    out_size, seed = window.out_size(size), data.draw(seeds)
+    tile = tuple(data.draw(st.sampled_from([k for k in (1, 2, 3) if side % k == 0])) for side in out_size)
+    pool = data.draw(st.sampled_from([None, Window(tile, tile)]))
+    x = numbers(seed, n, 2 * groups, *size, layout=layout)
+    w = numbers(seed + 1, filters * groups, 2, *window.kernel, layout=layout)
+    bias = data.draw(st.sampled_from([None, numbers(seed + 2, 1, 1, 1, len(w)).ravel()]))
+    if ties:
+        x, w, bias = np.round(x), np.round(w), None
+    strip = data.draw(st.sampled_from([1, 200, cpu.block.STRIP_BYTES]))
+    before, cpu.block.STRIP_BYTES = cpu.block.STRIP_BYTES, strip
+    try:
+        out, taps = cpu.conv2d_relu_pool(x, w, bias, window, groups, pool, True)
+        alone, none = cpu.conv2d_relu_pool(x, w, bias, window, groups, pool, False)
+    finally:
+        cpu.block.STRIP_BYTES = before
+    wanted, wanted_taps = reference.conv2d_relu_pool(x, w, bias, window, groups, pool, True)
+    np.testing.assert_allclose(out, wanted, atol=1e-12)
+    np.testing.assert_array_equal(alone, out)
+    assert none is None and (taps is None) == (pool is None)
+    if taps is not None and not ties and min(window.before) == min(window.after) == 0:  # else rounding decides between equals
+        np.testing.assert_array_equal(taps, wanted_taps)
+    if taps is not None and ties:  # whole numbers are exact
+        np.testing.assert_array_equal(taps, wanted_taps)
+
+
+@pytest.mark.parametrize("provider", [cpu, reference])
+def test_a_block_lets_nan_through_and_takes_the_first_of_equals(provider):
+    one, pool = np.ones((1, 1, 1, 1)), Window((2, 2), (2, 2))
+    x = np.array([[[[1.0, np.nan, 3.0, 3.0], [2.0, 3.0, -1.0, 3.0], [-1, -2, 0, 0], [-3, -4, 0, 0]]]])
+    out, taps = provider.conv2d_relu_pool(x, one, None, Window((1, 1)), 1, pool, True)
+    np.testing.assert_array_equal(out, [[[[np.nan, 3], [0, 0]]]])
+    assert taps.tolist() == [[[[1, 0], [0, 0]]]]
+
+
 @given(windows(), st.integers(1, 2), st.integers(1, 2), seeds, st.sampled_from(LAYOUTS), st.booleans())
 def test_pooling_is_the_loops(geometry, n, channels, seed, layout, ties):
     window, size = geometry

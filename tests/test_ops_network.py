@@ -11,7 +11,7 @@ from optable import Row, check_gradients, check_values, floating, lifted, same
 
 import minidl
 from minidl.kernels import reference
-from minidl.ops import activation, conv, dropout, loss, norm, pool
+from minidl.ops import activation, conv, dropout, elementwise, fused, loss, norm, pool
 from minidl.shapes import Window
 from minidl.testing import adjointcheck
 from minidl.testing import strategies as mst
@@ -278,8 +278,75 @@ def probabilities(draw, dtypes):
     return (draw(mst.arrays(shape, dtype, Domain(1 / 16, 15 / 16))), draw(mst.arrays(shape, dtype, Domain(0, 1)))), {}
 
 
+# -- several ops in one
+
+
+@st.composite
+def blocks(draw, dtypes, pooling=True):
+    """A convolution, and (perhaps) a pool that tiles what comes of it."""
+    geometry = draw(mst.conv_geometries(max_out=3))
+    names = ("kernel", "stride", "padding", "padding", "dilation")
+    window = Window(*(getattr(geometry, name) for name in names))
+    out = window.out_size(geometry.input_shape[2:])
+    tile = tuple(draw(st.sampled_from([k for k in (1, 2, 3) if n % k == 0])) for n in out)
+    dtype, rng = sampled(dtypes, draw).dtype, np.random.default_rng(draw(mst.seeds()))  # no two numbers equal
+    shapes = [geometry.input_shape, geometry.weight_shape, (geometry.filters,)][: draw(st.integers(2, 3))]
+    layouts = [draw(mst.layouts(len(shape))) for shape in shapes]
+    arrays = tuple(layout.store(rng.normal(size=shape).astype(dtype)) for shape, layout in zip(shapes, layouts))
+    return arrays, {"window": window, "groups": geometry.groups, "pool": Window(tile, tile) if pooling else None}
+
+
+def block(x, w, b=None, *, window, groups, pool):
+    return fused.conv2d_relu_pool(x, w, b, window, groups, pool)
+
+
+def block_by_parts(x, w, b=None, *, window, groups, pool):
+    out = np.maximum(reference.conv2d(x, w, b, window, groups), 0)
+    return out if pool is None else reference.max_pool2d(out, pool)
+
+
+@st.composite
+def rows_and_weights(draw, dtypes):
+    lead, k, n = draw(mst.shapes(max_dims=2, max_side=3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    dtype, rng = sampled(dtypes, draw).dtype, np.random.default_rng(draw(mst.seeds()))
+    shapes = [(*lead, k), (n, k), (n,)][: draw(st.integers(2, 3))]
+    return tuple(draw(mst.layouts(len(shape))).store(rng.normal(size=shape).astype(dtype)) for shape in shapes), {}
+
+
+E, At = elementwise, fused.At
+CHAINS = {  # as the chain says it, and as NumPy does; inputs 0 and 1
+    "a line": (
+        ((E.tanh.op, (At(0),)), (E.mul.op, (At(2), At(1))), (E.add.op, (0.5, At(3))), (E.exp.op, (At(4),))),
+        lambda a, b: np.exp(0.5 + np.tanh(a) * b),
+    ),
+    "an input twice": (
+        ((E.mul.op, (At(0), At(0))), (E.add.op, (At(2), 1)), (E._true_div.op, (At(1), At(3))), (E.sub.op, (At(4), At(0)))),
+        lambda a, b: b / (a * a + 1) - a,
+    ),
+    "kinks": (
+        ((E.relu.op, (At(0),)), (E.maximum.op, (At(2), At(1))), (E.neg.op, (At(3),)), (E.abs.op, (At(4),))),
+        lambda a, b: np.abs(np.maximum(np.maximum(a, 0), b)),
+    ),
+}
+
+
+def chained(*arrays, chain):
+    return fused.elementwise_chain(arrays, CHAINS[chain][0])
+
+
+@st.composite
+def chain_inputs(draw, dtypes):
+    shape, dtype = draw(mst.shapes(max_side=3)), sampled(dtypes, draw)
+    a, b = (draw(mst.arrays(shape, dtype, Domain(-2, 2, shift=shift))) for shift in (1 / 37, 1 / 41))
+    return (a, b), {"chain": draw(st.sampled_from([*CHAINS]))}
+
+
 ROWS = {
     **ACTIVATIONS,
+    "conv2d_relu_pool": Row(block, block_by_parts, blocks, FLOAT),
+    "conv2d_relu_pool without pooling": Row(block, block_by_parts, lambda d: blocks(d, False), FLOAT),
+    "linear_relu": Row(fused.linear_relu, lambda x, w, b=0: np.maximum(x @ w.T + b, 0), rows_and_weights, FLOAT),
+    "elementwise_chain": Row(chained, lambda a, b, chain: CHAINS[chain][1](a, b), chain_inputs, FLOAT),
     "conv2d": Row(conv.conv2d, convolved, convolutions, FLOAT, floating),
     "conv2d without bias": Row(conv.conv2d, convolved, lambda d: convolutions(d, False), FLOAT, floating),
     "max_pool2d": Row(pool.max_pool2d, pooled(largest), lambda d: poolings(d, UNIQUE, True), FLOAT),

@@ -194,6 +194,8 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Call the function, and record the call if an argument requires a gradient."""
+        if mode.watcher is not None:
+            mode.watcher.seen(None, f"{cls.__name__}, a Function, is applied")
         ctx = FunctionCtx()
         parents = tuple(source(a) if isinstance(a, TensorBase) else None for a in args)
         ctx.needs_input_grad = tuple(p is not None for p in parents)

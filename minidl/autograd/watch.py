@@ -41,7 +41,9 @@ class Watcher:
         return function(*args) if self.outer is None else self.outer.effect(function, args)
 
     def seen(self, t: Any, how: str) -> None:
-        """After a tensor was changed in place, or its numbers left for Python; ``how`` says by what."""
+        """Something was done that is no op: a tensor was changed in place, say, or its numbers left for Python, or (with None
+        for the tensor) random numbers were drawn; ``how`` says what.
+        """
         if self.outer is not None:
             self.outer.seen(t, how)
 

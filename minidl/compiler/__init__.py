@@ -1,16 +1,23 @@
-"""`compile`: run a module or a function as a list of fused ops, traced once for each kind of input."""
+"""`compile`: run a module or a function as a list of fused ops, learned for each kind of input."""
 
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from ..autograd.mode import mode
 from ..nn.module import Module, structure
+from ..nn.parameter import Parameter
+from .program import Program
 from .rewrite import rewrite
-from .trace import Program, Tracer, Untraceable, compare, flatten, signature, unflatten
+from .signature import Untraceable, describe, flatten, makeup, same_makeup, unflatten
+from .trace import Tracer, compare, watched
+
+LIMIT = 64  # kinds of arguments; and how often modules may change between two calls that should become a program
+PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 class CompileWarning(UserWarning):
@@ -18,80 +25,138 @@ class CompileWarning(UserWarning):
 
 
 class Compiled:
-    """A function, and a program for each signature of its arguments that it was called with."""
+    """A function, and a program for each kind of arguments that it was called with."""
 
-    def __init__(self, function: Callable[..., Any], module: Module | None) -> None:
-        self.function, self.module = function, module
-        self.programs: dict[Any, Any] = {}  # a `Tracer` after the first call; then a `Program`, or None: as it is written
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.programs: dict[Any, Any] = {}  # a `Tracer` after the first call; then the program, or None: as it is written
         self.notes: dict[Any, list[str]] = {}
-        self.made_of: Any = None
+        self.modules: list[Module] = []  # that take part, as far as is known,
+        self.edits, self.makeup = -1, list[Any]()  # and what they are made of
+        self.loose = False  # whether a parameter is part of a program but of none of the modules
+        self.in_vain = self.changes_inside = 0
+        self.hopeless = False
+        if isinstance(function, Module):
+            self._know([function])
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function,)  # a copy learns its own programs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program for these arguments, or learn it."""
-        try:
-            key = self._key(args, kwargs)
-            found = self.programs.get(key, self)
-        except (Untraceable, TypeError) as error:
-            self._give_up(None, str(error))
-            return self.function(*args, **kwargs)
-        if found is None:
+        if self.hopeless or watched():  # whoever watches takes the ops as they come
             return self.function(*args, **kwargs)
         inputs: list[Any] = []
-        flatten((args, kwargs), inputs)
-        if type(found) is tuple:
-            program, shape = found
-            return unflatten(shape, program.run(inputs))
+        try:
+            kind = describe(flatten((args, kwargs), inputs, "an argument"), inputs)
+            if self.edits != structure.edits:
+                self._look_at_modules()
+            found = self.programs.get((kind, self._training()), self)
+            if found is self and len(self.programs) >= LIMIT:
+                raise Untraceable(f"it was called with more than {LIMIT} kinds of arguments")
+        except (Untraceable, TypeError) as error:
+            self._give_up(str(error), str(error))
+            found = None
+        if found is None:
+            return self.function(*args, **kwargs)
+        if type(found) is Program and found.fits(inputs):
+            return unflatten(found.layout, found.run(inputs))
+        return self._watch(kind, args, kwargs, inputs)
+
+    # -- what the modules are
+
+    def _training(self) -> tuple[bool, ...]:
+        return tuple([module.training for module in self.modules])
+
+    def _know(self, modules: Iterable[Module]) -> None:
+        found = dict.fromkeys(self.modules)
+        for module in modules:
+            found |= dict.fromkeys(module.modules())
+        self.modules = [*found]
+        self.edits, self.makeup = structure.edits, makeup(self.modules)
+
+    def _look_at_modules(self) -> bool:
+        """Forget the programs if something was changed that they may depend on; and say whether."""
+        before = self.makeup
+        self._know(self.modules)
+        if same_makeup(before, self.makeup) and not self.loose:
+            return False
+        made = any(type(found) is Program for found in self.programs.values())
+        self.in_vain = 0 if made else self.in_vain + 1
+        self.programs, self.notes, self.loose = {}, {}, False
+        if self.in_vain > LIMIT:
+            self._give_up_for_good("attributes of its modules are other ones at every call")
+        return True
+
+    # -- learning
+
+    def _watch(self, kind: Any, args: Any, kwargs: Any, inputs: list[Any]) -> Any:
+        """Run the function as it is written, and learn from it."""
         tracer = Tracer(inputs)
         with tracer:
             out = self.function(*args, **kwargs)
+        changed = self.edits != structure.edits and self._look_at_modules()
+        if any(module not in self.modules for module in tracer.modules):
+            self._know(tracer.modules)
+        if changed:  # as a module may, the first time
+            self.changes_inside += 1
+            if self.changes_inside > 2:
+                self._give_up_for_good("it changes attributes of its modules")
+            return out
+        key = kind, self._training()
         try:
-            self._learn(key, found, tracer, out)
+            again: list[Any] = []
+            if flatten((args, kwargs), again, "an argument") != kind[0] or any(a is not b for a, b in zip(again, inputs)):
+                tracer.refuse("it changes a list or dict that it is given")
+            tracer.finish(out)
+            self.programs[key] = self._learn(key, tracer)
         except Untraceable as error:
             self.programs[key] = None
             self._give_up(key, str(error))
+        tracer.forget()
         return out
 
-    def _key(self, args: Any, kwargs: Any) -> Any:
-        """The arguments but for their numbers, and the state of the program that decides which ops are run."""
-        if self.module is None:
-            return signature(args), signature(kwargs), mode.recording
-        if self.made_of is None or self.made_of[0] != structure.edits:
-            parts = [(m, [*m._parameters.values(), *m._buffers.values()]) for m in self.module.modules()]
-            if self.made_of is None or self.made_of[1] != [(id(m), [*map(id, p)]) for m, p in parts]:
-                self.programs.clear()
-            self.made_of = structure.edits, [(id(m), [*map(id, p)]) for m, p in parts], [m for m, _ in parts]
-        return signature(args), signature(kwargs), mode.recording, tuple([m.training for m in self.made_of[2]])
+    def _learn(self, key: Any, tracer: Tracer) -> Any:
+        """The trace, if it is the first of its kind; else the program that it and the one before agree on."""
+        before = self.programs.get(key)
+        if before is None or (type(before) is Program and before.is_stale()):
+            return tracer
+        compare(before.trace if type(before) is Program else before, tracer)
+        steps, notes = rewrite(tracer.steps, tracer.values, tracer.outputs)
+        self.notes[key] = [*notes, f"{len(tracer.steps)} steps became {len(steps)}"]
+        members = {*map(id, self.makeup)}
+        self.loose |= any(isinstance(t, Parameter) and id(t) not in members for t in tracer.constants.values())
+        return Program(steps, tracer, [(i, t) for i, t in before.same if t() is tracer.values[i]])
 
-    def _learn(self, key: Any, found: Any, tracer: Tracer, out: Any) -> None:
-        """Keep the first trace; make a program of the second."""
-        results: list[Any] = []
-        shape = flatten(out, results)
-        if found is self:
-            if tracer.problem:
-                raise Untraceable(tracer.problem)
-            tracer.forget_values()
-            self.programs[key] = tracer
-            return
-        compare(found, tracer)
-        numbers = [tracer._note(t).number for t in results]
-        steps, notes = rewrite(tracer.steps, tracer.values, numbers)
-        self.programs[key] = Program(steps, tracer.constants, tracer.n_inputs, numbers), shape
-        self.notes[key] = [*notes, f"{len(tracer.steps)} ops became {len(steps)}"]
+    # -- as it is written
 
     def _give_up(self, key: Any, why: str) -> None:
-        name = type(self.module).__name__ if self.module is not None else getattr(self.function, "__qualname__", "a function")
-        self.notes[key] = [f"runs as it is written: {why}"]
-        warnings.warn(f"compile: {name} runs as it is written, since {why}", CompileWarning, stacklevel=4)
+        if key not in self.notes:
+            self.notes[key] = [f"runs as it is written: {why}"]
+            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            message = f"compile: {name} runs as it is written: {why}"
+            warnings.warn(message, CompileWarning, stacklevel=_depth_of_caller())
+
+    def _give_up_for_good(self, why: str) -> None:
+        self.hopeless, self.notes = True, {}
+        self._give_up(None, why)
+
+
+def _depth_of_caller() -> int:
+    """How many calls above the caller of this function a line is that is not minidl's."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 class OptimizedModule(Module):
-    """A module that runs another one as compiled; its parameters are those of the other, under ``_orig_mod``."""
+    """A module that runs another one as compiled. It has the other's attributes; in a `state_dict`, under ``_orig_mod``."""
 
     def __init__(self, module: Module) -> None:
         super().__init__()
-        self._orig_mod = module
-        self.training = module.training
-        self._compiled = Compiled(module, module)
+        self._compiled, self.training = Compiled(module), module.training
+        self.add_module("_orig_mod", module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes."""
@@ -100,6 +165,22 @@ class OptimizedModule(Module):
     def explain(self) -> str:
         """See `explain`."""
         return explain(self)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__"):  # how to copy or pickle it is not the other's business
+                raise
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_orig_mod":
+            raise AttributeError("_orig_mod cannot be replaced: compile the other module")
+        if name in self.__dict__ or "_orig_mod" not in self.__dict__.get("_modules", ()):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
 
 
 def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **options: Any) -> Any:
@@ -139,7 +220,7 @@ def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **optio
         return OptimizedModule(model)
     if not callable(model):
         raise TypeError(f"compile: wants a Module or a function, got {type(model).__name__}")
-    compiled = Compiled(model, None)
+    compiled = Compiled(model)
 
     @functools.wraps(model)
     def call(*args: Any, **kwargs: Any) -> Any:

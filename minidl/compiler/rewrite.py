@@ -1,132 +1,138 @@
-"""Rewriting: which ops of a program may be run as one, and what is gained by it is said in `minidl.ops.fused`."""
+"""Rewriting: which steps of a program may be run as one op; what is gained by it is said in `minidl.ops.fused`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from ..autograd.op import Op
 from ..ops import conv, elementwise, fused, linear, pool
-from .trace import Ref, Step
+from .program import Ref, Step, refs
 
-RELU, CONV, LINEAR, POOL = elementwise.relu.op, conv._conv2d.op, linear.linear.op, pool._max_pool2d.op
+RELU, CONV = elementwise.relu.op, conv._conv2d.op
+LINEAR, POOL = linear.linear.op, pool._max_pool2d.op
 CHAINABLE = {
     getattr(elementwise, name).op
     for name in (
-        "add sub mul _true_div neg exp expm1 log log1p sqrt rsqrt reciprocal square sin cos tanh sigmoid abs erf relu "
-        "maximum minimum"
+        "add sub mul _true_div neg exp expm1 log log1p sqrt rsqrt reciprocal sin cos tanh sigmoid abs erf relu maximum minimum"
     ).split()
-    if hasattr(getattr(elementwise, name, None), "op")
 }
 WORTH_A_CHAIN = 1 << 16  # elements: below, all of it is in the cache anyway
 
 
+class Steps:
+    """The steps of a program, the values that they had in the trace, and who reads which."""
+
+    def __init__(self, steps: list[Step], values: list[Any], outputs: list[int]) -> None:
+        self.steps, self.values = steps, values
+        self.readers: dict[int, list[int]] = {number: [-1] for number in outputs}
+        self.effects = [0]  # how many come before each step
+        for i, step in enumerate(steps):
+            for number in refs(step.args):
+                self.readers.setdefault(number, []).append(i)
+            self.effects.append(self.effects[-1] + (type(step.function) is not Op))
+
+    def follow(self, i: int) -> Iterator[int]:
+        """The step that alone reads, once, the result of step ``i``; the one that alone reads its result; and so on, as long as
+        nothing is changed in between.
+        """
+        while True:
+            readers = self.readers.get(self.steps[i].out, ())  # type: ignore[arg-type]
+            if len(readers) != 1 or readers[0] < 0 or self.effects[readers[0]] != self.effects[i]:
+                return
+            (i,) = readers
+            yield i
+
+    def is_changed_after(self, i: int, number: int) -> bool:
+        """Whether the memory of a value may be changed after step ``i``."""
+        memory = _memory(self.values[number])
+        effects = [step for step in self.steps[i:] if type(step.function) is not Op]
+        return any(_memory(self.values[n]) is memory for step in effects for n in refs(step.args))
+
+
+def _memory(t: Any) -> Any:
+    """The tensor that ``t`` is a view of, or itself."""
+    return t if t._base is None else t._base
+
+
+Found = tuple[list[int], Any, tuple[Any, ...]]  # the steps that become one, its op, and its arguments
+
+
 def rewrite(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[list[Step], list[str]]:
     """The steps with fused ops among them, and a line for each of those; ``values`` are those of the trace."""
-    steps, notes = list(steps), []
-    for fuse in (_conv_blocks, _linear_blocks, _chains):
-        steps, found = fuse(steps, values, outputs)
-        notes += found
-    return steps, notes
-
-
-class _Uses:
-    """Who reads which value."""
-
-    def __init__(self, steps: list[Step], outputs: list[int]) -> None:
-        self.steps, self.maker = steps, {step.out: i for i, step in enumerate(steps)}
-        self.readers: dict[int, list[int]] = {}
-        for i, step in enumerate(steps):
-            for number in step.refs():
-                self.readers.setdefault(number, []).append(i)
-        self.outputs = set(outputs)
-
-    def only(self, number: int | None) -> int | None:
-        """The step that alone reads a value, and reads it once."""
-        found = self.readers.get(number, [])  # type: ignore[arg-type]
-        alone = len(found) == 1 and number not in self.outputs
-        return found[0] if alone and not self._effect_between(number, found[0]) else None
-
-    def _effect_between(self, number: Any, reader: int) -> bool:
-        """Whether something is changed between the step that makes a value and the one that reads it."""
-        return any(step.out is None for step in self.steps[self.maker[number] : reader])
-
-
-def _conv_blocks(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[list[Step], list[str]]:
-    """conv2d with the ReLU, and the max-pooling before or after that, which follow it and nothing else does."""
-    uses, gone, notes = _Uses(steps, outputs), set(), []
+    whole, notes = Steps(steps, values, outputs), []
+    now: list[Step | None] = list(steps)
     for i, step in enumerate(steps):
-        if step.function is not CONV:
+        find = _FINDERS.get(step.function, _chain)
+        found = find(whole, i) if now[i] is step else None
+        if found is None:
             continue
-        chain = [i]
-        while (after := uses.only(steps[chain[-1]].out)) is not None and len(chain) < 3:
-            if steps[after].function not in (RELU, POOL) or steps[after].function in [steps[j].function for j in chain]:
-                break
-            if steps[after].function is POOL and not _tiles(steps[after], values):
-                break
-            chain.append(after)
-        kinds = {steps[j].function for j in chain}
-        if RELU not in kinds:
-            continue
-        window = next((steps[j].args[1] for j in chain if steps[j].function is POOL), None)
-        input, weight, bias, *options = step.args
-        steps[chain[-1]] = Step(fused.conv2d_relu_pool.op, (input, weight, bias, *options, window), steps[chain[-1]].out)
-        gone.update(chain[:-1])
-        notes.append("fused: conv2d + relu" + (" + max_pool2d" if window is not None else ""))
-    return [s for i, s in enumerate(steps) if i not in gone], notes
-
-
-def _tiles(step: Step, values: list[Any]) -> bool:
-    window, picture = step.args[1], values[step.args[0].number]
-    return bool(window.tiles(picture.shape[2:]))
-
-
-def _linear_blocks(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[list[Step], list[str]]:
-    uses, gone, notes = _Uses(steps, outputs), set(), []
-    for i, step in enumerate(steps):
-        after = uses.only(step.out) if step.function is LINEAR else None
-        if after is not None and steps[after].function is RELU:
-            steps[after] = Step(fused.linear_relu.op, step.args, steps[after].out)
-            gone.add(i)
-            notes.append("fused: linear + relu")
-    return [s for i, s in enumerate(steps) if i not in gone], notes
-
-
-def _chains(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[list[Step], list[str]]:
-    """Runs of functions of single elements, each read by the next of the run alone."""
-    uses, gone, notes = _Uses(steps, outputs), set(), []
-    for i, step in enumerate(steps):
-        if i in gone or not _chainable(step, values):
-            continue
-        members = [i]
-        while (after := uses.only(steps[members[-1]].out)) is not None and _chainable(steps[after], values):
-            members.append(after)
-        if len(members) < 2:
-            continue
-        inner, inputs, chain = {}, [], []
-        for position, j in enumerate(members):
-            for x in steps[j].args:
-                if type(x) is Ref and x.number not in inner and x not in inputs:
-                    inputs.append(x)
-            inner[steps[j].out] = position
-        places = {x.number: fused.At(k) for k, x in enumerate(inputs)}
-        places |= {number: fused.At(len(inputs) + position) for number, position in inner.items()}  # type: ignore[misc]
+        members, op, args = found
         for j in members:
-            chain.append((steps[j].function, tuple(places[x.number] if type(x) is Ref else x for x in steps[j].args)))
+            now[j] = None
+        now[members[-1]] = Step(op, args, steps[members[-1]].out)
         notes.append("fused: " + " + ".join(steps[j].function.name for j in members))
-        steps[members[-1]] = Step(fused.elementwise_chain.op, (tuple(inputs), tuple(chain)), steps[members[-1]].out)
-        gone.update(members[:-1])
-    return [s for i, s in enumerate(steps) if i not in gone], notes
+    return [step for step in now if step is not None], notes
 
 
-def _chainable(step: Step, values: list[Any]) -> bool:
-    """Whether a step works element by element on large tensors of one shape and dtype, and numbers."""
-    if step.function not in CHAINABLE or step.out is None:
+def _conv_block(whole: Steps, i: int) -> Found | None:
+    """A convolution with the ReLU and the max-pooling, one of them or both in any order, that follow it."""
+    members, window = [i], None
+    for j in whole.follow(i):
+        step, before = whole.steps[j], [whole.steps[k].function for k in members]
+        if step.function not in (RELU, POOL) or step.function in before:
+            break
+        if step.function is POOL:
+            if not step.args[1].tiles(whole.values[step.args[0].number].shape[2:]):
+                break
+            window = step.args[1]
+        members.append(j)
+    if RELU not in [whole.steps[k].function for k in members]:
+        return None
+    return members, fused.conv2d_relu_pool.op, (*whole.steps[i].args, window)
+
+
+def _linear_block(whole: Steps, i: int) -> Found | None:
+    """A linear layer with the ReLU that follows it."""
+    after = next(whole.follow(i), i)
+    if whole.steps[after].function is not RELU:
+        return None
+    return [i, after], fused.linear_relu.op, whole.steps[i].args
+
+
+def _chain(whole: Steps, i: int) -> Found | None:
+    """A run of functions of single elements, on large tensors of one shape, dtype and memory order, and numbers."""
+    if not _is_chainable(whole, i):
+        return None
+    members = [i]
+    for j in whole.follow(i):
+        if not _is_chainable(whole, j):
+            break
+        members.append(j)
+    if len(members) < 2:
+        return None
+    steps = [whole.steps[j] for j in members]
+    made = [Ref(step.out) for step in steps if step.out is not None]
+    inputs = [*dict.fromkeys(x for step in steps for x in step.args if type(x) is Ref and x not in made)]
+    if any(whole.is_changed_after(i, x.number) for x in inputs):
+        return None  # the chain needs all its inputs once more on the way back, which one op after the other may not
+    place = {x: fused.At(k) for k, x in enumerate([*inputs, *made])}
+    chain = [(step.function, tuple(place[x] if type(x) is Ref else x for x in step.args)) for step in steps]
+    return members, fused.elementwise_chain.op, (tuple(inputs), tuple(chain))
+
+
+def _is_chainable(whole: Steps, i: int) -> bool:
+    step = whole.steps[i]
+    if step.function not in CHAINABLE:
         return False
-    out = values[step.out]._array
-    arrays = [values[x.number]._array for x in step.args if type(x) is Ref]
-    plain = all(type(x) is Ref or isinstance(x, (int, float)) for x in step.args)
+    out = whole.values[step.out]._array  # type: ignore[index]
+    arrays = [whole.values[x.number]._array for x in step.args if type(x) is Ref]
     return (
-        plain
-        and out.size >= WORTH_A_CHAIN
+        out.size >= WORTH_A_CHAIN
         and out.dtype.kind == "f"
+        and all(type(x) in (Ref, int, float) for x in step.args)
         and all(a.shape == out.shape and a.dtype == out.dtype and a.strides == out.strides for a in arrays)
     )
+
+
+_FINDERS = {CONV: _conv_block, LINEAR: _linear_block}

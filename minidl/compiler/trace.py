@@ -1,79 +1,124 @@
-"""Tracing: the ops that a function runs, as a list that can be run again without it."""
+"""Tracing: the ops and effects of a call, as steps that can be run again without the function that was called."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from .. import backend
 from ..autograd.mode import mode
 from ..autograd.op import Op
 from ..autograd.tape import TensorBase, source
 from ..autograd.watch import Watcher
+from ..nn.module import Module
+from ..ops import index, scan
+from .program import Ref, Step
+from .signature import Untraceable, flatten
 
-
-class Untraceable(Exception):
-    """Why a function has to be run as it is written."""
-
-
-class Ref(NamedTuple):
-    """A value of the program by its number: arguments first, then constants and results as they come up."""
-
-    number: int
-
-
-class Step(NamedTuple):
-    """One op, or an effect: what is called, with what, and the number of the result (None for an effect)."""
-
-    function: Any
-    args: tuple[Any, ...]
-    out: int | None
-
-    def refs(self) -> Iterator[int]:
-        """The numbers of the values it reads."""
-        yield from _refs(self.args)
-
-
-def _refs(x: Any) -> Iterator[int]:
-    if type(x) is Ref:
-        yield x.number
-    elif type(x) in (tuple, list, dict):
-        for each in x.values() if type(x) is dict else x:
-            yield from _refs(each)
+SIZED_BY_NUMBERS = {index._nonzero.op, scan.unique.op, scan.bincount.op}
+ONE_HOT = index.one_hot.op
 
 
 class Tracer(Watcher):
-    """Notes every op that runs on tensors of this thread."""
+    """Notes every op and effect of this thread inside ``with tracer:``, and the first thing that it cannot follow."""
 
     def __init__(self, inputs: list[Any]) -> None:
         self.n_inputs, self.recording = len(inputs), mode.recording
+        self.same = [(i, weakref.ref(t)) for i, t in enumerate(inputs)]  # as in every trace so far, of which this is the first
         self.values: list[Any] = list(inputs)  # all of them are kept alive, so that an id stays theirs
-        self.number = {id(t): i for i, t in enumerate(inputs)}
+        self.number = {id(t): i for i, t in reversed([*enumerate(inputs)])}
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
+        self.touched: set[int] = set()  # what effects, or the caller, may change
+        self.modules: dict[Module, None] = {}  # in order
         self.problem: str | None = None
         self.busy = False  # inside an op or an effect, whose doings are not the program's
+
+    def refuse(self, why: str) -> None:
+        """Remember why the call cannot become a program; the first reason counts."""
+        if not self.busy:
+            self.problem = self.problem or why
+
+    def finish(self, out: Any) -> None:
+        """Note what came of the call.
+
+        Raises
+        ------
+        Untraceable
+            If there is a reason to.
+        """
+        results: list[Any] = []
+        self.layout = flatten(out, results, "what it returns")
+        if mode.recording != self.recording:
+            self.refuse("it leaves recording switched on or off")
+        self.outputs = [self._note(t).number for t in results]
+        self._touch(results)
+        if self.problem:
+            raise Untraceable(self.problem)
+
+    def forget(self) -> None:
+        """Keep only what `compare` needs: no activations, and no graph."""
+        self.values, self.number = [], {}
+
+    # -- what happens
 
     def run(self, op: Op, values: Any) -> Any:
         """Note the op."""
         if self.busy:
             return super().run(op, values)
-        if mode.recording != self.recording:
-            self.problem = self.problem or f"recording is switched on or off inside it, before {op.name}"
-        args = tuple(map(self._note, values))
+        self._check_recording(op.name)
+        if op in SIZED_BY_NUMBERS or (op is ONE_HOT and values[1] == -1):
+            self.refuse(f"how large the result of {op.name} is depends on numbers")
+        return self._step(op, values, lambda: super(Tracer, self).run(op, values))
+
+    def effect(self, function: Callable[..., Any], args: Any) -> Any:
+        """Note what is done."""
+        return self._effect(function, args, lambda: super(Tracer, self).effect(function, args))
+
+    def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
+        """Note the step."""
+        return self._effect(update, (optimizer, step), lambda: super(Tracer, self).optimizer(optimizer, step))
+
+    def _effect(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:
+        if self.busy:
+            return call()
+        self._check_recording("a change")
+        self._touch(args)
+        return self._step(function, args, call)
+
+    def _step(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:
+        noted = tuple(map(self._note, args))
         self.busy = True
         try:
-            out = super().run(op, values)
+            out = call()
         finally:
             self.busy = False
-        self.steps.append(Step(op, args, self._new(out)))
+        self.steps.append(Step(function, noted, self._new(out) if isinstance(out, TensorBase) else None))
         return out
 
-    def forget_values(self) -> None:
-        """Keep only what `compare` needs: no activations."""
-        self.values, self.number = [], {}
+    def _check_recording(self, before: str) -> None:
+        if mode.recording != self.recording:
+            self.refuse(f"recording is switched on or off inside it, before {before}")
+
+    def seen(self, t: Any, how: str) -> None:
+        """Not outside an op or an effect."""
+        super().seen(t, how)
+        self.refuse(how if t is None else f"a tensor of shape {tuple(t.shape)}: {how}")
+
+    def pull(self, node: Any, g: Any, graph: bool, needed: Any) -> Iterator[tuple[Any, Any, bool]]:
+        """Not outside a backward pass, which is an effect."""
+        self.refuse("it calls grad()")
+        return super().pull(node, g, graph, needed)
+
+    def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Not with hooks, which may do anything."""
+        self.modules[module] = None
+        if forward != module.forward:
+            self.refuse(f"{type(module).__name__} has hooks")
+        return super().module(module, forward, args, kwargs)
+
+    # -- values and their numbers
 
     def _new(self, t: Any) -> int:
         self.number[id(t)] = len(self.values)
@@ -84,8 +129,7 @@ class Tracer(Watcher):
         """A value with `Ref` in the place of tensors; one that nobody made is a constant."""
         if isinstance(value, TensorBase):
             if id(value) not in self.number:
-                number = self._new(value)
-                self.constants[number] = value
+                self.constants[self._new(value)] = value
             return Ref(self.number[id(value)])
         if type(value) in (tuple, list):
             return type(value)(map(self._note, value))
@@ -93,41 +137,34 @@ class Tracer(Watcher):
             return {key: self._note(each) for key, each in value.items()}
         return value
 
-    def effect(self, function: Callable[..., Any], args: Any) -> Any:
-        """Note what is done."""
-        return self._effect(function, args, lambda: super(Tracer, self).effect(function, args))
+    def _touch(self, value: Any) -> None:
+        """Note that the memory of the tensors in ``value`` may be changed."""
+        if isinstance(value, TensorBase):
+            self.touched.add(self._note(value).number)
+            if value._base is not None:
+                self.touched.add(self.number.get(id(value._base), -1))
+        elif type(value) in (tuple, list, dict):
+            for each in value.values() if type(value) is dict else value:
+                self._touch(each)
 
-    def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
-        """Note the step."""
-        return self._effect(step, (), lambda: super(Tracer, self).optimizer(optimizer, step))
 
-    def _effect(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:
-        if self.busy:
-            return call()
-        self.steps.append(Step(function, tuple(map(self._note, args)), None))
-        self.busy = True
-        try:
-            return call()
-        finally:
-            self.busy = False
+def watched() -> bool:
+    """Whether a trace is being made in this thread."""
+    watcher = mode.watcher
+    while watcher is not None and not isinstance(watcher, Tracer):
+        watcher = watcher.outer
+    return watcher is not None
 
-    def seen(self, t: Any, how: str) -> None:
-        """Not outside an op or an effect."""
-        super().seen(t, how)
-        if not self.busy:
-            self.problem = self.problem or f"a tensor of shape {tuple(t.shape)}: {how}"
 
-    def pull(self, node: Any, g: Any, graph: bool, needed: Any) -> Iterator[tuple[Any, Any, bool]]:
-        """Not outside a backward pass, which is an effect."""
-        if not self.busy:
-            self.problem = self.problem or "it calls grad()"
-        return super().pull(node, g, graph, needed)
+def update(optimizer: Any, step: Callable[[], Any]) -> None:
+    """The step of an optimiser, as an effect."""
+    if mode.watcher is None:
+        step()
+    else:
+        mode.watcher.optimizer(optimizer, step)
 
-    def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Not with hooks, which may do anything."""
-        if forward != module.forward:
-            self.problem = self.problem or f"{type(module).__name__} has hooks"
-        return super().module(module, forward, args, kwargs)
+
+# -- two traces
 
 
 def compare(first: Tracer, second: Tracer) -> None:
@@ -135,19 +172,25 @@ def compare(first: Tracer, second: Tracer) -> None:
 
     What is the same in both is taken for constant: the parameters above all, and tables made anew each time.
     """
-    for trace in (first, second):
-        if trace.problem:
-            raise Untraceable(trace.problem)
     if len(first.steps) != len(second.steps):
         raise Untraceable(f"one call ran {len(first.steps)} ops, the next {len(second.steps)}")
     for a, b in zip(first.steps, second.steps):
-        if a.out != b.out or (a.function is not b.function and a.function != b.function) or not _same(a.args, b.args):
-            name = getattr(b.function, "name", "an effect")
-            raise Untraceable(f"{name} was called with other options, or with an array made anew, the second time")
+        name = b.function.name if isinstance(b.function, Op) else "a change"
+        if a.function != b.function or a.out != b.out:
+            raise Untraceable(f"two calls ran other ops, or in another order: see {name}")
+        if not _same(a.args, b.args):
+            raise Untraceable(f"{name} had other arguments the second time")
+    if first.outputs != second.outputs or first.layout != second.layout:
+        raise Untraceable("it returns something else the second time")
     for number, t in second.constants.items():
-        before = first.constants[number]
-        if t is not before and (t._requires_grad or not _same(before._array, t._array)):
-            raise Untraceable(f"a tensor of shape {tuple(t.shape)} was made anew, with other numbers, the second time")
+        before = first.constants.get(number)
+        if t is before:
+            continue
+        what = f"a tensor of shape {tuple(t.shape)} is made anew"
+        if number in second.touched:
+            raise Untraceable(f"{what}, and is changed or returned")
+        if before is None or source(t) is not None or not _same(before._array, t._array):
+            raise Untraceable(f"{what} with other numbers")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -155,9 +198,9 @@ def _same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if type(a) in backend.types and hasattr(a, "dtype"):
-        return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
-    if type(a) in (tuple, list):
+    if type(a) in backend.types and hasattr(a, "tobytes"):
+        return a.shape == b.shape and a.dtype == b.dtype and bool(a.tobytes() == b.tobytes())
+    if isinstance(a, (tuple, list)):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
@@ -165,85 +208,3 @@ def _same(a: Any, b: Any) -> bool:
         return bool(a == b)
     except (TypeError, ValueError):
         return False
-
-
-class Program:
-    """Steps to run one after the other; a value is let go after its last use."""
-
-    def __init__(self, steps: list[Step], constants: dict[int, Any], n_inputs: int, outputs: list[int]) -> None:
-        self.n_inputs, self.outputs = n_inputs, outputs
-        self.values: list[Any] = [None] * (1 + max([s.out for s in steps if s.out is not None], default=n_inputs))
-        self.values += [None] * (max([*constants, *outputs, -1]) + 1 - len(self.values))
-        for number, t in constants.items():
-            self.values[number] = t
-        last = {number: i for i, step in enumerate(steps) for number in (*step.refs(), *_own(step))}
-        freed: list[list[int]] = [[] for _ in steps]
-        for number, i in last.items():
-            if number not in outputs and number not in constants:
-                freed[i].append(number)
-        self.lines = [(s.function, s.args, _places(s.args), s.out, drop) for s, drop in zip(steps, freed)]
-
-    def run(self, inputs: list[Any]) -> list[Any]:
-        """The values of the outputs."""
-        values, watcher = self.values.copy(), mode.watcher
-        values[: self.n_inputs] = inputs
-        for function, args, places, out, drop in self.lines:
-            if places is None:
-                filled: Any = unflatten(args, values)
-            else:
-                filled = list(args)
-                for i, number in places:
-                    filled[i] = values[number]
-            if out is None:
-                function(*filled)
-            else:
-                values[out] = function.run(filled) if watcher is None else watcher.run(function, filled)
-            for number in drop:
-                values[number] = None
-        return [values[number] for number in self.outputs]
-
-
-def _own(step: Step) -> tuple[int, ...]:
-    return () if step.out is None else (step.out,)
-
-
-def _places(args: tuple[Any, ...]) -> list[tuple[int, int]] | None:
-    """Where in ``args`` which value goes; None if some are deeper inside."""
-    if any(type(x) is not Ref and any(True for _ in _refs(x)) for x in args):
-        return None
-    return [(i, x.number) for i, x in enumerate(args) if type(x) is Ref]
-
-
-def signature(x: Any) -> Any:
-    """What of an argument a program depends on: of a tensor all but its numbers, anything else wholly."""
-    if isinstance(x, TensorBase):
-        array = x._array
-        return array.shape, array.dtype, source(x) is not None
-    if isinstance(x, (tuple, list)):
-        return type(x), tuple(map(signature, x))
-    if isinstance(x, dict):
-        return dict, tuple((key, signature(value)) for key, value in x.items())
-    if isinstance(x, np.ndarray):
-        raise Untraceable("an argument is a NumPy array; pass a tensor")
-    return type(x), x
-
-
-def flatten(x: Any, into: list[Any]) -> Any:
-    """``x`` with `Ref` in the place of its tensors, which go ``into`` the list."""
-    if isinstance(x, TensorBase):
-        into.append(x)
-        return Ref(len(into) - 1)
-    if type(x) in (tuple, list):
-        return type(x)(flatten(each, into) for each in x)
-    if type(x) is dict:
-        return {key: flatten(value, into) for key, value in x.items()}
-    return x
-
-
-def unflatten(x: Any, values: list[Any]) -> Any:
-    """The opposite of `flatten`."""
-    if type(x) is dict:
-        return {key: unflatten(value, values) for key, value in x.items()}
-    if type(x) in (tuple, list):
-        return type(x)(unflatten(each, values) for each in x)
-    return values[x.number] if type(x) is Ref else x

@@ -20,7 +20,7 @@ from .parameter import Parameter
 
 
 class structure:
-    """How often the structure of any module was changed: a register or its hooks. `minidl.compile` looks at it."""
+    """How often any module was changed: an attribute, a register or its hooks. `minidl.compile` looks at it."""
 
     edits = 0
 
@@ -134,6 +134,8 @@ class Module:
                 structure.edits += 1
                 return
         object.__setattr__(self, name, value)
+        if name != "training":
+            structure.edits += 1
 
     def __delattr__(self, name: str) -> None:
         if not self._forget(name):

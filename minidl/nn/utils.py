@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..autograd import no_grad
+from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, mark_changed, wrap
 from ..backend import xp
 from ..ops.layout import cat, reshape
 from ..shapes import ShapeError
 
 
-def _grads(parameters: Any) -> list[Any]:
-    parameters = [parameters] if isinstance(parameters, TensorBase) else parameters
-    return [p.grad for p in parameters if p.grad is not None]
+def _each(parameters: Any) -> Iterable[Any]:
+    return [parameters] if isinstance(parameters, TensorBase) else parameters
+
+
+def _effect(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
 
 
 def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Any:
@@ -33,7 +37,11 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
     RuntimeError
         If the norm is NaN or infinite and ``error_if_nonfinite``; nothing is changed then.
     """
-    grads = _grads(parameters)
+    return _effect(_clip_norm, [*_each(parameters)], max_norm, norm_type, error_if_nonfinite)
+
+
+def _clip_norm(parameters: list[Any], max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Any:
+    grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
         return wrap(xp(0.0).zeros((), "float32"))
     m = xp(grads[0]._array)
@@ -54,8 +62,12 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
 
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """Hold every element of every gradient between ``-clip_value`` and ``clip_value``, in place."""
-    for g in _grads(parameters):
-        xp(g._array).clip(g._array, -float(clip_value), float(clip_value), out=g._array)
+    _effect(_clip_values, [*_each(parameters)], float(clip_value))
+
+
+def _clip_values(parameters: list[Any], clip_value: float) -> None:
+    for g in [p.grad for p in parameters if p.grad is not None]:
+        xp(g._array).clip(g._array, -clip_value, clip_value, out=g._array)
         mark_changed(g, "clip_grad_value_")
 
 

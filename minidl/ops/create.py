@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, wrap
 from ..backend import check_device
 from ..shapes import ShapeError, as_shape
@@ -29,7 +30,14 @@ def _plain(data: Any) -> Any:
     """Nested lists with their tensors as arrays."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
-    return data._array if isinstance(data, TensorBase) else data
+    return _read(data, "tensor() reads it") if isinstance(data, TensorBase) else data
+
+
+def _read(x: Any, how: str) -> Any:
+    """The array of ``x``, whose numbers go on by a way that a watcher cannot see."""
+    if mode.watcher is not None:
+        mode.watcher.seen(x, how)
+    return x._array
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -180,7 +188,7 @@ def arange(
         If ``step`` is 0 or leads away from ``end``.
     """
     start, end = (0, start) if end is None else (start, end)
-    bounds: list[Any] = [x._array.item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
+    bounds: list[Any] = [_read(x, "arange() reads it").item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
     if any(not isinstance(x, (int, float, np.number)) for x in bounds):
         raise TypeError(f"arange: start, end and step must be numbers, got {bounds}")
     if dtype is None:

@@ -15,7 +15,6 @@ from ..backend import kernels, xp
 from ..shapes import Window
 from .conv import _input_grad, _weight_grad
 from .elementwise import _relu_grad
-from .layout import transpose
 from .linear import _matmul, _rows, linear
 from .pool import _place
 from .reduce import sum
@@ -52,15 +51,15 @@ conv2d_relu_pool.vjp(_conv_rule, input=None, weight=None, bias=None)
 @differentiable(promotes="same")
 def linear_relu(input: Any, weight: Any, bias: Any = None) -> Any:
     """``relu(linear(input, weight, bias))``, cut off at 0 in place."""
-    out = kernels(input).linear(input, weight, bias)
+    out = linear(input, weight, bias)
     return xp(input).maximum(out, 0, out=out)
 
 
 def _linear_rule(g: Any, input: Any, weight: Any, out: Any, wanted: Any) -> tuple[Any, ...]:
     g = _relu_grad(g, out)
     return (
-        linear(g, transpose(weight, 0, 1)) if wanted[0] else None,
-        _matmul(transpose(_rows(g), 0, 1), _rows(input)) if wanted[1] else None,
+        linear(g, weight.T) if wanted[0] else None,
+        _matmul(_rows(g).T, _rows(input)) if wanted[1] else None,
         sum(_rows(g), 0) if wanted[2] else None,
     )
 
@@ -102,33 +101,35 @@ def _values(inputs: Any, steps: Steps) -> list[Any]:
     return values
 
 
-def _sweep(g: Any, inputs: Any, steps: Steps) -> list[Any]:
-    """The gradient of each input: the rules of the steps, last step first."""
-    values = _values(inputs, steps)
+def _sweep(g: Any, inputs: Any, steps: Steps, wanted: tuple[bool, ...]) -> list[Any]:
+    """The gradient of each input that is wanted: the rules of the steps, last step first."""
+    values, leads = _values(inputs, steps), list(wanted)  # which values lead to an input that is wanted
+    for _, args in steps:
+        leads.append(any(isinstance(a, At) and leads[a.number] for a in args))
     grads: list[Any] = [None] * (len(values) - 1) + [g]
     for number, (op, args) in zip(range(len(values) - 1, len(inputs) - 1, -1), reversed(steps)):
         known = dict(zip(op.names, (values[a.number] if isinstance(a, At) else a for a in args)), out=values[number])
-        if grads[number] is None:  # nothing came of this step
-            continue
         for rule in op.rules:
-            target = args[rule.inputs] if rule.inputs < len(args) else None
-            if isinstance(target, At):
+            target = args[rule.inputs]
+            if isinstance(target, At) and leads[target.number] and grads[number] is not None:
                 gradient = rule.pull(grads[number], *(known[name] for name, _ in rule.reads))
                 before = grads[target.number]
                 grads[target.number] = gradient if before is None else before + gradient
     return grads[: len(inputs)]
 
 
-def _chain_rule(g: Any, inputs: Any, steps: Steps) -> tuple[Any, ...]:
+def _chain_rule(g: Any, inputs: Any, steps: Steps, wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     if isinstance(g, TensorBase) or any(isinstance(x, TensorBase) for x in inputs):
-        return tuple(_sweep(g, inputs, steps))
-    grads = [xp(x).empty_like(x) for x in inputs]
+        return tuple(_sweep(g, inputs, steps, wanted))
+    grads = [xp(x).empty_like(x) if want else None for x, want in zip(inputs, wanted)]
+    places = [to for to in grads if to is not None]
 
     def compute(*arrays: Any) -> None:
-        for to, gradient in zip(arrays, _sweep(arrays[len(grads)], arrays[len(grads) + 1 :], steps)):
-            to[...] = 0 if gradient is None else gradient
+        found = _sweep(arrays[len(places)], arrays[len(places) + 1 :], steps, wanted)
+        for to, gradient in zip(arrays, [gradient for gradient, want in zip(found, wanted) if want]):
+            to[...] = gradient
 
-    kernels(g).blockwise(compute, *grads, g, *inputs)
+    kernels(g).blockwise(compute, *places, g, *inputs)
     return tuple(grads)
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..autograd.mode import mode
 from .optimizer import Optimizer
 
 
@@ -61,6 +62,8 @@ class LRScheduler:
         return [group["lr"] * factor for group in self.optimizer.param_groups]
 
     def _set(self, rates: Sequence[float]) -> None:
+        if mode.watcher is not None:
+            mode.watcher.seen(None, "a schedule sets the learning rate")
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
         self._last_lr = self._rates()

@@ -37,6 +37,11 @@ def _letters(operands: Any, equation: str) -> int:
     return int(math.prod(sizes.values())) * (2 * len(operands) - 2 or 1)
 
 
+def _tile(pool: Any) -> int:
+    """How many pixels go into one, by pooling that may be left out."""
+    return math.prod(pool.kernel) if pool else 1
+
+
 MOVERS = (
     "cast clone constant_pad contiguous diagonal diagonal_scatter flip permute placed put reshape roll scatter tril triu cat"
 )
@@ -65,6 +70,18 @@ FLOPS: dict[str, Callable[..., int]] = {
     "conv2d_weight_grad": lambda g_out, out, **_: 2 * g_out.size * math.prod(out.shape[1:]),
     "conv2d_weight_grad.input": lambda g, g_out, **_: 2 * g_out.size * math.prod(g.shape[1:]),
     "conv2d_weight_grad.g_out": lambda g, grad, **_: 2 * grad.size * math.prod(g.shape[1:]),
+    "conv2d_relu_pool": lambda weight, bias, out, pool, **_: (
+        out.size * _tile(pool) * (2 * math.prod(weight.shape[1:]) + (pool is not None)) + out.size * (1 + (bias is not None))
+    ),
+    "conv2d_relu_pool.input": lambda g, weight, pool, wanted, **_: (
+        g.size * (_tile(pool) * 2 * math.prod(weight.shape[1:]) * (wanted[0] + wanted[1]) + 1 + wanted[2] + (pool is not None))
+    ),
+    "linear_relu": lambda input, bias, out, **_: out.size * (2 * input.shape[-1] + (bias is not None) + 1),
+    "linear_relu.input": lambda g, weight, wanted, **_: (
+        g.size * (2 * weight.shape[1] * (wanted[0] + wanted[1]) + 1 + wanted[2])
+    ),
+    "elementwise_chain": lambda steps, out, **_: out.size * len(steps),
+    "elementwise_chain.inputs": lambda g, steps, **_: g.size * (len(steps) + sum(len(args) for _, args in steps)),
     "max_pool2d": lambda out, window, **_: out.size * math.prod(window.kernel),
     "max_pool2d.input": lambda g, window, **_: g.size * (math.prod(window.kernel) + 1),  # looks for the largest, and adds
     "which": lambda pooled, window, **_: pooled.size * math.prod(window.kernel),
