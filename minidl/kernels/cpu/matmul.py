@@ -15,7 +15,7 @@ def matmul(a: Any, b: Any) -> Any:
     if a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
         return a @ b
     (m, k), n = a.shape, b.shape[1]
-    nbytes = max(m * n * (k // 5), (m * k + k * n) * a.itemsize)
+    nbytes = max(m * n * (k // 5), (m * k + k * n + m * n) * a.itemsize)
     work = threads.parts(max(m, n), nbytes) if nbytes > threads.WORTH_A_THREAD else ()
     if len(work) < 2:
         return a @ b
