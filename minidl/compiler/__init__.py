@@ -186,16 +186,19 @@ class OptimizedModule(Module):
 def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **options: Any) -> Any:
     """Run a module or a function as a list of fused ops.
 
-    The first two calls with a kind of input (shapes, dtypes, which of them require a gradient, values of other arguments,
-    whether gradients are recorded, and which modules are training) run as written and are watched; what was the same in both
-    becomes the program that later calls run, without the module's own Python. Numbers and gradients are the same, to rounding.
+    The first two calls with a kind of input (shapes, dtypes, whether memory is in row-major order, which of them require a
+    gradient, values of other arguments, whether gradients are recorded, which modules are training) run as written and are
+    watched; what was the same in both becomes the program that later calls run, without the module's own Python. Numbers and
+    gradients are the same, to rounding. If both calls had the same tensor as an argument, the first call with another one is
+    watched too.
 
-    A function may hold a whole training step: ``zero_grad``, ``backward`` and an optimiser's ``step`` are part of the program.
+    A function may hold a whole training step: ``zero_grad``, ``backward``, clipping and an optimiser's ``step`` are part of
+    the program. Attributes of modules may be changed between calls: what depends on them is learned anew.
 
     What it cannot know is found out and runs as written, with a `CompileWarning` that says why: numbers that leave for Python
-    (``item()``, ``if tensor:``), hooks, calls of `grad`, random numbers drawn outside an op, anything that
-    differed between the two calls. Only other doings of Python, such as printing, counting or a scheduler's ``step``, pass
-    unseen: they happen in the first two calls and then no more.
+    (``item()``, ``if tensor:``), index tensors, hooks of modules, calls of `grad`, random numbers drawn outside an op, anything
+    that differed between the two calls. Other doings of Python, such as printing or counting in a global variable, pass unseen:
+    they happen in the calls that are watched, and then no more.
 
     Parameters
     ----------
@@ -234,7 +237,9 @@ def explain(compiled: Any) -> str:
     """What became of each kind of input that a compiled module or function was called with: a line for each fused op, or why
     it runs as written.
     """
-    found: Compiled = compiled._compiled
+    found: Compiled | None = getattr(compiled, "_compiled", None)
+    if found is None:
+        raise TypeError(f"explain: wants what compile() returned, got {type(compiled).__name__}")
     if not found.notes:
         return "not compiled yet: it takes two calls"
     return "\n".join(f"program {i}: " + "; ".join(lines) for i, lines in enumerate(found.notes.values()))
