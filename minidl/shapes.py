@@ -42,6 +42,8 @@ def wrap_dims(dim: Any, ndim: int, op: str) -> Shape:
     """One dimension, several, or (``None``) all of them, counted from the front and all different."""
     if dim is None:
         return tuple(range(ndim))
+    if type(dim) is int and 0 <= dim < ndim:  # the usual case, quickly
+        return (dim,)
     dims = tuple(wrap_dim(d, ndim, op) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     if len(set(dims)) != len(dims):
         raise ShapeError(f"{op}: dim {dim} names a dimension twice")

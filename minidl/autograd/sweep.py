@@ -150,15 +150,16 @@ def _run_hooks(hooks: dict[int, Callable[..., Any]] | None, g: Any, graph: bool)
 
 def deposit(t: Any, g: Any, graph: bool) -> None:
     """Add ``g`` to ``t.grad``; an array becomes the tensor's own."""
+    before = t._grad
     if graph:
-        t.grad = g if t.grad is None else t.grad + g
-    elif t.grad is None:
-        t.grad = boxed(g)
-    elif t.grad._node is not None:  # it has a history of its own, from create_graph
-        t.grad = boxed(t.grad._array + g)
+        t._grad = g if before is None else before + g
+    elif before is None:
+        t._grad = boxed(g)
+    elif before._node is not None:  # it has a history of its own, from create_graph
+        t._grad = boxed(before._array + g)
     else:
-        t.grad._array += g
-        mark_changed(t.grad, "backward")
+        before._array += g
+        mark_changed(before, "backward")
 
 
 def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:

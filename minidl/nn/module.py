@@ -460,10 +460,10 @@ def clear_grads(tensors: list[Any], set_to_none: bool) -> None:
 
 def _clear(tensors: list[Any], set_to_none: bool) -> None:
     for t in tensors:
-        if t.grad is None:
+        if t._grad is None:
             continue
         if set_to_none:
-            t.grad = None
+            t._grad = None
             continue
         with no_grad():
             if t.grad.grad_fn is not None:  # it has a history of its own, from create_graph

@@ -113,8 +113,8 @@ class Optimizer:
         changed = f"{type(self).__name__}.step", call_site()
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p._array, p.grad._array, self.state[p], group)
+                if p._grad is not None:
+                    self.update(p._array, p._grad._array, self.state[p], group)
                     seen = counter(p)
                     seen.changes += 1
                     seen.last = changed

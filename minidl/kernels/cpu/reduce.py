@@ -10,11 +10,16 @@ from .. import threads
 from .order import order_of
 
 
+_reduce: Any = np.add.reduce  # as x.sum(), without its detour through Python
+
+
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
     """The sum over ``dims``; shared out along the dimension whose slices lie furthest apart, if that one is kept."""
-    first = order_of(x)[0] if x.nbytes > threads.WORTH_A_THREAD and x.dtype.kind == "f" else -1
-    if first < 0 or first in dims:
-        return x.sum(dims, keepdims=keepdims)
+    if x.nbytes <= threads.WORTH_A_THREAD:
+        return _reduce(x, dims, keepdims=keepdims)
+    first = order_of(x)[0]
+    if first in dims or x.dtype.kind != "f":
+        return _reduce(x, dims, keepdims=keepdims)
     out = np.empty([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
 
     def work(part: slice) -> None:
