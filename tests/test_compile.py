@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minidl
 from minidl import nn
@@ -622,6 +624,71 @@ def test_watching_keeps_neither_inputs_nor_graphs_alive():
         seen = weakref.ref(x), weakref.ref(out)
         del x, out
         assert [s() for s in seen] == [None, None]
+
+
+# -- any function
+
+PLACES = st.integers(0, 9)
+LINES = st.one_of(
+    st.tuples(st.sampled_from(["exp", "tanh", "relu", "neg", "clone"]), PLACES),
+    st.tuples(st.sampled_from(["add", "mul", "sub", "maximum"]), PLACES, PLACES),
+    st.tuples(st.sampled_from(["add", "mul"]), PLACES, st.sampled_from([2, 0.5])),
+    st.tuples(st.sampled_from(["part", "turned"]), PLACES),
+    st.tuples(st.just("linear"), PLACES),
+    st.tuples(st.sampled_from(["mul_", "add_"]), PLACES, st.sampled_from([2, 0.5])),
+    st.tuples(st.sampled_from(["add_", "copy_"]), PLACES, PLACES),
+)
+KNOWN = minidl.from_numpy(np.random.default_rng(5).normal(size=(3, 3))).requires_grad_()
+
+
+def written(lines, outputs, values, weight):
+    """The function that ``lines`` say: each works on values (3, 3) by their places, and most add another one."""
+    values = [*values, KNOWN, weight]
+    for name, at, *rest in lines:
+        x = values[at % len(values)]
+        other = [values[r % len(values)] if type(r) is int and name not in ("mul_",) and r != 2 else r for r in rest]
+        if name == "part":
+            values.append(x[1:2].expand(3, 3) + x[0])
+        elif name == "turned":
+            values.append(x.t())
+        elif name == "linear":
+            values.append(F.linear(x, weight, weight[0]))
+        elif name.endswith("_"):
+            getattr(x, name)(*other)
+        else:
+            values.append(getattr(x, name)(*other) * 0.5)
+    return [values[o % len(values)] for o in outputs]
+
+
+@given(st.lists(LINES, min_size=2, max_size=8), st.lists(PLACES, min_size=1, max_size=3), st.integers(0, 2**16))
+def test_any_function_is_the_same_compiled(lines, outputs, seed):
+    module = sys.modules["minidl.compiler.rewrite"]
+    before, module.WORTH_A_CHAIN = module.WORTH_A_CHAIN, 1
+    try:
+        fast = minidl.compile(lambda *values: written(lines, outputs, values[:2], values[2]))
+        for call in range(4):
+            rng = np.random.default_rng(seed + call)
+            numbers, g = rng.normal(size=(3, 3, 3)), rng.normal(size=(3, 3))
+            results = []
+            for f in (fast._compiled.function, fast):
+                values = [minidl.from_numpy(a.copy()) for a in numbers]
+                values[2].requires_grad_()
+                KNOWN.grad = None
+                try:
+                    outs = f(*values)
+                    sum((out * minidl.from_numpy(g)).sum() for out in outs).backward()
+                except RuntimeError:  # a leaf is changed in place, or something that is needed
+                    results.append([])
+                else:
+                    results.append([*outs, *values, values[2].grad, KNOWN.grad])
+            if results[0]:
+                assert results[1], explain(fast)
+                for a, b in zip(*results):
+                    assert (a is None) == (b is None)
+                    if a is not None:
+                        close(a, b, 1e-10)
+    finally:
+        module.WORTH_A_CHAIN = before
 
 
 # -- what cannot be compiled runs as it is written, and says why

@@ -25,6 +25,7 @@ class Steps:
 
     def __init__(self, steps: list[Step], values: list[Any], outputs: list[int]) -> None:
         self.steps, self.values = steps, values
+        self.taken: set[int] = set()  # those that are part of a fused op already
         self.readers: dict[int, list[int]] = {number: [-1] for number in outputs}
         self.effects = [0]  # how many come before each step
         for i, step in enumerate(steps):
@@ -34,11 +35,11 @@ class Steps:
 
     def follow(self, i: int) -> Iterator[int]:
         """The step that alone reads, once, the result of step ``i``; the one that alone reads its result; and so on, as long as
-        nothing is changed in between.
+        nothing is changed in between and the step is not taken.
         """
         while True:
             readers = self.readers.get(self.steps[i].out, ())  # type: ignore[arg-type]
-            if len(readers) != 1 or readers[0] < 0 or self.effects[readers[0]] != self.effects[i]:
+            if len(readers) != 1 or readers[0] < 0 or self.effects[readers[0]] != self.effects[i] or readers[0] in self.taken:
                 return
             (i,) = readers
             yield i
@@ -64,10 +65,11 @@ def rewrite(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[l
     now: list[Step | None] = list(steps)
     for i, step in enumerate(steps):
         find = _FINDERS.get(step.function, _chain)
-        found = find(whole, i) if now[i] is step else None
+        found = find(whole, i) if i not in whole.taken else None
         if found is None:
             continue
         members, op, args = found
+        whole.taken.update(members)
         for j in members:
             now[j] = None
         now[members[-1]] = Step(op, args, steps[members[-1]].out)
