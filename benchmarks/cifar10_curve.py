@@ -111,6 +111,7 @@ def main():
     parser.add_argument("--output", default=str(HERE.parent / "docs"))
     parser.add_argument("--smoke", action="store_true", help="a few steps on the embedded pictures, written nowhere")
     args = parser.parse_args()
+    args.compile = False
     args.device, args.workers = "cpu", 0
     if args.smoke:
         train, test = (Subset(datasets.Shapes(train=t, transform=cifar10.TO_INPUT), range(200)) for t in (True, False))

@@ -2,6 +2,7 @@
 
     python examples/cifar10.py                     # ten epochs, a few minutes on a laptop
     python examples/cifar10.py --resume            # go on where it stopped
+    python examples/cifar10.py --compile           # with the network's ops fused, which is quicker
     python examples/cifar10.py --data embedded     # with the pictures that minidl draws itself
 
 Without CIFAR-10 on disk (``--data FOLDER``, holding ``cifar-10-batches-py/``) and without a way to download it, the
@@ -102,6 +103,7 @@ class Training:
         minidl.manual_seed(args.seed)
         self.device = minidl.device(args.device)
         self.net = Net().to(self.device)
+        self.forward = minidl.compile(self.net) if args.compile else self.net
         self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
         self.loader = DataLoader(
             train_set,
@@ -143,7 +145,7 @@ class Training:
     def step(self, images, labels):
         """One step of gradient descent; returns the loss and the number of right answers."""
         self.optimizer.zero_grad()
-        scores = self.net(images.to(self.device))
+        scores = self.forward(images.to(self.device))
         labels = labels.to(self.device)
         loss = self.criterion(scores, labels)
         loss.backward()
@@ -255,6 +257,7 @@ def arguments():
     parser.add_argument("--lr", type=float, default=0.001, help="learning rate (0.001)")
     parser.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
     parser.add_argument("--device", default="cpu", help="where to compute (cpu)")
+    parser.add_argument("--compile", action="store_true", help="fuse the network's ops with minidl.compile")
     parser.add_argument("--data", help="folder with cifar-10-batches-py/, or 'embedded' (default: data, then embedded)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")

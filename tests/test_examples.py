@@ -31,3 +31,13 @@ def test_says_what_it_takes(path, tmp_path):
     done = run(path, tmp_path, "--help")
     assert done.returncode == 0 and "--smoke" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cifar10_compiled_learns_the_same(tmp_path):
+    """The program, where the loader's batches are new tensors and the last one is smaller; no warning that it fell back."""
+    last = []
+    for options in ([], ["--compile"]):
+        done = run(ROOT / "examples" / "cifar10.py", tmp_path, "--smoke", "--data", "embedded", *options)
+        assert done.returncode == 0 and "CompileWarning" not in done.stderr, done.stderr
+        last.append([line.split("%  ")[:2] for line in done.stdout.splitlines() if line.startswith("epoch")])
+    assert last[0] and last[0] == last[1]

@@ -21,7 +21,7 @@ import cifar10
 import minidl
 from minidl.vision import datasets, transforms
 
-ARGS = argparse.Namespace(seed=3, device="cpu", lr=0.01, momentum=0.9, batch_size=32, workers=2)
+ARGS = argparse.Namespace(seed=3, device="cpu", compile=False, lr=0.01, momentum=0.9, batch_size=32, workers=2)
 
 
 class Bar:

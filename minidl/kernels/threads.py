@@ -107,8 +107,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-# Waking a thread and waiting for it costs some 20 microseconds, in which one core moves about this many bytes.
-WORTH_A_THREAD = 1 << 19
+# To wake a thread and wait for it, and for the interpreter, takes some 40 microseconds; one core moves about so many bytes then.
+WORTH_A_THREAD = 1 << 20
 
 
 def parts(n_items: int, nbytes: int) -> list[slice]:
