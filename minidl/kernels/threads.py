@@ -2,8 +2,8 @@
 
 NumPy lets go of the interpreter inside its loops and matrix products, so plain Python threads keep all cores busy. There must
 be one owner of that parallelism: after a threaded product OpenBLAS's own workers wait for more in a busy loop and take the core
-from ours. So when the pool is first built BLAS is set to one thread, for the whole process; `set_num_threads(1)` gives that
-back. At the same time the allocator is told to keep freed memory (see `memory`).
+from ours. So when the pool is first built NumPy's BLAS is set to one thread, for the whole process; `set_num_threads(1)`
+gives that back. At the same time the allocator is told to keep freed memory (see `memory`).
 
 Work is cut into as many parts as there are threads, always the same way: the same number of threads gives the same result,
 bit for bit.
@@ -15,10 +15,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from .memory import keep_freed
 
@@ -28,13 +29,21 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _blas_of_numpy() -> ThreadpoolController:
+    """The BLAS that came with NumPy, so that other engines in the process keep theirs; all of them where there is none."""
+    found = ThreadpoolController().select(user_api="blas")
+    here = str(Path(np.__file__).parent)  # wheels keep it in numpy.libs or numpy/.dylibs
+    own = [lib.filepath for lib in found.lib_controllers if lib.filepath.startswith(here)]
+    return found.select(filepath=own) if own else found
+
+
 class _Pool:
     """The worker threads, and the queue they take work from."""
 
     def __init__(self, n_threads: int) -> None:
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.n_threads = n_threads
-        self.blas = threadpool_limits(limits=1, user_api="blas")
+        self.blas = _blas_of_numpy().limit(limits=1)
         keep_freed()
         for i in range(1, n_threads):
             threading.Thread(target=self._work, name=f"minidl-{i}", daemon=True).start()
