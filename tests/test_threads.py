@@ -142,3 +142,11 @@ def test_fewer_threads_than_when_the_work_was_cut():
     minidl.set_num_threads(2)
     threads.run(seen.append, work)
     assert sorted(seen[3:], key=str) == sorted(work, key=str)
+
+
+def test_the_default_heeds_a_quota(tmp_path):
+    quota = tmp_path / "cpu.max"
+    cores = threads._usable_cores(quota)  # there is no such file
+    for text, wanted in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1), ("900000000 100000", cores)):
+        quota.write_text(text + "\n")
+        assert threads._usable_cores(quota) == wanted

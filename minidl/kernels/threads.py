@@ -24,9 +24,14 @@ from threadpoolctl import ThreadpoolController
 from .memory import keep_freed
 
 
-def _usable_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores this process may use: those it may run on, and no more than a container's share of time amounts to."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        time, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+    return max(1, min(cores, time // period))
 
 
 def _blas_of_numpy() -> ThreadpoolController:
