@@ -57,7 +57,7 @@ class Program:
         last = {number: i for i, step in enumerate(steps) for number in (*refs(step.args), *made_by(step))}
         freed: list[list[int]] = [[] for _ in steps]
         for number, i in last.items():
-            if number not in outputs and number not in constants:
+            if number not in outputs:
                 freed[i].append(number)
         self.lines = [
             (s.function, type(s.function) is Op, s.args, _places(s.args), s.out, drop) for s, drop in zip(steps, freed)

@@ -27,7 +27,7 @@ class Tracer(Watcher):
         self.n_inputs, self.recording = len(inputs), mode.recording
         self.same = [(i, weakref.ref(t)) for i, t in enumerate(inputs)]  # as in every trace so far, of which this is the first
         self.values: list[Any] = list(inputs)  # all of them are kept alive, so that an id stays theirs
-        self.number = {id(t): i for i, t in reversed([*enumerate(inputs)])}
+        self.number = {id(t): i for i, t in enumerate(inputs)}
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
         self.touched: set[int] = set()  # what effects, or the caller, may change

@@ -87,23 +87,27 @@ def elementwise_chain(inputs: Any, steps: Steps) -> Any:
     out = xp(inputs[0]).empty_like(inputs[0])
 
     def compute(out: Any, *inputs: Any) -> None:
-        out[...] = _values(inputs, steps)[-1]
+        out[...] = _values(inputs, steps, False)[-1]
 
     kernels(out).blockwise(compute, out, *inputs)
     return out
 
 
-def _values(inputs: Any, steps: Steps) -> list[Any]:
-    """The inputs, and the result of each step."""
+def _values(inputs: Any, steps: Steps, keep: bool) -> list[Any]:
+    """The inputs, and the result of each step; unless ``keep``, None for what was needed for the last time."""
     values = list(inputs)
-    for op, args in steps:
+    last = {a.number: i for i, (_, args) in enumerate(steps) for a in args if isinstance(a, At)}
+    for i, (op, args) in enumerate(steps):
         values.append(op.call(*(values[a.number] if isinstance(a, At) else a for a in args)))
+        for a in args:
+            if isinstance(a, At) and last[a.number] == i and not keep:
+                values[a.number] = None
     return values
 
 
 def _sweep(g: Any, inputs: Any, steps: Steps, wanted: tuple[bool, ...]) -> list[Any]:
     """The gradient of each input that is wanted: the rules of the steps, last step first."""
-    values, leads = _values(inputs, steps), list(wanted)  # which values lead to an input that is wanted
+    values, leads = _values(inputs, steps, True), list(wanted)  # which values lead to an input that is wanted
     for _, args in steps:
         leads.append(any(isinstance(a, At) and leads[a.number] for a in args))
     grads: list[Any] = [None] * (len(values) - 1) + [g]
