@@ -121,7 +121,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-# To wake a thread and wait for it, and for the interpreter, takes some 40 microseconds; one core moves about so many bytes then.
+# To wake a thread and wait for it, and for the interpreter, takes some 40 microseconds; one core moves this much meanwhile.
 WORTH_A_THREAD = 1 << 20
 
 

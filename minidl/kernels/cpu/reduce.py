@@ -9,7 +9,6 @@ import numpy as np
 from .. import threads
 from .order import order_of
 
-
 _reduce: Any = np.add.reduce  # as x.sum(), without its detour through Python
 
 
