@@ -112,6 +112,7 @@ class Compiled:
             self.programs[key] = self._learn(key, tracer)
         except Untraceable as error:
             self.programs[key] = None
+            self.notes.pop(key, None)  # of the program that was too sure
             self._give_up(key, str(error))
         tracer.forget()
         return out
