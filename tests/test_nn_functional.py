@@ -166,3 +166,10 @@ def test_vectors(seed):
     gradcheck(F.cosine_similarity, (a, b))
     gradcheck(F.normalize, a)
     gradgradcheck(lambda x: F.pad(x, (1, -1)) * F.normalize(x, dim=0).sum(), a)
+
+
+def test_mse_loss_of_nothing_and_of_integers():
+    empty = minidl.zeros(0, 2)
+    assert F.mse_loss(empty, empty).isnan() and F.mse_loss(empty, empty, reduction="sum") == 0
+    with pytest.raises(TypeError, match="mse_loss: wants a floating dtype"):
+        F.mse_loss(minidl.tensor([1]), minidl.tensor([2]))

@@ -278,6 +278,14 @@ def probabilities(draw, dtypes):
     return (draw(mst.arrays(shape, dtype, Domain(1 / 16, 15 / 16))), draw(mst.arrays(shape, dtype, Domain(0, 1)))), {}
 
 
+@st.composite
+def pairs(draw, dtypes):
+    """Two arrays of shapes that broadcast."""
+    dtype = sampled(dtypes, draw)
+    shapes = draw(st.sampled_from([((3, 2), (3, 2)), ((3, 1), (2,)), ((), (2, 2)), ((4,), (4,))]))
+    return tuple(draw(mst.arrays(shape, dtype, Domain(-4, 4))) for shape in shapes), {}
+
+
 # -- several ops in one
 
 
@@ -377,6 +385,15 @@ ROWS = {
         FLOAT,
         raw=False,
     ),
+    **{
+        f"squared_error {reduction}" if reduction != "mean" else "squared_error": Row(
+            lambda x, y, reduction=reduction: loss.squared_error(x, y, reduction),
+            lambda x, y, reduction=reduction: {"none": lambda e: e, "sum": np.sum, "mean": np.mean}[reduction]((x - y) ** 2),
+            pairs,
+            FLOAT,
+        )
+        for reduction in ("none", "sum", "mean")
+    },
     "binary_losses": Row(
         loss.binary_losses,
         lifted(lambda p, t: -t * math.log(p) - (1 - t) * math.log(1 - p)),

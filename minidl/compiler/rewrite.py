@@ -17,7 +17,7 @@ CHAINABLE = {
         "add sub mul _true_div neg exp expm1 log log1p sqrt rsqrt reciprocal sin cos tanh sigmoid abs erf relu maximum minimum"
     ).split()
 }
-WORTH_A_CHAIN = 1 << 16  # elements: below, all of it is in the cache anyway
+WORTH_A_CHAIN = 1 << 21  # elements: fewer are in the cache anyway, and to compute them again on the way back costs more
 
 
 class Steps:
@@ -111,9 +111,9 @@ def _chain(whole: Steps, i: int) -> Found | None:
         if not _is_chainable(whole, j):
             break
         members.append(j)
-    if len(members) < 2:
-        return None
     steps = [whole.steps[j] for j in members]
+    if not any(map(_reads_inside, steps, [{step.out for step in steps[:-1]}] * len(steps))):
+        return None  # nothing that is remembered could be spared
     made = [Ref(step.out) for step in steps if step.out is not None]
     inputs = [*dict.fromkeys(x for step in steps for x in step.args if type(x) is Ref and x not in made)]
     if any(whole.is_changed_after(i, x.number) for x in inputs):
@@ -121,6 +121,13 @@ def _chain(whole: Steps, i: int) -> Found | None:
     place = {x: fused.At(k) for k, x in enumerate([*inputs, *made])}
     chain = [(step.function, tuple(place[x] if type(x) is Ref else x for x in step.args)) for step in steps]
     return members, fused.elementwise_chain.op, (tuple(inputs), tuple(chain))
+
+
+def _reads_inside(step: Step, inner: set[int | None]) -> bool:
+    """Whether a rule of the step wants to know one of the values that come between."""
+    names = {name for rule in step.function.rules for name in rule.names}
+    known = dict(zip(step.function.names, step.args), out=Ref(step.out or 0))
+    return any(type(x) is Ref and x.number in inner for name, x in known.items() if name in names)
 
 
 def _is_chainable(whole: Steps, i: int) -> bool:
