@@ -521,6 +521,12 @@ def figure(path, size, n_panels=1):
         plt.close(drawn_on)
 
 
+def plain(*scales):
+    """Numbers without powers of ten."""
+    for scale in scales:
+        scale.set_major_formatter("{x:g}")
+
+
 def draw_bars(path, seconds):
     """A bar for each name."""
     with figure(path, (8, 0.4 * len(seconds) + 0.8)) as (axis,):
@@ -531,16 +537,18 @@ def draw_bars(path, seconds):
 
 def draw(found, folder):
     """The four pictures."""
-    with figure(folder / "why-fast-layout.svg", (6, 3.5)) as (axis,):
+    with figure(folder / "why-fast-layout.svg", (8, 3.5)) as (axis,):
         for name, colour in zip(found["layout"][1], COLOURS):
             axis.plot(*zip(*((n, t[name]) for n, t in found["layout"].items())), "o-", color=colour, label=name)
         axis.set(xscale="log", yscale="log", xlabel="batch", ylabel="ns a number")
-        axis.legend(frameon=False)
+        plain(axis.xaxis, axis.yaxis)
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     with figure(folder / "why-fast-strips.svg", (9, 3.5), 2) as axes:
         for (what, n), times in found["strips"].items():
             axis, colour = axes[int(what == "SGD")], COLOURS[0 if n == 1 else 2]
             axis.plot([s >> 10 for s in times], [t * 1e3 for t in times.values()], "o-", color=colour, label=f"threads: {n}")
             axis.set(xscale="log", xlabel="KiB at a time", ylabel=f"{what}, ms", ylim=(0, None))
+            plain(axis.xaxis)
             axis.legend(frameon=False)
     draw_bars(folder / "why-fast-threads.svg", found["owners"])
     draw_bars(folder / "why-fast-shares.svg", found["shares"])
