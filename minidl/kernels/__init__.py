@@ -1,7 +1,7 @@
 """Loops. One contract, several providers: `reference` is the definition, `cpu` is quick.
 
-Every provider has the functions below, over arrays of its library. None of them knows calculus, and only ``add_at``
-changes an input, ``out``.
+Every provider has the functions below, over arrays of its library. None of them knows calculus, and only two change an
+input: ``add_at`` its ``out``, and ``blockwise`` what its function changes.
 
 Letters: N images, C channels, F filters, G groups, H x W pixels in, I x J positions of the window out, K x L taps in a window.
 Shapes are always those written here; the order in memory is the provider's own affair.

@@ -81,7 +81,7 @@ _pool: _Pool | None = None
 
 
 def get_num_threads() -> int:
-    """How many threads the CPU kernels use: by default as many as this process has cores."""
+    """How many threads the CPU kernels use: by default as many as there are cores that this process may use."""
     return _wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,5 +44,5 @@ def conv2d_relu_pool(
                 place += bias[:, None, None, None]
             np.maximum(place, 0, out=place)
 
-    threads.run(work, parts_of(out.shape[1:3], out.size * down * across * w[0].size))
+    threads.run(work, parts_of(out.shape[1:3], out.size * down * across * math.prod(w.shape[1:])))
     return out.transpose(3, 0, 1, 2), None if taps is None else taps.transpose(3, 0, 1, 2)

@@ -66,4 +66,5 @@ def gathered(seen: Any, rows: slice, columns: slice) -> Any:
     part = seen[:, :, :, rows, columns]
     out = threads.scratch("columns", part.shape, part.dtype)
     out[...] = part
-    return out.reshape(part.shape[0] * part.shape[1] * part.shape[2], out[0, 0, 0].size)
+    c, k, l, i, j, n = part.shape
+    return out.reshape(c * k * l, i * j * n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,19 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     """One matrix product for each strip and group; the threads share the positions."""
     fill, out_size = filler(x, w, bias, window, groups), window.out_size(x.shape[2:])
     out = np.empty((w.shape[0], *out_size, x.shape[0]), np.result_type(x, w))
-    threads.run(lambda part: fill(out[:, part[0], part[1]], part), parts_of(out_size, out.size * w[0].size))
+    threads.run(lambda part: fill(out[:, part[0], part[1]], part), parts_of(out_size, out.size * math.prod(w.shape[1:])))
     return out.transpose(3, 0, 1, 2)
 
 
 def filler(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     """A function that computes a rectangle of the output: ``fill(out, part)``, with ``out`` (F, rows, columns, N)."""
-    f, c = w.shape[0] // groups, w.shape[1]
-    by_rows = window.kernel[0] > 1 and window.stride[0] == 1 and c >= f
+    f, c, (k, l) = w.shape[0] // groups, w.shape[1], window.kernel
+    by_rows = k > 1 and window.stride[0] == 1 and c >= f
     if by_rows:
         padded = batch_last(x, window._replace(before=(0, window.before[1]), after=(0, window.after[1])))
-        kernel = w.reshape(groups, f, c, *window.kernel).transpose(0, 3, 1, 2, 4).reshape(groups, window.kernel[0] * f, -1)
+        kernel = w.reshape(groups, f, c, k, l).transpose(0, 3, 1, 2, 4).reshape(groups, k * f, c * l)
     else:
-        padded, kernel = batch_last(x, window), w.reshape(groups, f, -1)
+        padded, kernel = batch_last(x, window), w.reshape(groups, f, c * k * l)
 
     def fill(out: Any, part: Part) -> None:
         for group in range(groups):
@@ -55,7 +56,7 @@ def _fill_by_positions(out: Any, padded: Any, kernel: Any, bias: Any, window: Wi
     seen = windows(padded, window, (part[0].stop, part[1].stop))[:, :, :, part[0], part[1]]
     for strip in strips(slice(0, rows), slice(0, columns), (kernel.shape[1] + f) * n * out.itemsize):
         place = out[:, strip[0], strip[1]]
-        product = place.reshape(f, place[0].size)
+        product = place.reshape(f, math.prod(place.shape[1:]))
         if np.may_share_memory(product, place):  # the rows lie one behind the other
             np.matmul(kernel, gathered(seen, *strip), out=product)
         else:
@@ -105,9 +106,10 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     def add_up(numbered: tuple[int, Part]) -> None:
         i, part = numbered
         for (rows, columns), group in itertools.product(strips(*part, taps * n * x.itemsize), range(groups)):
-            gradient = g[group * f : (group + 1) * f, rows, columns].reshape(f, -1)
+            gradient = g[group * f : (group + 1) * f, rows, columns]
+            columns_seen = gathered(seen[group * c : (group + 1) * c], rows, columns)
             # this way round the product is quicker than its transpose
-            sums[i, group] += gathered(seen[group * c : (group + 1) * c], rows, columns) @ gradient.T
+            sums[i, group] += columns_seen @ gradient.reshape(f, columns_seen.shape[1]).T
 
     threads.run(add_up, list(enumerate(work)))
     return sums.sum(0).transpose(0, 2, 1).reshape(f * groups, c, *window.kernel)
@@ -163,8 +165,9 @@ def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[i
             kernel = weights[group, part].reshape(share * k * l, f)
             for rows, columns in strips(slice(0, g.shape[1]), slice(0, g.shape[2]), share * k * l * g.shape[3] * g.itemsize):
                 gradient = g[group * f : (group + 1) * f, rows, columns]
-                strip = threads.scratch("columns", (share * k * l, gradient[0].size), out.dtype)
-                np.matmul(kernel, gradient.reshape(f, -1), out=strip)
+                positions = math.prod(gradient.shape[1:])
+                strip = threads.scratch("columns", (share * k * l, positions), out.dtype)
+                np.matmul(kernel, gradient.reshape(f, positions), out=strip)
                 strip = strip.reshape(share, k, l, *gradient.shape[1:])
                 for tap in itertools.product(range(k), range(l)):
                     pixels[_under_tap(window, *tap, rows, columns)] += strip[:, tap[0], tap[1]]

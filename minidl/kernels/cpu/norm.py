@@ -35,7 +35,7 @@ def _share(function: Callable[[slice], None], rows: Any) -> None:
 
 
 def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
-    """Mean, variance and result of each channel."""
+    """The result, and the mean and variance of each channel."""
     rows, c, count = _rows(x), x.shape[1], x.size // x.shape[1]
     out = np.empty_like(rows)
     center, variance = np.empty((c, 1), x.dtype), np.empty((c, 1), x.dtype)

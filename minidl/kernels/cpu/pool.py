@@ -46,7 +46,7 @@ def _max_along(x: Any, i: int, window: Window) -> Any:
     """The running maximum over the taps of one dimension of the window."""
     line = window.along(i)
     out, steps = empty((*x.shape[:2], *line.out_size(x.shape[2:])), x.dtype, x), list(_taps(line, x.shape[2:]))
-    whole = [step for step in steps if out[step[1]].size == out.size]  # every output sees a pixel through these taps
+    whole = [step for step in steps if out[step[1]].shape == out.shape]  # every output sees a pixel through these taps
 
     def work(x: Any, out: Any) -> None:
         if len(whole) > 1:

@@ -23,7 +23,7 @@ def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
 
     def work(part: slice) -> None:
         place = (slice(None),) * first + (part,)
-        np.sum(x[place], dims, keepdims=True, out=out[place])
+        _reduce(x[place], dims, out=out[place], keepdims=True)
 
     threads.run(work, threads.parts(x.shape[first], x.nbytes))
     return out if keepdims else out.squeeze(dims)
