@@ -37,6 +37,7 @@ TABLE = {
     "dim float": (lambda: A.sum(1.0), TypeError, ["sum", "dim", "float"]),
     "fmod by 0": (lambda: V.fmod(0), ZeroDivisionError, ["fmod", "other", "0"]),
     "trunc by 0": (lambda: minidl.div(V, 0, rounding_mode="trunc"), ZeroDivisionError, ["div", "other", "0"]),
+    "relu of bools": (lambda: M.relu(), TypeError, ["relu", "bool"]),
     "fmod of bools": (lambda: M.fmod(M), TypeError, ["fmod", "bool"]),
     "dim bool": (lambda: A.var(False), TypeError, ["dim", "bool"]),
     "size bool": (lambda: minidl.zeros(True), TypeError, ["zeros", "size", "bool"]),

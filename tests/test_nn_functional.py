@@ -171,5 +171,8 @@ def test_vectors(seed):
 def test_mse_loss_of_nothing_and_of_integers():
     empty = minidl.zeros(0, 2)
     assert F.mse_loss(empty, empty).isnan() and F.mse_loss(empty, empty, reduction="sum") == 0
+    leaf = minidl.zeros(0, 2, requires_grad=True)
+    F.mse_loss(leaf, empty).backward()
+    assert leaf.grad.shape == (0, 2)
     with pytest.raises(TypeError, match="mse_loss: wants a floating dtype"):
         F.mse_loss(minidl.tensor([1]), minidl.tensor([2]))

@@ -477,6 +477,8 @@ def test_dropout_zeroes_a_share_and_keeps_the_mean():
     assert dropout.dropout(x, 1.0).sum().item() == 0
     with pytest.raises(ValueError, match="p must lie"):
         dropout.dropout(x, 1.5)
+    with pytest.raises(TypeError, match="dropout: wants a floating dtype, got int64"):
+        dropout.dropout(minidl.arange(3))
 
 
 def test_the_gradient_of_dropout_for_a_fixed_mask():

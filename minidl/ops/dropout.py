@@ -18,6 +18,9 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
         raise ValueError(f"dropout: p must lie between 0 and 1, got {p}")
     if not training or p == 0:
         return input
+    dtype = getattr(input, "_array", input).dtype
+    if dtype.kind != "f":
+        raise TypeError(f"dropout: wants a floating dtype, got {dtype}")
     return input.mul_(_mask(getattr(input, "_array", input), p)) if inplace else _dropout(input, p)
 
 

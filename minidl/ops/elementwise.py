@@ -396,6 +396,8 @@ def erf(input: Any) -> Any:
 @differentiable
 def relu(input: Any) -> Any:
     """``max(input, 0)``, with slope 0 at 0."""
+    if getattr(input, "dtype", None) == bool:
+        raise TypeError("relu: wants numbers, got bool")
     return kernels(input).relu(input)
 
 

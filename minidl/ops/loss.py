@@ -32,7 +32,7 @@ def check_reduction(reduction: str, op: str) -> None:
         raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
-def _check_classes(op: str, input: Any, target: Any, weight: Any, ignore_index: int) -> None:
+def _check_classes(op: str, input: Any, target: Any, weight: Any) -> None:
     if len(input.shape) < 2 or tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise ShapeError(
             f"{op}: input of shape {tuple(input.shape)} (N, C, ...) wants target of shape "
@@ -108,7 +108,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int =
     if len(input.shape) == 1 and not len(target.shape):
         out = nll_loss(unsqueeze(input, 0), target[None], weight, ignore_index=ignore_index, reduction=reduction)
         return out[0] if reduction == "none" else out
-    _check_classes("nll_loss", input, target, weight, ignore_index)
+    _check_classes("nll_loss", input, target, weight)
     return _nll(input, target, weight, ignore_index, reduction)
 
 
@@ -135,7 +135,7 @@ def cross_entropy(
     if tuple(input.shape) == tuple(target.shape) and getattr(target, "_array", target).dtype.kind == "f":
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     if len(input.shape) > 1 and not label_smoothing and not getattr(weight, "requires_grad", False):
-        _check_classes("cross_entropy", input, target, weight, ignore_index)
+        _check_classes("cross_entropy", input, target, weight)
         return _cross_entropy(input, target, weight, ignore_index, reduction)
     log_p = log_softmax(input, 0 if len(input.shape) == 1 else 1)
     plain = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
@@ -205,7 +205,8 @@ def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
 
 def _squared_error_rule(g: Any, input: Any, target: Any, reduction: str) -> Any:
     distance = input - target
-    return distance * (g * (2 / math.prod(distance.shape) if reduction == "mean" else 2))
+    count = math.prod(distance.shape) if reduction == "mean" else 1
+    return distance * (g * (2 / max(count, 1)))  # of nothing the gradient is nothing
 
 
 squared_error.op.name = "mse_loss"
