@@ -1020,11 +1020,14 @@ def test_hooks_are_called_every_time(kind):
         for _ in range(3):
             fast(x)
     calls = []
-    net[1].register_forward_hook(lambda *_: calls.append(1))
+    hook = net[1].register_forward_hook(lambda *_: calls.append(1))
     with pytest.warns(CompileWarning, match="ReLU has hooks"):
         for _ in range(3):
             fast(x)
-    assert len(calls) == 3
+    hook.remove()
+    for _ in range(3):
+        fast(x)
+    assert len(calls) == 3 and is_compiled(fast)
 
 
 def test_hooks_of_the_compiled_module_and_of_tensors_are_called_every_time():
@@ -1094,6 +1097,8 @@ def test_bad_calls():
         minidl.compile(3)
     with pytest.raises(NotImplementedError, match="backend"):
         minidl.compile(mlp(), backend="inductor")
+    with pytest.raises(TypeError, match="moed"):
+        minidl.compile(mlp(), moed=None)
 
     @minidl.compile()
     def f(x):

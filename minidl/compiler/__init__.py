@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from .signature import Untraceable, describe, flatten, makeup, same_makeup, unfl
 from .trace import Tracer, compare, watched
 
 LIMIT = 64  # kinds of arguments; and how often modules may change between two calls that should become a program
-PACKAGE = str(Path(__file__).resolve().parent.parent)
+PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
 class CompileWarning(UserWarning):
@@ -184,7 +185,16 @@ class OptimizedModule(Module):
             setattr(self._orig_mod, name, value)
 
 
-def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **options: Any) -> Any:
+def compile(
+    model: Any = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = None,
+    mode: Any = None,
+    options: Any = None,
+    disable: bool = False,
+) -> Any:
     """Run a module or a function as a list of fused ops.
 
     The first two calls with a kind of input (shapes, dtypes, whether memory is in row-major order, which of them require a
@@ -194,7 +204,7 @@ def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **optio
     watched too.
 
     A function may hold a whole training step: ``zero_grad``, ``backward``, clipping and an optimiser's ``step`` are part of
-    the program. Attributes of modules may be changed between calls: what depends on them is learned anew.
+    the program. Attributes of modules may be replaced between calls: what depends on them is learned anew.
 
     What it cannot know is found out and runs as written, with a `CompileWarning` that says why: numbers that leave for Python
     (``item()``, ``if tensor:``), index tensors, hooks of modules, calls of `grad`, random numbers drawn outside an op, anything
@@ -205,7 +215,7 @@ def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **optio
     ----------
     model : Module or function
         A module comes back as an `OptimizedModule`; left out, `compile` is a decorator.
-    backend, mode, **options
+    fullgraph, dynamic, backend, mode, options, disable
         PyTorch's; not supported.
 
     Raises
@@ -215,7 +225,8 @@ def compile(model: Any = None, *, backend: Any = None, mode: Any = None, **optio
     NotImplementedError
         For PyTorch's options.
     """
-    for name, value in {"backend": backend, "mode": mode, **options}.items():
+    theirs = {"fullgraph": fullgraph, "dynamic": dynamic, "backend": backend, "mode": mode, "options": options}
+    for name, value in {**theirs, "disable": disable}.items():
         if value not in (None, False):
             raise NotImplementedError(f"compile: {name}={value!r} is not supported; leave it out")
     if model is None:

@@ -79,17 +79,18 @@ def rewrite(steps: list[Step], values: list[Any], outputs: list[int]) -> tuple[l
 
 def _conv_block(whole: Steps, i: int) -> Found | None:
     """A convolution with the ReLU and the max-pooling, one of them or both in any order, that follow it."""
-    members, window = [i], None
+    members, wanted, window = [i], {RELU, POOL}, None
     for j in whole.follow(i):
-        step, before = whole.steps[j], [whole.steps[k].function for k in members]
-        if step.function not in (RELU, POOL) or step.function in before:
+        step = whole.steps[j]
+        if step.function not in wanted:
             break
         if step.function is POOL:
             if not step.args[1].tiles(whole.values[step.args[0].number].shape[2:]):
                 break
             window = step.args[1]
         members.append(j)
-    if RELU not in [whole.steps[k].function for k in members]:
+        wanted.remove(step.function)
+    if RELU in wanted:
         return None
     return members, fused.conv2d_relu_pool.op, (*whole.steps[i].args, window)
 
@@ -112,7 +113,8 @@ def _chain(whole: Steps, i: int) -> Found | None:
             break
         members.append(j)
     steps = [whole.steps[j] for j in members]
-    if not any(map(_reads_inside, steps, [{step.out for step in steps[:-1]}] * len(steps))):
+    inner = {step.out for step in steps[:-1]}
+    if not any(_reads_inside(step, inner) for step in steps):
         return None  # nothing that is remembered could be spared
     made = [Ref(step.out) for step in steps if step.out is not None]
     inputs = [*dict.fromkeys(x for step in steps for x in step.args if type(x) is Ref and x not in made)]

@@ -25,6 +25,19 @@ class structure:
     edits = 0
 
 
+class _HookHandle(Handle):
+    """The handle of a module's hook: putting it in and taking it out changes the module."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        super().__init__(hooks, hook)
+        structure.edits += 1
+
+    def remove(self) -> None:
+        """Take the hook out; a second time does nothing."""
+        super().remove()
+        structure.edits += 1
+
+
 class Module:
     """A part of a network. Subclasses make their parts in ``__init__`` and compute in ``forward``.
 
@@ -83,21 +96,18 @@ class Module:
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, args)`` before each ``forward``; what it returns, if not None, replaces ``args``."""
-        structure.edits += 1
-        return Handle(self._forward_pre_hooks, hook)
+        return _HookHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, args, output)`` after each ``forward``; what it returns, if not None, replaces ``output``."""
-        structure.edits += 1
-        return Handle(self._forward_hooks, hook)
+        return _HookHandle(self._forward_hooks, hook)
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known.
 
         Both are tuples, with None for what has no gradient. What it returns, if not None, replaces ``grad_input``.
         """
-        structure.edits += 1
-        return Handle(self._backward_hooks, hook)
+        return _HookHandle(self._backward_hooks, hook)
 
     # -- the three registers, seen as attributes
 
