@@ -5,10 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import minidl
-from minidl.kernels import threads
+from minidl.kernels import cpu, threads
+from minidl.shapes import Window
 
 
 @pytest.fixture(autouse=True)
@@ -117,12 +118,17 @@ def test_fewer_than_one_thread_is_refused(n):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_a_pool_of_its_own():
-    threads.run(lambda part: None, [0, 1, 2])
-    child = os.fork()
-    if child == 0:
-        done = []
-        threads.run(done.append, [0, 1, 2])
-        os._exit(0 if sorted(done) == [0, 1, 2] else 1)
+    minidl.set_num_threads(1)
+    with threadpool_limits(limits=2, user_api="blas"):
+        minidl.set_num_threads(3)
+        threads.run(lambda part: None, [0, 1, 2])
+        child = os.fork()
+        if child == 0:
+            done = []
+            threads.run(done.append, [0, 1, 2])
+            minidl.set_num_threads(1)  # gives back what BLAS had before the parent's pool
+            os._exit(0 if sorted(done) == [0, 1, 2] and set(blas_threads()) == {2} else 1)
+        minidl.set_num_threads(1)
     for _ in range(1000):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -150,3 +156,15 @@ def test_the_default_heeds_a_quota(tmp_path):
     for text, wanted in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1), ("900000000 100000", cores)):
         quota.write_text(text + "\n")
         assert threads._usable_cores(quota) == wanted
+
+
+def test_work_on_a_batch_of_one_is_shared(monkeypatch):
+    """Along another dimension than the batch, whose stride may be the largest."""
+    seen, run = [], threads.run
+    monkeypatch.setattr(threads, "run", lambda function, work: (seen.append(len(work)), run(function, work)))
+    for shape, axes in (((1, 6, 8, 8), (0, 1, 2, 3)), ((6, 8, 8, 1), (3, 0, 1, 2))):
+        x = np.random.default_rng(0).normal(size=shape).transpose(axes)
+        pooled = cpu.max_pool2d(cpu.relu(x), Window((2, 2), (2, 2)))
+        cpu.max_pool2d_taps(x, pooled, Window((2, 2), (2, 2)))
+        cpu.sum(x, (0, 2, 3), False)
+    assert len(seen) == 10 and set(seen) == {3}

@@ -129,11 +129,11 @@ def describe_site(site: tuple[Any, int]) -> str:
     return f"{code.co_filename}:{line}"
 
 
-def mark_changed(t: TensorBase, op: str) -> None:
-    """Count a change in place, and remember where it happened."""
+def mark_changed(t: TensorBase, op: str, site: Any = None) -> None:
+    """Count a change in place, and remember where it happened: at ``site``, or where the program is."""
     seen = counter(t)
     seen.changes += 1
-    seen.last = op, call_site()
+    seen.last = op, site or call_site()
     if mode.watcher is not None:
         mode.watcher.seen(t, f"{op} changes it in place")
 

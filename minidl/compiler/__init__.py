@@ -50,14 +50,16 @@ class Compiled:
         inputs: list[Any] = []
         try:
             kind = describe(flatten((args, kwargs), inputs, "an argument"), inputs)
-            if self.edits != structure.edits:
-                self._look_at_modules()
-            found = self.programs.get((kind, self._training()), self)
-            if found is self and len(self.programs) >= LIMIT:
-                raise Untraceable(f"it was called with more than {LIMIT} kinds of arguments")
+            hash(kind)
         except (Untraceable, TypeError) as error:
             self._give_up(str(error), str(error))
-            found = None
+            return self.function(*args, **kwargs)
+        if self.edits != structure.edits:
+            self._look_at_modules()
+        found = self.programs.get((kind, self._training()), self)
+        if found is self and len(self.programs) >= LIMIT:
+            why, found = f"it was called with more than {LIMIT} kinds of arguments", None
+            self._give_up(why, why)
         if found is None:
             return self.function(*args, **kwargs)
         if type(found) is Program and found.fits(inputs):

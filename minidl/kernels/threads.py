@@ -48,7 +48,7 @@ class _Pool:
     def __init__(self, n_threads: int) -> None:
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.n_threads = n_threads
-        self.blas = _blas_of_numpy().limit(limits=1)
+        self.blas = _inherited or _blas_of_numpy().limit(limits=1)
         keep_freed()
         for i in range(1, n_threads):
             threading.Thread(target=self._work, name=f"minidl-{i}", daemon=True).start()
@@ -56,17 +56,20 @@ class _Pool:
     def _work(self) -> None:
         _local.inside = True  # a kernel called from a part of another runs it whole
         for function, part, done in iter(self.queue.get, None):
+            found: BaseException | None = None
             try:
                 function(part)
             except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
-            del function, done  # what they hold on to is not kept until the next task comes
+                found = error
+            del function, part  # what they hold on to is let go before the caller goes on
+            done.put(found)
+            del found, done
 
     def close(self) -> None:
         for _ in range(1, self.n_threads):
             self.queue.put(None)
+        global _inherited
+        _inherited = None
         self.blas.restore_original_limits()
 
 
@@ -78,6 +81,7 @@ _local = _Local()
 _lock = threading.Lock()
 _wanted = _usable_cores()
 _pool: _Pool | None = None
+_inherited: Any = None  # in a forked child: what the parent's pool did to BLAS, and how to undo it
 
 
 def get_num_threads() -> int:
@@ -113,7 +117,8 @@ def _get_pool() -> _Pool:
 
 def _forget_pool() -> None:
     """After a fork the child has the pool but not its threads."""
-    global _pool, _lock
+    global _pool, _lock, _inherited
+    _inherited = _inherited if _pool is None else _pool.blas
     _pool, _lock = None, threading.Lock()
 
 
@@ -125,10 +130,15 @@ if hasattr(os, "register_at_fork"):
 WORTH_A_THREAD = 1 << 20
 
 
+def as_bytes(products: int) -> int:
+    """What so many multiplications with additions in a matrix product come to: four take as long as to move a byte."""
+    return products // 4
+
+
 def parts(n_items: int, nbytes: int) -> list[slice]:
     """``n_items`` cut into one even slice for each thread; into fewer if there are fewer items, or less work.
 
-    ``nbytes`` is the work in bytes moved; ten multiply-adds of a matrix product count as four.
+    ``nbytes`` is the work in bytes moved; see `as_bytes` for that of a matrix product.
     """
     n = 1 if _local.inside else min(_wanted, n_items, 1 + nbytes // WORTH_A_THREAD)
     edges = [n_items * i // n for i in range(n + 1)] if n else [0]
@@ -171,7 +181,10 @@ _scratch = _Scratch()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array for this thread to work in, its content undefined: the same memory again at the next call with this name."""
+    """An array for this thread to work in, its content undefined: the same memory again at the next call with this name.
+
+    It is as large as the largest that was asked for, some megabytes, and kept as long as the thread.
+    """
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     buffer = _scratch.buffers.get(name)
     if buffer is None or buffer.size < nbytes:

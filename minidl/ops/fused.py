@@ -15,7 +15,7 @@ from ..backend import kernels, xp
 from ..shapes import Window
 from .conv import _input_grad, _weight_grad
 from .elementwise import _relu_grad
-from .linear import _matmul, _rows, linear
+from .linear import _bias_rule, _input_rule, _weight_rule, linear
 from .pool import _place
 from .reduce import sum
 
@@ -58,9 +58,9 @@ def linear_relu(input: Any, weight: Any, bias: Any = None) -> Any:
 def _linear_rule(g: Any, input: Any, weight: Any, out: Any, wanted: Any) -> tuple[Any, ...]:
     g = _relu_grad(g, out)
     return (
-        linear(g, weight.T) if wanted[0] else None,
-        _matmul(_rows(g).T, _rows(input)) if wanted[1] else None,
-        sum(_rows(g), 0) if wanted[2] else None,
+        _input_rule(g, weight) if wanted[0] else None,
+        _weight_rule(g, input) if wanted[1] else None,
+        _bias_rule(g) if wanted[2] else None,
     )
 
 

@@ -112,11 +112,19 @@ def _rows(x: Any) -> Any:
     return x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-linear.vjp(
-    input=lambda g, weight: linear(g, weight.T),
-    weight=lambda g, input: _matmul(_rows(g).T, _rows(input)),
-    bias=lambda g: sum(_rows(g), 0),
-)
+def _input_rule(g: Any, weight: Any) -> Any:
+    return linear(g, weight.T)
+
+
+def _weight_rule(g: Any, input: Any) -> Any:
+    return _matmul(_rows(g).T, _rows(input))
+
+
+def _bias_rule(g: Any) -> Any:
+    return sum(_rows(g), 0)
+
+
+linear.vjp(input=_input_rule, weight=_weight_rule, bias=_bias_rule)
 
 
 # -- einsum

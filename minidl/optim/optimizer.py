@@ -11,7 +11,7 @@ from typing import Any
 from .._tensor import Tensor
 from ..autograd import enable_grad, no_grad
 from ..autograd.mode import mode
-from ..autograd.tape import call_site, counter
+from ..autograd.tape import call_site, mark_changed
 from ..nn.module import clear_grads
 
 
@@ -110,14 +110,12 @@ class Optimizer:
         return loss
 
     def _update_all(self) -> None:
-        changed = f"{type(self).__name__}.step", call_site()
+        name, site = f"{type(self).__name__}.step", call_site()
         for group in self.param_groups:
             for p in group["params"]:
                 if p._grad is not None:
                     self.update(p._array, p._grad._array, self.state[p], group)
-                    seen = counter(p)
-                    seen.changes += 1
-                    seen.last = changed
+                    mark_changed(p, name, site)
 
     steps_taken = False  # whether `step` was ever called; a scheduler wants to know
 

@@ -11,7 +11,7 @@ from ...shapes import Window
 from .. import threads
 from .columns import STRIP_BYTES
 from .conv import Part, filler, parts_of
-from .pool import max_pool2d, max_pool2d_taps
+from .pool import max_pool2d, max_pool2d_taps, taps_dtype
 
 
 def conv2d_relu_pool(
@@ -21,8 +21,8 @@ def conv2d_relu_pool(
     fill, size, dtype = filler(x, w, None, window, groups), window.out_size(x.shape[2:]), np.result_type(x, w)
     f, n, (down, across) = w.shape[0], x.shape[0], pool.kernel if pool else (1, 1)
     out = np.empty((f, size[0] // down, size[1] // across, n), dtype)
-    taps = np.empty(out.shape, np.int8 if down * across < 128 else np.int32) if pool and with_taps else None
-    step = max(1, 2 * STRIP_BYTES // max(f * size[1] * n * out.itemsize * down, 1))  # rows of the output at a time
+    taps: Any = np.empty(out.shape, taps_dtype(pool)) if pool and with_taps else None
+    step = max(1, STRIP_BYTES // max(f * size[1] * n * out.itemsize * down, 1))  # rows of the output at a time
 
     def work(part: Part) -> None:
         columns = slice(part[1].start * across, part[1].stop * across)

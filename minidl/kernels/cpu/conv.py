@@ -15,9 +15,9 @@ from .columns import batch_last, gathered, strips, windows
 Part = tuple[slice, slice]  # a rectangle of output positions
 
 
-def parts_of(out_size: tuple[int, int], nbytes: int) -> list[Part]:
+def parts_of(out_size: tuple[int, int], products: int) -> list[Part]:
     """The output's positions, cut for the threads along the longer side."""
-    rows, columns = out_size
+    (rows, columns), nbytes = out_size, threads.as_bytes(products)
     if rows >= columns:
         return [(part, slice(0, columns)) for part in threads.parts(rows, nbytes)]
     return [(slice(0, rows), part) for part in threads.parts(columns, nbytes)]
@@ -155,7 +155,7 @@ def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[i
     weights = w.reshape(groups, f, c, k * l).transpose(0, 2, 3, 1)
     padded_size = [n + b + a for n, b, a in zip(size, window.before, window.after)]
     out = np.empty((c * groups, *padded_size, g.shape[3]), np.result_type(g, w))
-    channels = threads.parts(c, g.size * c * k * l)
+    channels = threads.parts(c, threads.as_bytes(g.size * c * k * l))
 
     def work(part: slice) -> None:
         share = part.stop - part.start

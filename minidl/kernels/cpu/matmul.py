@@ -15,8 +15,8 @@ def matmul(a: Any, b: Any) -> Any:
     if a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
         return a @ b
     (m, k), n = a.shape, b.shape[1]
-    nbytes = max(m * n * (k // 5), (m * k + k * n + m * n) * a.itemsize)
-    work = threads.parts(max(m, n), nbytes) if nbytes > threads.WORTH_A_THREAD else ()
+    nbytes = max(threads.as_bytes(m * n * k), (m * k + k * n + m * n) * a.itemsize)
+    work = threads.parts(max(m, n), nbytes)
     if len(work) < 2:
         return a @ b
     out = np.empty((m, n), np.result_type(a, b))
@@ -28,7 +28,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def linear(x: Any, w: Any, bias: Any) -> Any:
-    """The product of the rows of x with those of w, in the memory order of x: batch-innermost stays so, and is quicker."""
+    """The product of the rows of x with those of w. A matrix keeps its memory order: batch-innermost, it is quicker."""
     flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     if flat.strides[0] < flat.strides[1]:
         out = matmul(w, flat.T).T

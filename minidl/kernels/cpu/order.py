@@ -8,8 +8,8 @@ import numpy as np
 
 
 def order_of(x: Any) -> list[int]:
-    """The dimensions from the outermost in memory to the innermost."""
-    return sorted(range(x.ndim), key=lambda d: -abs(x.strides[d]))
+    """The dimensions from the outermost in memory to the innermost; those of size 1, whose place is no matter, last."""
+    return sorted(range(x.ndim), key=lambda d: (x.shape[d] == 1, -abs(x.strides[d])))
 
 
 def empty(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:

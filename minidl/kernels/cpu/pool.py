@@ -10,17 +10,12 @@ import numpy as np
 from ...shapes import Window
 from .. import threads
 from .elementwise import without
-from .order import empty, ordered
-
-
-def _outermost(x: Any) -> int:
-    """Images or channels: the dimension whose slices lie furthest apart in memory."""
-    return 0 if abs(x.strides[0]) >= abs(x.strides[1]) else 1
+from .order import empty, order_of, ordered
 
 
 def _share(function: Callable[..., None], *arrays: Any) -> None:
     """Call ``function`` with each thread's part of the arrays: some of the images or of the channels, all their pixels."""
-    axis = _outermost(arrays[0])
+    axis = min(order_of(arrays[0])[0], 1)
 
     def work(part: slice) -> None:
         function(*(a[part] if axis == 0 else a[:, part] for a in arrays))
@@ -63,9 +58,14 @@ def _max_along(x: Any, i: int, window: Window) -> Any:
     return out
 
 
+def taps_dtype(window: Window) -> type:
+    """The smallest type for numbers of taps."""
+    return np.int8 if window.kernel[0] * window.kernel[1] < 128 else np.int32
+
+
 def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
     """The first tap whose pixel is the maximum: for each, where it is and none before was. In a second round NaN, the last."""
-    taps = empty(out.shape, np.int8 if window.kernel[0] * window.kernel[1] < 128 else np.int32, out)
+    taps = empty(out.shape, taps_dtype(window), out)
     steps, tiles = list(_taps(window, x.shape[2:])), window.tiles(x.shape[2:])
 
     def work(x: Any, out: Any, taps: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from .order import order_of
+from .order import empty, order_of
 
 _reduce: Any = np.add.reduce  # as x.sum(), without its detour through Python
 
@@ -19,7 +19,7 @@ def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
     first = order_of(x)[0]
     if first in dims or x.dtype.kind != "f":
         return _reduce(x, dims, keepdims=keepdims)
-    out = np.empty([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
+    out = empty(tuple(1 if d in dims else n for d, n in enumerate(x.shape)), x.dtype, x)
 
     def work(part: slice) -> None:
         place = (slice(None),) * first + (part,)
