@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from ...shapes import Window
 from .. import threads
 
-STRIP_BYTES = 1 << 22  # at a time: fewer, and the interpreter is in the way; more, and they leave the cache (benchmarks/why_fast.py)
+STRIP_BYTES = 1 << 22  # at a time: fewer, and the interpreter is in the way; more, and they leave the cache
 IMAGES = 8  # at a time when the batch is turned innermost: their pixels of one cache line are written together
 
 
