@@ -75,15 +75,19 @@ def sweep(
                     continue  # the way ends here
             pulled = node.pull(g, create_graph, needed) if watcher is None else watcher.pull(node, g, create_graph, needed)
             for parent, gp, is_new in pulled:
-                if gp is not None:
-                    gp, is_new = _fit(gp, parent, node, is_new)
-                    _accumulate(grads, new, parent, gp, is_new, create_graph)
+                if gp is None:
+                    continue
+                like = parent._array if isinstance(parent, TensorBase) else parent
+                if gp.shape != like.shape or gp.dtype != like.dtype:
+                    gp, is_new = _fit(gp, like, node, is_new)
+                _accumulate(grads, new, parent, gp, is_new, create_graph)
             if not retain_graph:
                 node.release()
         for leaf, g in grads.items():
             if needed is None or leaf in needed:
-                g = _run_hooks(leaf._hooks, g, create_graph)
                 ours = leaf in new and not leaf._hooks  # a hook may have kept the array it saw
+                if leaf._hooks:
+                    g = _run_hooks(leaf._hooks, g, create_graph)
                 found[leaf] = g if create_graph or ours else g.copy()
     return found
 
@@ -113,9 +117,8 @@ def _accumulate(grads: dict[Any, Any], new: set[Any], parent: Any, g: Any, is_ne
             new.add(parent)
 
 
-def _fit(g: Any, parent: Any, node: Node, is_new: bool) -> tuple[Any, bool]:
-    """``g`` in the shape and dtype of ``parent``: what the op broadcast is summed, what it converted converted back."""
-    like = parent._array if isinstance(parent, TensorBase) else parent
+def _fit(g: Any, like: Any, node: Node, is_new: bool) -> tuple[Any, bool]:
+    """``g`` in the shape and dtype of a parent: what the op broadcast is summed, what it converted converted back."""
     if g.shape != like.shape:
         try:
             g, is_new = sum_to(g, like.shape), False

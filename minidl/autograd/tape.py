@@ -109,9 +109,12 @@ _package = str(Path(__file__).resolve().parent.parent) + os.sep
 _is_ours: dict[str, bool] = {}
 
 
-def call_site() -> tuple[Any, int]:
-    """The innermost line of the program that is not minidl's own: a code object and a position in it."""
-    frame: Any = sys._getframe(2)
+def call_site(inside: int = 2) -> tuple[Any, int]:
+    """The innermost line of the program that is not minidl's own: a code object and a position in it.
+
+    That the ``inside`` innermost calls are minidl's is known to the caller.
+    """
+    frame: Any = sys._getframe(inside)
     while True:
         name = frame.f_code.co_filename
         ours = _is_ours.get(name)
@@ -152,7 +155,7 @@ class Node:
         self.parents = parents
         self.shape, self.dtype = out.shape, out.dtype
         self.birth = next(_births)
-        self.site = call_site()
+        self.site = call_site(4)  # not here, in the subclass's __init__, nor in what calls that
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.retained: weakref.ref[Any] | None = None
 

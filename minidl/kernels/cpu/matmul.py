@@ -16,6 +16,8 @@ def matmul(a: Any, b: Any) -> Any:
         return a @ b
     (m, k), n = a.shape, b.shape[1]
     nbytes = max(threads.as_bytes(m * n * k), (m * k + k * n + m * n) * a.itemsize)
+    if nbytes <= threads.WORTH_A_THREAD:  # asking `parts` would take longer than a small product
+        return a @ b
     work = threads.parts(max(m, n), nbytes)
     if len(work) < 2:
         return a @ b
