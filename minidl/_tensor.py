@@ -372,6 +372,7 @@ class Tensor(TensorBase):
     # -- as Python sees it
 
     def __repr__(self) -> str:
+        self._tell("it is printed")
         return tensor_text(self)
 
     def __format__(self, spec: str) -> str:
@@ -420,6 +421,7 @@ class Tensor(TensorBase):
     def __reduce__(self) -> Any:
         if not self.is_leaf:
             raise RuntimeError("pickle: only leaf tensors can be pickled; use detach()")
+        self._tell("it is pickled or copied")
         return _rebuild, (self.__class__, self._array, self._requires_grad)
 
     __hash__ = TensorBase.__hash__

@@ -114,13 +114,18 @@ class Window(NamedTuple):
         )
         return h, w
 
-    def check(self, size: Sequence[int], op: str) -> Window:
-        """Itself, once it is known that the window fits ``size`` at least once."""
+    def check_numbers(self, op: str) -> Window:
+        """Itself, once it is known that no field is too small."""
         for name, smallest in (("kernel", 1), ("stride", 1), ("before", 0), ("after", 0), ("dilation", 1)):
             value = getattr(self, name)
             if min(value) < smallest:
                 said = {"kernel": "kernel_size", "before": "padding", "after": "padding"}.get(name, name)
                 raise ShapeError(f"{op}: {said} {value} must be at least {smallest}")
+        return self
+
+    def check(self, size: Sequence[int], op: str) -> Window:
+        """Itself, once it is also known that the window fits ``size`` at least once."""
+        self.check_numbers(op)
         if min(self.out_size(size)) < 1:
             reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))
             padded = tuple(n + b + a for n, b, a in zip(size, self.before, self.after))

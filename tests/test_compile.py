@@ -1128,3 +1128,68 @@ def test_chains_that_would_spare_nothing_are_left_alone(monkeypatch):
     for seed in range(3):
         f(batch((), seed)[0])
     assert "fused" not in explain(f)
+
+
+def test_a_tensor_that_bounds_a_slice_is_noticed():
+    def taken(x, n):
+        return x[: n.max()]
+
+    def set_to_zero(x, n):
+        y = x * 1
+        y[: n.max()] = 0
+        return y
+
+    for function in (taken, set_to_zero):
+        f = minidl.compile(function)
+        with pytest.warns(CompileWarning, match="reads it|is an index"):
+            for n in (3, 3, 5):
+                assert f(minidl.ones(6), minidl.tensor([n])).tolist() == function(minidl.ones(6), minidl.tensor([n])).tolist()
+
+
+def test_gradients_of_parameters_that_join_later_are_cleared():
+    results = []
+    for compiled in (False, True):
+        minidl.manual_seed(0)
+        a, b = nn.Linear(1, 1), nn.Linear(1, 1)
+        optimizer = minidl.optim.SGD(b.parameters(), lr=0.1)
+
+        def step(x, a=a, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = b(a(x)).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = minidl.compile(step) if compiled else step
+        for i in range(6):
+            if i == 3:
+                optimizer.add_param_group({"params": list(a.parameters())})
+            run(minidl.ones(1, 1))
+        results.append([a.weight.item(), a.weight.grad.item(), b.weight.item()])
+    assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
+def test_options_of_an_optimiser_set_inside_are_noticed():
+    p = nn.Parameter(minidl.ones(3))
+    optimizer, count = minidl.optim.SGD([p], lr=1.0), [0]
+
+    @minidl.compile
+    def step():
+        count[0] += 1
+        optimizer.param_groups[0]["lr"] = 1 / count[0]
+        optimizer.zero_grad()
+        (p * p).sum().backward()
+        optimizer.step()
+
+    with pytest.warns(CompileWarning, match="changes the options of an optimiser"):
+        for _ in range(5):
+            step()
+    assert count == [5] and optimizer.param_groups[0]["lr"] == 1 / 5
+
+
+@pytest.mark.parametrize("how", [copy.copy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: (repr(x), x)[1]])
+def test_copies_and_prints_are_noticed(how):
+    f = minidl.compile(lambda x: x * how(x))
+    with pytest.warns(CompileWarning):
+        for sign in (1, 1, -1):
+            assert f(minidl.ones(2) * sign).tolist() == [1, 1]

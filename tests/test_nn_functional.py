@@ -176,3 +176,22 @@ def test_mse_loss_of_nothing_and_of_integers():
     assert leaf.grad.shape == (0, 2)
     with pytest.raises(TypeError, match="mse_loss: wants a floating dtype"):
         F.mse_loss(minidl.tensor([1]), minidl.tensor([2]))
+
+
+def test_adaptive_pooling_keeps_infinity_where_it_is():
+    x = minidl.ones(1, 1, 5, 4)
+    x[0, 0, 0, 0] = math.inf
+    assert F.adaptive_avg_pool2d(x, 2).flatten().tolist() == [math.inf, 1, 1, 1]
+
+
+def test_cross_entropy_where_nothing_counts():
+    scores = minidl.randn(2, 3, requires_grad=True)
+    for loss in (F.cross_entropy(scores, minidl.tensor([-100, -100])), F.nll_loss(scores, minidl.tensor([-100, -100]))):
+        loss.backward()
+        assert loss.isnan() and scores.grad.tolist() == [[0, 0, 0]] * 2
+
+
+def test_ceil_mode_takes_a_window_larger_than_the_picture():
+    x = minidl.tensor([[[1.0, 3.0, 2.0]]])
+    assert F.max_pool2d(x, 2, ceil_mode=True).tolist() == [[[3, 2]]]
+    assert F.avg_pool2d(x, 2, ceil_mode=True).tolist() == [[[2, 2]]]

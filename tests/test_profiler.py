@@ -386,3 +386,15 @@ def test_chrome_trace(tmp_path):
     assert all(net["ts"] <= e["ts"] and e["ts"] + e["dur"] <= net["ts"] + net["dur"] + 1e-3 for e in inside)
     with pytest.raises(FileNotFoundError, match="export_chrome_trace"):
         p.export_chrome_trace(tmp_path / "nowhere" / "trace.json")
+
+
+def test_two_profiles_may_be_left_in_any_order():
+    first, second = profile(), profile()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert mode.watcher is second
+    tensor(2) + 1
+    second.__exit__(None, None, None)
+    assert mode.watcher is None
+    assert not first.key_averages() and counted(second) == {("add", "forward"): (1, 2, 16)}

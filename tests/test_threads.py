@@ -168,3 +168,10 @@ def test_work_on_a_batch_of_one_is_shared(monkeypatch):
         cpu.max_pool2d_taps(x, pooled, Window((2, 2), (2, 2)))
         cpu.sum(x, (0, 2, 3), False)
     assert len(seen) == 10 and set(seen) == {3}
+
+
+@pytest.mark.parametrize("n", ["2", None, 1.5, float("nan")])
+def test_the_number_of_threads_is_a_whole_number(n):
+    with pytest.raises(TypeError, match="set_num_threads: wants a whole number"):
+        minidl.set_num_threads(n)
+    assert minidl.get_num_threads() == 3

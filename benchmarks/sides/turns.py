@@ -9,6 +9,8 @@ import numpy as np
 
 from . import Process, SideError
 
+PAUSE = 0.2  # seconds before a turn
+
 
 @contextmanager
 def started(names, pythons=()):
@@ -45,18 +47,22 @@ def prove(processes, **case):
 def take_turns(processes, seconds):
     """The median seconds of a step on each side, which has made its case; ``seconds`` in all, and at least three turns.
 
-    A turn lasts a tenth of a second, or a step; a side that needs more than a second for one has three turns.
+    A turn lasts a quarter of a second, or a step; a side that needs more than a second for one has three turns. Before it there
+    is a pause, in which the side before comes to rest: threads of OpenMP and BLAS wait for more in a busy loop. And each round
+    starts with another side.
     """
-    steps = {name: max(1, int(0.1 / process.ask("time", steps=2))) for name, process in processes.items()}
-    times = {name: [] for name in processes}
+    steps = {name: max(1, int(0.25 / process.ask("time", steps=2))) for name, process in processes.items()}
+    times, order = {name: [] for name in processes}, list(processes)
     end = time.perf_counter() + seconds
     n_turns = 0
     while n_turns < 3 or time.perf_counter() < end:
         n_turns += 1
-        for name, process in processes.items():
+        order.append(order.pop(0))
+        for name in order:
             if n_turns > 3 and times[name][0] > 1:
                 continue
+            time.sleep(PAUSE if seconds else 0)
             if steps[name] > 1:
-                process.ask("time", steps=1)  # wake up, after the others' turn
-            times[name].append(process.ask("time", steps=steps[name]))
+                processes[name].ask("time", steps=max(1, steps[name] // 4))  # wake up
+            times[name].append(processes[name].ask("time", steps=steps[name]))
     return {name: statistics.median(t) for name, t in times.items()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend
 from ..shapes import ShapeError
-from .mode import mode, set_grad_enabled
+from .mode import RecordingSwitch, mode
 from .op import cast, differentiable
 from .tape import Node, TensorBase, boxed, flat_parents, mark_changed, source, wrap
 
@@ -60,7 +60,7 @@ def sweep(
     new: set[Any] = set()  # whose gradient array nobody else holds, so that it may be added to in place
     for root, seed in zip(roots, seeds):
         _accumulate(grads, new, root, seed, False, create_graph)
-    with set_grad_enabled(create_graph):
+    with RecordingSwitch(create_graph):
         for node in nodes:
             g = grads.pop(node, None)
             if g is None or (needed is not None and node not in needed):
@@ -180,7 +180,7 @@ def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:
                 f"backward: the tensor has shape {array.shape}, and only a tensor of one element has a gradient by itself; "
                 "reduce it (loss.mean()) or pass backward(gradient) of the same shape"
             )
-        gradient = wrap(backend.xp(array).ones_like(array))
+        gradient = wrap(backend.xp(array).ones(array.shape, array.dtype))
     elif not isinstance(gradient, TensorBase):
         raise TypeError(f"backward: gradient must be a Tensor, got {type(gradient).__name__}")
     elif gradient._array.shape != array.shape:

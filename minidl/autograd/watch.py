@@ -22,7 +22,14 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        mode.watcher, self.outer = self.outer, None
+        if mode.watcher is self:
+            mode.watcher = self.outer
+        else:  # one that was entered later is left later too
+            inner = mode.watcher
+            while inner.outer is not self:
+                inner = inner.outer
+            inner.outer = self.outer
+        self.outer = None
 
     def run(self, op: Any, values: Any) -> Any:
         """Around an op on tensors."""

@@ -6,10 +6,12 @@ import functools
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..kernels.memory import give_back
 from ..nn.module import Module, structure
 from ..nn.parameter import Parameter
 from .program import Program
@@ -37,6 +39,7 @@ class Compiled:
         self.loose = False  # whether a parameter is part of a program but of none of the modules
         self.in_vain = self.changes_inside = 0
         self.hopeless = False
+        self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()  # whose steps are part of a watched call
         if isinstance(function, Module):
             self._know([function])
 
@@ -63,6 +66,9 @@ class Compiled:
         if found is None:
             return self.function(*args, **kwargs)
         if type(found) is Program and found.fits(inputs):
+            if not found.has_run:  # the watched calls needed more memory than the program will
+                give_back()
+                found.has_run = True
             return unflatten(found.layout, found.run(inputs))
         return self._watch(kind, args, kwargs, inputs)
 
@@ -95,9 +101,12 @@ class Compiled:
 
     def _watch(self, kind: Any, args: Any, kwargs: Any, inputs: list[Any]) -> Any:
         """Run the function as it is written, and learn from it."""
-        tracer = Tracer(inputs)
+        tracer, options = Tracer(inputs), [(optimizer, _options(optimizer)) for optimizer in self.optimizers]
         with tracer:
             out = self.function(*args, **kwargs)
+        if any(_options(optimizer) != before for optimizer, before in options):
+            tracer.refuse("it changes the options of an optimiser")
+        self.optimizers.update(tracer.optimizers)
         changed = self.edits != structure.edits and self._look_at_modules()
         if any(module not in self.modules for module in tracer.modules):
             self._know(tracer.modules)
@@ -144,6 +153,11 @@ class Compiled:
     def _give_up_for_good(self, why: str) -> None:
         self.hopeless, self.notes = True, {}
         self._give_up(None, why)
+
+
+def _options(optimizer: Any) -> list[dict[str, Any]]:
+    """What the groups of an optimiser hold beside the parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 
 
 def _depth_of_caller() -> int:

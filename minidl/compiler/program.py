@@ -46,6 +46,7 @@ class Program:
     """Steps to run one after the other; a value is let go after its last use."""
 
     def __init__(self, steps: list[Step], trace: Any, same: list[tuple[int, weakref.ref[Any]]]) -> None:
+        self.has_run = False
         self.n_inputs, self.outputs, self.layout = trace.n_inputs, trace.outputs, trace.layout
         self.trace, self.same = trace, same  # `same`: inputs that were one tensor in all calls that were watched
         constants, outputs = trace.constants, set(trace.outputs)

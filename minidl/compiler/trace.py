@@ -32,6 +32,7 @@ class Tracer(Watcher):
         self.steps: list[Step] = []
         self.touched: set[int] = set()  # what effects, or the caller, may change
         self.modules: dict[Module, None] = {}  # in order
+        self.optimizers: list[Any] = []
         self.problem: str | None = None
         self.busy = False  # inside an op or an effect, whose doings are not the program's
 
@@ -78,6 +79,7 @@ class Tracer(Watcher):
 
     def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
         """Note the step."""
+        self.optimizers.append(optimizer)
         return self._effect(update, (optimizer, step), lambda: super(Tracer, self).optimizer(optimizer, step))
 
     def _effect(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:

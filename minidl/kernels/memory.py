@@ -20,3 +20,11 @@ def keep_freed() -> bool:
     except (OSError, AttributeError, TypeError):  # another C library, or none to look into
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _MOST) and mallopt(_TRIM_THRESHOLD, _MOST))
+
+
+def give_back() -> bool:
+    """Have the C library return what is free to the system, once; False where it is not glibc."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError, TypeError):
+        return False

@@ -94,10 +94,14 @@ def set_num_threads(n: int) -> None:
 
     Raises
     ------
+    TypeError
+        If ``n`` is no whole number.
     ValueError
         If ``n`` is less than 1.
     """
     global _wanted, _pool
+    if not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: wants a whole number, got {n!r}")
     if n < 1:
         raise ValueError(f"set_num_threads: wants at least 1, got {n}")
     with _lock:

@@ -5,7 +5,7 @@ and everything else here walks over them.
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import dtypes
@@ -324,7 +324,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to 0."""
-        clear_grads(list(self.parameters()), set_to_none)
+        clear_grads(self.parameters, set_to_none)
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
         """Parameters and buffers on another device, the floating ones in another dtype; in place, returns itself.
@@ -460,16 +460,16 @@ def layout_repr(name: str, extra: list[str], parts: list[str]) -> str:
     return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def clear_grads(tensors: list[Any], set_to_none: bool) -> None:
-    """Drop the gradients of ``tensors``, or set them to 0."""
+def clear_grads(tensors: Callable[[], Iterable[Any]], set_to_none: bool) -> None:
+    """Drop the gradients of what ``tensors()`` gives, or set them to 0. A watcher gets the function: its result may change."""
     if mode.watcher is None:
         _clear(tensors, set_to_none)
     else:
         mode.watcher.effect(_clear, (tensors, set_to_none))
 
 
-def _clear(tensors: list[Any], set_to_none: bool) -> None:
-    for t in tensors:
+def _clear(tensors: Callable[[], Iterable[Any]], set_to_none: bool) -> None:
+    for t in tensors():
         if t._grad is None:
             continue
         if set_to_none:

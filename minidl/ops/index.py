@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import differentiable
 from ..autograd.mode import mode
 from ..backend import kernels, xp
-from ..shapes import ShapeError, wrap_dim
+from ..shapes import ShapeError, as_index, wrap_dim
 from .layout import broadcast_tensors, reshape, zeros_for
 
 
@@ -78,7 +78,8 @@ def _as_key_part(part: Any) -> Any:
     if isinstance(part, slice):
         if part.step is not None and part.step <= 0:
             raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
-        return part
+        bounds = part.start, part.stop, part.step
+        return slice(*(n if n is None else as_index(n, "index: the bound of a slice") for n in bounds))
     if isinstance(part, list):
         part = np.array(part, dtype=None if part else int)
     array = getattr(part, "_array", part)

@@ -70,8 +70,8 @@ def _picked(op: str, input: Any, target: Any, weight: Any, ignore_index: int, re
         return loss, share, classes
     total = share.sum()
     if reduction == "mean":
-        with m.errstate(invalid="ignore"):  # 0 / 0, where nothing counts
-            return loss.sum() / total, share / total, classes
+        with m.errstate(invalid="ignore"):  # 0 / 0, where nothing counts; then nothing has a share
+            return loss.sum() / total, share / m.where(total == 0, 1, total).astype(share.dtype), classes
     return loss.sum(), share, classes
 
 

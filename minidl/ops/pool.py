@@ -9,8 +9,8 @@ from typing import Any
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError, Window, pair
-from .layout import reshape
-from .linear import _matmul
+from .layout import cat, narrow, reshape
+from .reduce import mean
 
 
 def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
@@ -27,12 +27,12 @@ def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dil
         raise ShapeError(f"{op}: padding {before} must be at most half of kernel_size {kernel}")
     after = before
     if ceil_mode:
-        exact = Window(kernel, stride, before, after, dilation).check(size, op)
+        exact = Window(kernel, stride, before, after, dilation).check_numbers(op)
         extra = []
         for i in (0, 1):
             reach = size[i] + 2 * before[i] - dilation[i] * (kernel[i] - 1) - 1
             hang = -reach % stride[i]
-            starts = (exact.out_size(size)[i]) * stride[i]  # where one more window would start
+            starts = max(exact.out_size(size)[i], 0) * stride[i]  # where one more window would start
             extra.append(hang if hang and starts < size[i] + before[i] else 0)
         after = (before[0] + extra[0], before[1] + extra[1])
     return Window(kernel, stride, before, after, dilation).check(size, op)
@@ -175,7 +175,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     """Means over windows chosen so that the output has ``output_size`` (an int or a pair; None keeps a size): position i covers
     the pixels from ``floor(i * H / I)`` to ``ceil((i + 1) * H / I)``.
 
-    Shapes: (N, C, H, W) or (C, H, W) -> the same with ``output_size``. Written as two products with matrices of weights.
+    Shapes: (N, C, H, W) or (C, H, W) -> the same with ``output_size``. Means of rows, then means of columns of those.
     """
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     wanted = pair(tuple(n if s is None else s for s, n in zip(sizes, input.shape[-2:])), "adaptive_avg_pool2d: output_size")
@@ -184,14 +184,8 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     array = getattr(_batch("adaptive_avg_pool2d", input), "_array", input)
     if min(array.shape[-2:]) < 1:
         raise ShapeError(f"adaptive_avg_pool2d: input of shape {tuple(input.shape)} has no pixels")
-    down, across = (_weights(array, n, k) for n, k in zip(input.shape[-2:], wanted))
-    return _matmul(_matmul(down, input), across.T)
-
-
-def _weights(like: Any, size: int, wanted: int) -> Any:
-    """The matrix (wanted, size) that takes ``size`` pixels to ``wanted`` means."""
-    out = xp(like).zeros((wanted, size), like.dtype)
-    for i in range(wanted):
-        start, end = i * size // wanted, -(-(i + 1) * size // wanted)
-        out[i, start:end] = 1 / (end - start)
+    out = input
+    for dim, n, k in zip((-2, -1), array.shape[-2:], wanted):
+        bounds = [(i * n // k, -(-(i + 1) * n // k)) for i in range(k)]
+        out = cat([mean(narrow(out, dim, start, end - start), dim, True) for start, end in bounds], dim)
     return out
