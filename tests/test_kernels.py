@@ -335,3 +335,17 @@ def test_the_pool_may_be_closed_while_another_thread_hands_it_work(monkeypatch):
     finally:
         closer.join()
         threads.set_num_threads(before)
+
+
+def test_the_taps_that_meet_are_those_that_put_a_row_inside():
+    assert cpu.conv._taps_that_meet(4, 6, 4, 3, 1) == [(1, slice(3, 4), slice(0, 1)), (2, slice(2, 4), slice(0, 2))]
+    for low, size, height, taps, dilation in itertools.product((-2, 0, 3, 9), (1, 2, 5), (1, 2, 6), (1, 2, 4), (1, 3)):
+        meeting = cpu.conv._taps_that_meet(low, low + size, height, taps, dilation)
+        rows = [(k, i, i + k * dilation - low) for k, reached, _ in meeting for i in range(reached.start, reached.stop)]
+        assert rows == [
+            (k, low + j - k * dilation, j) for k in range(taps) for j in range(size) if 0 <= low + j - k * dilation < height
+        ]
+        assert [(s.start, s.stop) for _, _, s in meeting] == [
+            (min(j for q, _, j in rows if q == k), max(j for q, _, j in rows if q == k) + 1) for k, _, _ in meeting
+        ]
+        assert [k for k, _, _ in meeting] == list(range(meeting[0][0], meeting[-1][0] + 1)) if meeting else True

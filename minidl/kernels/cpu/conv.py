@@ -71,29 +71,44 @@ def _fill_by_rows(out: Any, padded: Any, kernel: Any, bias: Any, window: Window,
     product, of K times the height, is quicker; what the additions cost is less unless there are more filters than channels.
     """
     f, height, _, n = out.shape
-    (taps, reach), dilation, above = window.kernel, window.dilation[0], window.before[0] - part[0].start
+    (taps, reach), dilation = window.kernel, window.dilation[0]
+    above = window.before[0] - part[0].start  # tap 0 puts row r of the pixels on row r + above of out, tap k on one further up
     row = Window((1, reach), (1, window.stride[1]), dilation=(1, window.dilation[1]))
     seen = windows(padded, row, (padded.shape[1], part[1].stop))[:, :, :, :, part[1]]
     ready = 0  # the rows of the output that are begun
     first, last = max(0, -above), min(padded.shape[1], height - above + (taps - 1) * dilation)
     bytes_each = (kernel.shape[1] + len(kernel)) * n * out.itemsize
     for rows, columns in strips(slice(first, last), slice(0, out.shape[2]), bytes_each):
-        low, high = rows.start + above, rows.stop + above  # where tap 0 puts these rows
+        low, high = rows.start + above, rows.stop + above
         if ready < min(high, height):
             out[:, ready:high] = 0 if bias is None else bias
             ready = min(high, height)
-        lowest, highest = max(0, (low - height) // dilation + 1), min(taps, (high - 1) // dilation + 1)
-        product = threads.scratch(
-            "product", ((highest - lowest) * f, (rows.stop - rows.start) * (columns.stop - columns.start) * n), out.dtype
-        )
-        np.matmul(kernel[lowest * f : highest * f], gathered(seen, rows, columns), out=product)
-        product = product.reshape(highest - lowest, f, rows.stop - rows.start, columns.stop - columns.start, n)
-        for k in range(lowest, highest):
-            start, stop = max(low - k * dilation, 0), min(high - k * dilation, height)
-            if start < stop:
-                skip = start - low + k * dilation
-                out[:, start:stop, columns] += product[k - lowest, :, skip : skip + stop - start]
+        meeting = _taps_that_meet(low, high, height, taps, dilation)
+        if not meeting:  # between dilated taps
+            continue
+        lowest, shape = meeting[0][0], (len(meeting), f, rows.stop - rows.start, columns.stop - columns.start, n)
+        product = threads.scratch("product", shape, out.dtype)
+        flat = product.reshape(len(meeting) * f, math.prod(shape[2:]))
+        np.matmul(kernel[lowest * f : lowest * f + len(flat)], gathered(seen, rows, columns), out=flat)
+        for i, (_, reached, reaching) in enumerate(meeting):
+            out[:, reached, columns] += product[i, :, reaching]
     out[:, ready:] = 0 if bias is None else bias
+
+
+def _taps_that_meet(low: int, high: int, height: int, taps: int, dilation: int) -> list[tuple[int, slice, slice]]:
+    """The taps through which a strip of pixels, put on rows ``low`` to ``high`` by tap 0, reaches an output of ``height`` rows;
+    with the rows that each reaches, and those of the strip that do.
+
+    With three taps and padding 1, tap 0 puts pixels 3 and 4 on rows 4 and 5. Of an output of rows 0 to 3 they reach row 3 through
+    tap 1 (pixel 3 alone), and rows 2 and 3 through tap 2. Between two taps that meet the output none misses it.
+    """
+    found = []
+    for k in range(taps):
+        start, stop = max(low - k * dilation, 0), min(high - k * dilation, height)
+        if start < stop:
+            skipped = start - low + k * dilation
+            found.append((k, slice(start, stop), slice(skipped, skipped + stop - start)))
+    return found
 
 
 def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:

@@ -89,6 +89,7 @@ def _count(x: Any, out: Any, taps: Any, steps: Any) -> Any:
 
 
 def _look(x: Any, out: Any, taps: Any, steps: Any) -> None:
+    """For each tap, where its pixel is the maximum and no tap before was it."""
     taps[...] = 0
     missing = empty(out.shape, np.bool_, out)
     missing[...] = True
