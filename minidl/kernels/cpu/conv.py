@@ -99,8 +99,8 @@ def _taps_that_meet(low: int, high: int, height: int, taps: int, dilation: int) 
     """The taps through which a strip of pixels, put on rows ``low`` to ``high`` by tap 0, reaches an output of ``height`` rows;
     with the rows that each reaches, and those of the strip that do.
 
-    With three taps and padding 1, tap 0 puts pixels 3 and 4 on rows 4 and 5. Of an output of rows 0 to 3 they reach row 3 through
-    tap 1 (pixel 3 alone), and rows 2 and 3 through tap 2. Between two taps that meet the output none misses it.
+    With three taps and padding 1, tap 0 puts pixels 3 and 4 on rows 4 and 5. Of an output of rows 0 to 3 they reach row 3
+    through tap 1 (pixel 3 alone), and rows 2 and 3 through tap 2. Between two taps that meet the output none misses it.
     """
     found = []
     for k in range(taps):
