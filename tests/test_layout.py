@@ -23,6 +23,7 @@ HOUSE = [
     {"autograd"},
     {"random"},
     {"ops"},
+    {"functions"},
     {"printing"},
     {"_methods"},
     {"_tensor"},
