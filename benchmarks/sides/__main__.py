@@ -9,7 +9,7 @@ import sys
 import time
 import tracemalloc
 
-from . import SIDES, resident
+from . import SIDES, layers, resident
 
 try:
     from threadpoolctl import threadpool_info
@@ -45,6 +45,12 @@ class Server:
         self.case = None  # the memory of the one before is free before more is asked for
         self.case = self.module.Case(**case, **self.side.options)
         return [float(self.case.step()) for _ in range(4)]
+
+    def make_layer(self, **case):
+        """Make a layer by itself: numbers that tell its output and its gradients."""
+        self.case = None
+        self.case = layers.Layer(**case, **self.side.options)
+        return self.case.proof()
 
     def time(self, steps):
         """Seconds of a step, the mean of so many."""

@@ -20,8 +20,10 @@ def started(names, pythons=()):
         yield {name: stack.enter_context(Process(name, pythons.get(name, sys.executable))) for name in names}
 
 
-def prove(processes, **case):
-    """Have every side make the case; those that compute the same losses as the first, and what the others had to say.
+def prove(processes, order="make", **case):
+    """Have every side make the case; those that compute the same as the first, and what the others had to say.
+
+    The order is ``"make"``, for a network and its losses, or ``"make_layer"``, for a layer by itself.
 
     Raises
     ------
@@ -29,18 +31,19 @@ def prove(processes, **case):
         If the first cannot make it: then there is nothing to compare with.
     """
     first, *others = processes
-    wanted = processes[first].ask("make", **case)
+    atol = 1e-3 if order == "make_layer" else 0  # elements may be 0, losses are not
+    wanted = processes[first].ask(order, **case)
     right, failed = [first], {}
     for name in others:
         try:
-            losses = processes[name].ask("make", **case)
+            losses = processes[name].ask(order, **case)
         except SideError as error:
             failed[name] = str(error)
             continue
-        if np.allclose(losses, wanted, rtol=1e-3, atol=0):
+        if np.allclose(losses, wanted, rtol=1e-3, atol=atol):
             right.append(name)
         else:
-            failed[name] = f"computes other losses, {losses} where {first} has {wanted}"
+            failed[name] = f"computes something else, {losses} where {first} has {wanted}"
     return {name: processes[name] for name in right}, failed
 
 
