@@ -9,7 +9,8 @@ import numpy as np
 
 from .autograd import inplace
 from .autograd.tape import TensorBase
-from .ops import compare, elementwise, index, layout, linear, random, reduce, scan
+from .functions import arithmetic, joining, ordering, products, sampling, shaping
+from .ops import compare, elementwise, index, layout, linear, reduce, scan
 
 
 def swapped_method(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -48,18 +49,22 @@ def in_place_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 # These functions are methods too, with the tensor as first argument ...
 METHODS: dict[Any, str] = {
-    elementwise: "mul div floor_divide remainder fmod pow neg square lerp addcmul addcdiv exp exp2 expm1 log log2 log10 "
+    elementwise: "mul div floor_divide remainder fmod pow neg addcmul addcdiv exp exp2 expm1 log log2 log10 "
     "log1p logaddexp sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf relu "
-    "abs sign floor ceil trunc round frac maximum minimum clamp masked_fill nan_to_num",
+    "abs sign floor ceil trunc round maximum minimum clamp",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
     "isnan isinf isfinite isclose allclose equal",
-    reduce: "sum mean var std amax amin argmax argmin max min aminmax all any count_nonzero logsumexp softmax log_softmax norm",
-    scan: "prod cumsum cumprod argsort sort topk median bincount unique",
-    layout: "flatten ravel unflatten squeeze unsqueeze permute transpose t movedim roll expand expand_as repeat tile "
-    "repeat_interleave contiguous diagonal diag diag_embed tril triu split chunk unbind narrow select",
+    reduce: "sum mean var std amax amin argmax argmin all any count_nonzero logsumexp softmax log_softmax norm",
+    scan: "prod cumsum cumprod argsort bincount unique",
+    layout: "unsqueeze permute transpose roll contiguous diagonal diag_embed tril triu narrow",
     index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
-    linear: "matmul mm mv bmm dot outer addmm trace",
-    random: "bernoulli multinomial",
+    linear: "matmul",
+    arithmetic: "square lerp frac masked_fill nan_to_num",
+    shaping: "flatten ravel unflatten squeeze t movedim expand expand_as repeat tile repeat_interleave diag",
+    joining: "split chunk unbind select",
+    ordering: "max min aminmax sort topk median",
+    products: "mm mv bmm dot outer addmm trace",
+    sampling: "bernoulli multinomial",
 }
 # ... these change it in place too, under their name with a line after it ...
 IN_PLACE = (

@@ -16,7 +16,8 @@ from .autograd.mode import mode
 from .autograd.op import cast
 from .autograd.tape import TensorBase, counter, source, wrap
 from .backend import check_device, device
-from .ops import compare, create, elementwise, index, layout, linear
+from .functions import creation, joining, shaping
+from .ops import compare, elementwise, index, layout, linear
 from .printing import tensor_text
 from .random import rng
 from .shapes import ShapeError, as_shape, wrap_dim
@@ -33,9 +34,9 @@ class Tensor(TensorBase):
 
     def __new__(cls, *data: Any) -> Any:
         if not data or all(isinstance(n, (int, np.integer)) for n in data):
-            made = create.empty(tuple(data) if data else (0,))
+            made = creation.empty(tuple(data) if data else (0,))
         else:
-            made = create.tensor(data[0], dtype=dtypes.get_default_dtype())
+            made = creation.tensor(data[0], dtype=dtypes.get_default_dtype())
         made.__class__ = cls
         return made
 
@@ -258,7 +259,7 @@ class Tensor(TensorBase):
         return np.array(self.numpy(), dtype, copy=copy)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: Any = False) -> Any:
-        return create.from_numpy(np.asarray(array))  # what NumPy's functions of one array give back
+        return creation.from_numpy(np.asarray(array))  # what NumPy's functions of one array give back
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
@@ -355,19 +356,19 @@ class Tensor(TensorBase):
 
     def new_tensor(self, data: Any, *, requires_grad: Any = False) -> Any:
         """A tensor of ``data`` in this one's dtype."""
-        return create.tensor(data, dtype=self.dtype, requires_grad=requires_grad)
+        return creation.tensor(data, dtype=self.dtype, requires_grad=requires_grad)
 
     def new_zeros(self, *size: Any, dtype: Any = None) -> Any:
         """Zeros in this tensor's dtype."""
-        return create.zeros(*size, dtype=dtype or self.dtype)
+        return creation.zeros(*size, dtype=dtype or self.dtype)
 
     def new_ones(self, *size: Any, dtype: Any = None) -> Any:
         """Ones in this tensor's dtype."""
-        return create.ones(*size, dtype=dtype or self.dtype)
+        return creation.ones(*size, dtype=dtype or self.dtype)
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None) -> Any:
         """One number in this tensor's dtype."""
-        return create.full(size, fill_value, dtype=dtype or self.dtype)
+        return creation.full(size, fill_value, dtype=dtype or self.dtype)
 
     # -- as Python sees it
 
@@ -386,7 +387,7 @@ class Tensor(TensorBase):
     def __iter__(self) -> Iterator[Any]:
         if not self.ndim:
             raise TypeError("iter: a tensor without dimensions cannot be iterated over")
-        return iter(layout.unbind(self))
+        return iter(joining.unbind(self))
 
     def __contains__(self, element: Any) -> Any:
         return (self == element).any().item()
@@ -513,11 +514,11 @@ class Tensor(TensorBase):
         """Itself in another shape and the same memory; or, given a dtype of the same width, not supported."""
         if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list, np.integer)):
             raise NotImplementedError("view: a change of dtype is not supported; use .to(dtype)")
-        return layout.view(self, *shape)
+        return shaping.view(self, *shape)
 
     def view_as(self, other: Tensor) -> Any:
         """Itself in the shape of ``other``."""
-        return layout.view(self, other.shape)
+        return shaping.view(self, other.shape)
 
     def reshape_as(self, other: Tensor) -> Any:
         """Itself in the shape of ``other``."""

@@ -264,7 +264,7 @@ def own(*arrays):
     return tuple(a.dtype for a in arrays)
 
 
-m = layout
+m = minidl
 ROWS = {
     "reshape": Row(m.reshape, by_position, given_array(regrouped)),
     "view": Row(lambda x, shape: m.view(m.contiguous(x), shape), by_position, given_array(regrouped)),
@@ -311,7 +311,7 @@ ROWS = {
             min_dims=1,
         ),
     ),
-    "copy": Row(m.copy, np.positive, given_array(), ("float", "integer")),
+    "copy": Row(m.clone, np.positive, given_array(), ("float", "integer")),
     "contiguous": Row(m.contiguous, np.positive, given_array(), ("float", "integer")),
     "diagonal": Row(m.diagonal, diagonal_of, given_array(a_diagonal, min_dims=2)),
     "diag": Row(
@@ -330,7 +330,7 @@ ROWS = {
         triangle(lambda d, diagonal: d >= diagonal),
         given_array(lambda draw, _: {"diagonal": draw(st.integers(-3, 3))}, min_dims=2),
     ),
-    "constant_pad": Row(m.constant_pad, padded, given_array(paddings)),
+    "constant_pad": Row(layout.constant_pad, padded, given_array(paddings)),
     "cat": Row(lambda *xs, dim: m.cat(xs, dim), joined, given_joinable),
     "stack": Row(
         lambda *xs, dim: m.stack(xs, dim),

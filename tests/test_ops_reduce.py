@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from optable import Row, along, boolean, check_gradients, check_values, long, reduced, summed
 
 import minidl
-from minidl.ops import reduce, scan
 from minidl.testing import strategies as mst
 from minidl.testing.strategies import ANY, NONZERO, UNIQUE, Domain
 
@@ -118,7 +117,7 @@ def p_norm(numbers, p):
 
 def norm_row(p, **how):
     return Row(
-        lambda x, **o: reduce.norm(x, p, **o),
+        lambda x, **o: minidl.norm(x, p, **o),
         lambda a, **o: reduced(p_norm)(a, p=p, **o),
         dims(SPREAD, min_side=1, **how),
         FLOAT,
@@ -144,7 +143,7 @@ def with_correction(draw, dtypes):
     return arrays, {**options, "correction": draw(st.integers(0, 1))}
 
 
-r, s = reduce, scan
+r = s = minidl
 WITHIN = {"many": False, "none": False, "min_side": 1}  # one dimension, not empty
 ROWS = {
     "sum": Row(r.sum, reduced(sum), dims(), ALL, summed),

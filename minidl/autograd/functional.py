@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops.create import ones_like, zeros_like
-from ..ops.layout import reshape, stack
+from ..functions.creation import ones_like, zeros_like
+from ..functions.joining import stack
+from ..ops.layout import reshape
 from ..shapes import ShapeError
 from .mode import enable_grad
 from .sweep import grad

@@ -1,1 +1,3 @@
-"""Functions composed of ops: they have no rule of their own, and their gradients come by themselves. A file a family."""
+"""Functions without a rule of their own: composed of ops, so that their gradients come by themselves, or makers of new
+tensors, which have none. A file a family.
+"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dtypes
-from ..ops.create import empty, ones, tensor, zeros
+from ..functions.creation import empty, ones, tensor, zeros
 from ..shapes import ShapeError
 from . import functional as F
 from . import init

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.create import empty
+from ..functions.creation import empty
 from ..shapes import pair
 from . import functional as F
 from .linear import reset

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..ops.create import as_tensor, eye
+from ..functions.creation import as_tensor, eye
 from ..random import Generator, rng
 from ..shapes import ShapeError
 

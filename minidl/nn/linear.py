@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..ops.create import empty
-from ..ops.layout import flatten, unflatten
+from ..functions.creation import empty
+from ..functions.shaping import flatten, unflatten
 from . import functional as F
 from . import init
 from .module import Module

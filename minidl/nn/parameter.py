@@ -6,7 +6,7 @@ from typing import Any
 
 from .._tensor import Tensor
 from ..autograd.tape import counter, wrap
-from ..ops.create import empty
+from ..functions.creation import empty
 
 
 class Parameter(Tensor):

@@ -147,16 +147,6 @@ pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
 neg.vjp(input=lambda g: -g)
 
 
-def square(input: Any) -> Any:
-    """``input ** 2``."""
-    return input * input
-
-
-def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """``input + weight * (end - input)``."""
-    return input + weight * (end - input)
-
-
 @differentiable(promotes="common")
 def _addcmul(input: Any, tensor1: Any, tensor2: Any, value: float) -> Any:
     return input + value * (tensor1 * tensor2)
@@ -453,11 +443,6 @@ def round(input: Any, decimals: int = 0) -> Any:
     return xp(input).round(input, decimals)
 
 
-def frac(input: Any) -> Any:
-    """The fraction that `trunc` leaves out."""
-    return input - trunc(input)
-
-
 @differentiable(promotes="common")
 def maximum(input: Any, other: Any) -> Any:
     """The larger of the two; equal inputs share the gradient equally."""
@@ -516,22 +501,6 @@ def _where(condition: Any, input: Any, other: Any) -> Any:
     if getattr(condition, "dtype", bool) != bool:
         raise TypeError(f"where: condition must be a bool tensor, got {condition.dtype}; write condition != 0")
     return (xp(condition) if hasattr(condition, "dtype") else xp(input)).where(condition, input, other)
-
-
-def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """``value`` where ``mask`` is true, ``input`` elsewhere, in ``input``'s dtype."""
-    if getattr(mask, "dtype", None) != bool:
-        raise TypeError(f"masked_fill: mask must be a bool tensor, got {getattr(mask, 'dtype', type(mask).__name__)}")
-    out = where(mask, value, input)
-    return out if out.dtype == input.dtype else out.to(input.dtype)
-
-
-def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
-    """``input`` with NaN replaced by ``nan``, and infinities by ``posinf`` and ``neginf`` or the largest finite numbers."""
-    limits = xp(getattr(input, "_array", input)).finfo(getattr(input, "_array", input).dtype)
-    out = where(input != input, nan, input)
-    out = where(out == math.inf, float(limits.max) if posinf is None else posinf, out)
-    return where(out == -math.inf, float(limits.min) if neginf is None else neginf, out)
 
 
 abs.vjp(input=lambda g, input: g * sign(input))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
-from .elementwise import abs, exp, maximum, minimum, sign, where
-from .index import gather
+from .elementwise import abs, exp, sign, where
 from .layout import reshape
 
 
@@ -100,13 +99,6 @@ def var_mean(input: Any, dim: Any = None, *, correction: float = 1, keepdim: boo
 # -- extremes
 
 
-class max_result(NamedTuple):
-    """What `max`, `min`, `sort`, `topk` ... along a dimension return."""
-
-    values: Any
-    indices: Any
-
-
 def _check_any(op: str, input: Any, dims: Any) -> None:
     if 0 in [input.shape[i] for i in dims]:
         raise ShapeError(f"{op}: no element to choose from in shape {input.shape} along {dims or 'all'}")
@@ -154,34 +146,6 @@ def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Any:
     _check_any(op, input, dims)
     axis = None if dim is None or not input.ndim else dims[0]
     return getattr(xp(input), op)(input, axis, keepdims=keepdim and input.ndim > 0)
-
-
-def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `maximum`."""
-    return _extreme("max", input, dim, keepdim)
-
-
-def min(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `minimum`."""
-    return _extreme("min", input, dim, keepdim)
-
-
-def _extreme(op: str, input: Any, dim: Any, keepdim: bool) -> Any:
-    if dim is None:
-        return (amax if op == "max" else amin)(input)
-    if hasattr(dim, "shape"):
-        return (maximum if op == "max" else minimum)(input, dim)
-    indices = (argmax if op == "max" else argmin)(input, dim, True)
-    values = gather(input, dim, indices)
-    if not keepdim and len(input.shape):
-        shape = [n for i, n in enumerate(input.shape) if i != wrap_dim(dim, len(input.shape), op)]
-        values, indices = reshape(values, shape), reshape(indices, shape)
-    return max_result(values, indices)
-
-
-def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> tuple[Any, Any]:
-    """The smallest and the largest element."""
-    return amin(input, dim, keepdim), amax(input, dim, keepdim)
 
 
 @differentiable

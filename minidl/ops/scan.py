@@ -8,10 +8,8 @@ from .. import dtypes
 from ..autograd import differentiable
 from ..backend import xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
-from .elementwise import where
-from .index import gather
 from .layout import cat, flip, narrow, reshape
-from .reduce import max_result, spread, sum
+from .reduce import spread
 
 
 @differentiable
@@ -100,36 +98,6 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
         return m.argsort(input, dim, kind="stable")
     n = input.shape[dim]  # sorting the reversed input and reversing the result keeps equal elements in order
     return n - 1 - m.flip(m.argsort(m.flip(input, dim), dim, kind="stable"), dim)
-
-
-def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """``(values, indices)`` along ``dim`` in rising (or falling) order; always stable."""
-    indices = argsort(input, dim, descending)
-    return max_result(gather(input, dim, indices), indices)
-
-
-def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """``(values, indices)`` of the ``k`` largest (or smallest) elements along ``dim``, in order."""
-    n = input.shape[wrap_dim(dim, len(input.shape), "topk")] if len(input.shape) else 1
-    if not 0 <= k <= n:
-        raise ShapeError(f"topk: k = {k} is not between 0 and {n}, the size of dim {dim}")
-    values, indices = sort(input, dim, descending=largest)
-    return max_result(narrow(values, dim, 0, k), narrow(indices, dim, 0, k)) if len(input.shape) else (values, indices)
-
-
-def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle element (the lower one of two), or NaN if there is one; with ``dim`` a pair ``(values, indices)``."""
-    flat = reshape(input, (-1,)) if dim is None or not len(input.shape) else input
-    axis = 0 if dim is None else dim
-    values, indices = sort(flat, axis)
-    n, nans = flat.shape[wrap_dim(axis, len(flat.shape), "median")], sum(flat != flat, axis, True)
-    middle = where(nans == 0, (n - 1) // 2, n - nans)  # NaN is sorted last
-    values, indices = gather(values, axis, middle), gather(indices, axis, middle)
-    if dim is None:
-        return values.reshape(())
-    if keepdim and len(input.shape):
-        return max_result(values, indices)
-    return max_result(values.squeeze(axis), indices.squeeze(axis))
 
 
 @differentiable

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..autograd import grad
 from ..autograd.tape import TensorBase
-from ..ops.create import from_numpy
+from ..functions.creation import from_numpy
 
 
 class Engine:

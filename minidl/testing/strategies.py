@@ -17,7 +17,7 @@ except ImportError as error:
     raise ImportError(f"minidl.testing.strategies needs Hypothesis ({error}); pip install minidl[test]") from error
 
 from .. import dtypes as types
-from ..ops.create import from_numpy
+from ..functions.creation import from_numpy
 
 FLOATS = (types.float64, types.float32, types.float16)
 INTEGERS = (types.int64, types.int32, types.int16, types.int8, types.uint8)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from .._tensor import Tensor
-from ..ops.create import from_numpy, tensor
+from ..functions.creation import from_numpy, tensor
+from ..functions.joining import stack
 from ..ops.elementwise import where
-from ..ops.layout import constant_pad, flip, stack
+from ..ops.layout import constant_pad, flip
 from ..random import rng
 from ..shapes import pair
 

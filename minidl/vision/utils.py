@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from .._tensor import Tensor
-from ..ops.create import full
-from ..ops.layout import stack
+from ..functions.creation import full
+from ..functions.joining import stack
 
 
 def make_grid(

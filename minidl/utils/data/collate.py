@@ -9,8 +9,8 @@ import numpy as np
 
 from ..._tensor import Tensor
 from ...dtypes import float64
-from ...ops.create import from_numpy, tensor
-from ...ops.layout import stack
+from ...functions.creation import from_numpy, tensor
+from ...functions.joining import stack
 
 
 class Columns(Sequence[tuple[Any, ...]]):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..._tensor import Tensor
-from ...ops.random import randperm
+from ...functions.sampling import randperm
 from ...random import Generator
 from .collate import Columns
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ...ops.create import as_tensor
-from ...ops.random import multinomial, randint, randperm
+from ...functions.creation import as_tensor
+from ...functions.sampling import multinomial, randint, randperm
 from ...random import Generator
 from ...shapes import as_index
 

@@ -10,7 +10,7 @@ from .. import dtypes
 from ..autograd.tape import wrap
 from ..random import Generator, rng
 from ..shapes import as_shape
-from .create import _float, _like, _new
+from .creation import _float, _like, _new
 
 
 def _uniform(shape: Any, dtype: Any, generator: Generator | None) -> Any:

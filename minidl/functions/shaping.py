@@ -1,0 +1,129 @@
+"""Shapes and order, put together of `reshape`, `permute` and their like in `minidl.ops.layout`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd import broadcast_to
+from ..backend import xp
+from ..ops.layout import copy, diag_embed, diagonal, permute, reshape, unsqueeze
+from ..shapes import ShapeError, as_index, as_shape, infer_size, wrap_dim, wrap_dims
+
+
+def view(input: Any, *size: Any) -> Any:
+    """``input`` in another shape and the same memory; like `reshape`, but an error where that needs a copy."""
+    array, shape = getattr(input, "_array", input), as_shape(size, "view")
+    out = reshape(input, infer_size(shape, array.size, "view"))
+    if array.size and not xp(array).may_share_memory(getattr(out, "_array", out), array):
+        raise ShapeError(
+            f"view: a tensor of shape {array.shape} with its memory in another order cannot be seen as {shape} without a copy; "
+            "use reshape(...), or contiguous() first"
+        )
+    return out
+
+
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Dimensions ``start_dim`` to ``end_dim`` joined into one."""
+    shape = tuple(input.shape)
+    if not shape:
+        return reshape(input, (1,))
+    start, end = wrap_dim(start_dim, len(shape), "flatten"), wrap_dim(end_dim, len(shape), "flatten")
+    if start > end:
+        raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def ravel(input: Any) -> Any:
+    """All elements in one dimension."""
+    return reshape(input, (-1,))
+
+
+def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
+    """Dimension ``dim`` split into ``sizes`` (one may be -1)."""
+    shape = tuple(input.shape)
+    dim = wrap_dim(dim, len(shape), "unflatten")
+    return reshape(input, (*shape[:dim], *infer_size(tuple(sizes), shape[dim], "unflatten"), *shape[dim + 1 :]))
+
+
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """``input`` without its dimensions of size 1, or without those among ``dim``."""
+    shape = tuple(input.shape)
+    dims = wrap_dims(dim, len(shape), "squeeze")
+    return reshape(input, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims))
+
+
+def t(input: Any) -> Any:
+    """The transpose of a matrix; a vector as it is."""
+    if len(input.shape) > 2:
+        raise ShapeError(f"t: wants at most 2 dimensions, got {len(input.shape)}; use transpose or mT")
+    return permute(input, tuple(reversed(range(len(input.shape)))))
+
+
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """Dimensions ``source`` moved to the places ``destination``, the others kept in order."""
+    ndim = len(input.shape)
+    start, end = wrap_dims(source, ndim, "movedim"), wrap_dims(destination, ndim, "movedim")
+    if len(start) != len(end):
+        raise ShapeError(f"movedim: source {source} and destination {destination} must name equally many dimensions")
+    order = [i for i in range(ndim) if i not in start]
+    for place, dim in sorted(zip(end, start)):
+        order.insert(place, dim)
+    return permute(input, tuple(order))
+
+
+def expand(input: Any, *size: Any) -> Any:
+    """Sizes of 1 stretched to ``size`` without copying; -1 keeps a size. The result cannot be written to."""
+    shape, wanted = tuple(input.shape), as_shape(size, "expand")
+    lead = len(wanted) - len(shape)
+    if lead < 0:
+        raise ShapeError(f"expand: size {wanted} has fewer dimensions than the tensor's shape {shape}")
+    full = tuple(shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(wanted))
+    if any(n < 0 for n in full) or any(m not in (1, n) for m, n in zip(shape, full[lead:])):
+        raise ShapeError(f"expand: shape {shape} does not stretch to {wanted}")
+    return broadcast_to(input, full)
+
+
+def expand_as(input: Any, other: Any) -> Any:
+    """``input`` expanded to the shape of ``other``."""
+    return expand(input, tuple(other.shape))
+
+
+def repeat(input: Any, *sizes: Any) -> Any:
+    """Copies of ``input`` laid side by side, ``sizes[i]`` of them along dimension i (NumPy's ``tile``)."""
+    counts, shape = as_shape(sizes, "repeat"), tuple(input.shape)
+    if len(counts) < len(shape):
+        raise ShapeError(f"repeat: sizes {counts} must cover the tensor's {len(shape)} dimensions")
+    shape = (1,) * (len(counts) - len(shape)) + shape
+    spread = broadcast_to(
+        reshape(input, tuple(n for size in shape for n in (1, size))),
+        tuple(n for count, size in zip(counts, shape) for n in (count, size)),
+    )
+    return reshape(copy(spread), tuple(count * size for count, size in zip(counts, shape)))
+
+
+def tile(input: Any, *dims: Any) -> Any:
+    """`repeat` for which ``dims`` may be fewer than the dimensions, and then are those of the last ones."""
+    counts = as_shape(dims, "tile")
+    return repeat(input, *(1,) * (len(input.shape) - len(counts)), *counts)
+
+
+def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
+    """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor."""
+    repeats = as_index(repeats, "repeat_interleave: repeats")
+    if dim is None:
+        input, dim = ravel(input), 0
+    shape = tuple(input.shape)
+    dim = wrap_dim(dim, len(shape), "repeat_interleave")
+    spread = broadcast_to(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
+    return reshape(copy(spread), (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+
+
+def diag(input: Any, diagonal_: int = 0) -> Any:
+    """The diagonal of a matrix, or the matrix with a vector on its diagonal."""
+    if len(input.shape) == 1:
+        return diag_embed(input, diagonal_)
+    if len(input.shape) != 2:
+        raise ShapeError(f"diag: wants 1 or 2 dimensions, got {len(input.shape)}")
+    return copy(diagonal(input, diagonal_))
