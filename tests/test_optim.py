@@ -1,7 +1,6 @@
-"""Optimisers and schedules: the formulas in NumPy, groups, closures, states, and what is refused."""
+"""Optimisers: their formulas, groups, closures, hooks, states, and what is refused."""
 
 import copy
-import math
 import pickle
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 import minidl
 from minidl import nn, optim
-from minidl.optim import lr_scheduler
 
 RNG = np.random.default_rng(0)
 
@@ -165,17 +163,18 @@ def test_state_that_does_not_fit_is_refused_whole():
         optim.Adam([p, q]).load_state_dict(good)
 
 
-def step_lr(optimizer):
-    return lr_scheduler.StepLR(optimizer, 1)
-
-
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
         (lambda p: optim.SGD(p), TypeError, "one Tensor"),
         (lambda p: optim.SGD([]), ValueError, "empty"),
         (lambda p: optim.SGD([p.numpy(force=True)]), TypeError, "ndarray"),
-        (lambda p: optim.SGD([("name", p)]), TypeError, "tuple"),
+        (lambda p: optim.SGD([("name", p), param(2)]), ValueError, "names or none, here 1 do"),
+        (lambda p: optim.SGD([{"params": [("name", p)]}, {"params": [param(2)]}]), ValueError, "names or none"),
+        (lambda p: optim.SGD([("name", 1)]), TypeError, "int"),
+        (lambda p: optim.SGD([{"lr": 1}]), KeyError, "params"),
+        (lambda p: optim.SGD([p], lr=minidl.tensor(0.1)), TypeError, r"lr must be a number, got a Tensor; write lr.item\(\)"),
+        (lambda p: optim.SGD([{"params": [p], "lr": minidl.tensor(0.1)}]), TypeError, "lr must be a number"),
         (lambda p: optim.SGD([p * 2]), ValueError, "leaf"),
         (lambda p: optim.SGD([{"params": {p}}]), TypeError, "set"),
         (lambda p: optim.SGD([{"params": [p]}, {"params": [p]}]), ValueError, "more than one group"),
@@ -192,18 +191,6 @@ def step_lr(optimizer):
         (lambda p: optim.Adam([p], betas=(1.0, 0.9)), ValueError, "betas"),
         (lambda p: optim.Adam([p], betas=(0.9,)), ValueError, "betas"),
         (lambda p: optim.Adam([p], eps=-1), ValueError, "eps"),
-        (lambda p: lr_scheduler.StepLR(p, 1), TypeError, "optimizer must be an Optimizer"),
-        (lambda p: lr_scheduler.StepLR(optim.SGD([p]), 1, last_epoch=3), KeyError, "initial_lr"),
-        (lambda p: lr_scheduler.LambdaLR(optim.SGD([p]), [abs, abs]), ValueError, "1 groups, got 2"),
-        (lambda p: lr_scheduler.ConstantLR(optim.SGD([p]), 2.0), ValueError, "factor"),
-        (lambda p: lr_scheduler.LinearLR(optim.SGD([p]), 0.0), ValueError, "start_factor"),
-        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), "least"), ValueError, "'least'"),
-        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), threshold_mode="x"), ValueError, "threshold_mode"),
-        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), factor=1.0), ValueError, "factor"),
-        (lambda p: lr_scheduler.ReduceLROnPlateau(optim.SGD([p]), min_lr=[0, 0]), ValueError, "min_lr"),
-        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [], []), ValueError, "got 0, 0"),
-        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [step_lr(optim.SGD([p]))], []), ValueError, "same optimizer"),
-        (lambda p: lr_scheduler.SequentialLR(optim.SGD([p]), [step_lr(optim.SGD([p]))], [1]), ValueError, "got 1, 1"),
     ],
 )  # fmt: skip
 def test_what_is_refused(call, error, said):
@@ -233,55 +220,6 @@ def test_an_optimiser_of_ones_own():
     assert optimizer.state_dict() == {"state": {0: {"count": 1}}, "param_groups": [{"lr": 0.5, "params": [0]}]}
     with pytest.raises(NotImplementedError, match="Optimizer has no update"):
         steps(optim.Optimizer([p], {}), p)
-
-
-# -- schedules: the rates in closed form
-
-
-@pytest.mark.parametrize(
-    ("make", "formula"),
-    [
-        (lambda o: lr_scheduler.StepLR(o, 4, 0.5), lambda t: 0.5 ** (t // 4)),
-        (lambda o: lr_scheduler.MultiStepLR(o, [3, 7]), lambda t: 0.1 ** ((t >= 3) + (t >= 7))),
-        (lambda o: lr_scheduler.ExponentialLR(o, 0.8), lambda t: 0.8**t),
-        (lambda o: lr_scheduler.LinearLR(o, 0.25, 0.75, 8), lambda t: 0.25 + 0.5 * min(t, 8) / 8),
-        (lambda o: lr_scheduler.ConstantLR(o, 0.25, 3), lambda t: 0.25 if t < 3 else 1),
-        (lambda o: lr_scheduler.CosineAnnealingLR(o, 6), lambda t: (1 + math.cos(math.pi * t / 6)) / 2),
-        (lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + t)), lambda t: 1 / (1 + t)),
-    ],
-)
-def test_rates(make, formula):
-    optimizer = optim.SGD([param(1)], lr=0.2)
-    schedule = make(optimizer)
-    for t in range(20):
-        assert schedule.get_last_lr() == [optimizer.param_groups[0]["lr"]] and schedule.last_epoch == t
-        assert schedule.get_last_lr()[0] == pytest.approx(0.2 * formula(t), rel=1e-9, abs=1e-15)
-        optimizer.step()
-        schedule.step()
-
-
-def test_step_before_the_optimiser_is_warned_of():
-    optimizer = optim.SGD([param(1)], lr=0.2)
-    schedule = lr_scheduler.StepLR(optimizer, 1)
-    with pytest.warns(UserWarning, match="before optimizer.step"):
-        schedule.step()
-
-
-def test_lambda_object_is_saved():
-    class Decay:
-        def __init__(self, rate):
-            self.rate = rate
-
-        def __call__(self, epoch):
-            return self.rate**epoch
-
-    optimizer = optim.SGD([param(1)], lr=1.0)
-    saved = lr_scheduler.LambdaLR(optimizer, Decay(0.5)).state_dict()
-    schedule = lr_scheduler.LambdaLR(optimizer, Decay(0.9))
-    schedule.load_state_dict(saved)
-    optimizer.step()
-    schedule.step()
-    assert schedule.get_last_lr() == [0.5]
 
 
 def test_what_is_no_parameters_or_no_state_is_named():

@@ -1,6 +1,8 @@
 """Optimisers, and schedules for their learning rates."""
 
-from . import lr_scheduler
+from . import lr_scheduler, swa_utils
+from .adagrad import Adadelta, Adagrad, RMSprop
 from .adam import Adam, AdamW
+from .adam_variants import Adamax, NAdam, RAdam
 from .optimizer import Optimizer
 from .sgd import SGD

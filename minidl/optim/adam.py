@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ..autograd.tape import wrap
 from ..backend import kernels, xp
-from .optimizer import Optimizer
+from .optimizer import Optimizer, decayed
 
 
 class Adam(Optimizer):
@@ -55,10 +54,8 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        self._check(lr=lr, eps=eps, weight_decay=weight_decay)
+        self._check(betas, lr=lr, eps=eps, weight_decay=weight_decay)
         self._refuse(foreach=foreach, capturable=capturable, differentiable=differentiable, fused=fused)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{type(self).__name__}: betas must be two numbers from 0 up to but without 1, got {betas}")
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
             "foreach": foreach, "capturable": capturable, "differentiable": differentiable, "fused": fused,
@@ -68,46 +65,27 @@ class Adam(Optimizer):
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        if not state:
-            state["step"] = wrap(xp(param).zeros((), "float32"))
-            for name in ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])):
-                state[name] = wrap(xp(param).zeros_like(param))
-        state["step"]._array += 1
-        arrays = [param, grad, *(kept._array for name, kept in state.items() if name != "step")]
-        options: dict[str, Any] = {name: float(group[name]) for name in ("lr", "eps", "weight_decay")}
-        options |= {name: group[name] for name in ("betas", "maximize", "decoupled_weight_decay")}
-        kernels(param).blockwise(partial(_adapt, t=state["step"].item(), **options), *arrays)
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
+        t = self._count(param, state, *names)
+        kernels(param).blockwise(partial(_adapt, group, t), param, grad, *(state[name]._array for name in names))
 
 
-def _adapt(
-    param: Any,
-    grad: Any,
-    mean: Any,
-    square: Any,
-    largest: Any = None,
-    *,
-    t: float,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    maximize: bool,
-    decoupled_weight_decay: bool,
-) -> None:
+def _adapt(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any, largest: Any = None) -> None:
     """The formulas of `Adam` and `AdamW`, on a block of each array."""
-    beta1, beta2 = map(float, betas)
-    if maximize:
-        grad = -grad
-    if decoupled_weight_decay:
-        param *= 1 - lr * weight_decay
-    elif weight_decay:
-        grad = grad + weight_decay * param
+    beta1, beta2 = update_means(group, decayed(group, param, grad), mean, square)
+    if largest is not None:
+        square = xp(square).maximum(largest, square, out=largest)
+    rate = float(group["lr"]) / (1 - beta1**t)
+    param -= rate * mean / (xp(square).sqrt(square) / math.sqrt(1 - beta2**t) + float(group["eps"]))
+
+
+def update_means(group: dict[str, Any], grad: Any, mean: Any, square: Any) -> tuple[float, float]:
+    """Update the running means of the gradient and of its square; returns the betas."""
+    beta1, beta2 = map(float, group["betas"])
     mean += (1 - beta1) * (grad - mean)
     square *= beta2
     square += (1 - beta2) * grad * grad
-    if largest is not None:
-        square = xp(square).maximum(largest, square, out=largest)
-    param -= lr / (1 - beta1**t) * mean / (xp(square).sqrt(square) / math.sqrt(1 - beta2**t) + eps)
+    return beta1, beta2
 
 
 class AdamW(Adam):

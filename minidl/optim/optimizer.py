@@ -11,7 +11,9 @@ from typing import Any
 from .._tensor import Tensor
 from ..autograd import enable_grad, no_grad
 from ..autograd.mode import mode
-from ..autograd.tape import call_site, mark_changed
+from ..autograd.tape import Handle, call_site, mark_changed, wrap
+from ..backend import xp
+from ..dtypes import float64, get_default_dtype
 from ..nn.module import clear_grads
 
 
@@ -21,7 +23,8 @@ class Optimizer:
     Parameters
     ----------
     params : iterable
-        Tensors; or dictionaries, one for each group, with the tensors under ``"params"`` and options of its own beside them.
+        Tensors, or pairs of a name and a tensor, such as ``module.named_parameters()``; or dictionaries, one for each group,
+        with these under ``"params"`` and options of its own beside them.
     defaults : dict
         The options of groups that do not have their own.
 
@@ -30,7 +33,7 @@ class Optimizer:
     TypeError
         If ``params`` is a single tensor, or holds something else.
     ValueError
-        If there is none, one is no leaf, or one is in two groups.
+        If there is none, one is no leaf, one is in two groups, or only some have names.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -44,6 +47,8 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
+        self._pre_hooks: dict[int, Any] = {}
+        self._post_hooks: dict[int, Any] = {}
         groups = list(params)
         if not groups:
             raise ValueError(f"{type(self).__name__}: got an empty parameter list")
@@ -56,11 +61,15 @@ class Optimizer:
             if value:
                 raise NotImplementedError(f"{type(self).__name__}: {name}={value!r} is not supported; leave it out")
 
-    def _check(self, **options: Any) -> None:
-        """Refuse negative options."""
+    def _check(self, betas: Any = (0.0, 0.0), **options: Any) -> None:
+        """Refuse negative options, and betas outside [0, 1)."""
         for name, value in options.items():
+            if isinstance(value, Tensor):
+                raise TypeError(f"{type(self).__name__}: {name} must be a number, got a Tensor; write {name}.item()")
             if not value >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must not be negative, got {value}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers from 0 up to but without 1, got {betas}")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group: a dictionary with tensors under ``"params"``, and options that differ from the defaults."""
@@ -70,7 +79,13 @@ class Optimizer:
         params = param_group["params"]
         if isinstance(params, set):
             raise TypeError(f"{name}: params must be in an order, and a set has none; use a list")
+        group = {**self.defaults, **param_group}
         params = [params] if isinstance(params, Tensor) else list(params)
+        names = [p[0] for p in params if isinstance(p, tuple)]
+        if names:
+            if len(names) != len(params):
+                raise ValueError(f"{name}: either all parameters of a group come with names or none, here {len(names)} do")
+            params, group["param_names"] = [p for _, p in params], names
         for p in params:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}: can only optimise Tensors, got {type(p).__name__}")
@@ -80,7 +95,11 @@ class Optimizer:
             warnings.warn(f"{name}: a parameter is in this group twice; it will be updated twice a step", stacklevel=2)
         if not {id(p) for p in self._all()}.isdisjoint(map(id, params)):
             raise ValueError(f"{name}: a parameter appears in more than one group")
-        self.param_groups.append({**self.defaults, **param_group, "params": params})
+        if any(("param_names" in other) != ("param_names" in group) for other in self.param_groups):
+            raise ValueError(f"{name}: either all groups have parameters with names or none")
+        if isinstance(group.get("lr"), Tensor):
+            raise TypeError(f"{name}: lr must be a number, got a Tensor; write lr.item()")
+        self.param_groups.append({**group, "params": params})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to 0."""
@@ -97,9 +116,16 @@ class Optimizer:
         Returns
         -------
         The loss that ``closure`` returned, or None.
+
+        Raises
+        ------
+        NotImplementedError
+            If there are both a closure and hooks.
         """
         loss = None
         if closure is not None:
+            if self._pre_hooks or self._post_hooks:
+                raise NotImplementedError(f"{type(self).__name__}.step: hooks and a closure together are not supported")
             with enable_grad():
                 loss = closure()
         self.steps_taken = True
@@ -111,17 +137,46 @@ class Optimizer:
 
     def _update_all(self) -> None:
         name, site = f"{type(self).__name__}.step", call_site()
+        for hook in [*self._pre_hooks.values()]:
+            if hook(self, (self,), {}) is not None:
+                raise NotImplementedError(f"{name}: a hook must return None; it cannot change the arguments of step")
         for group in self.param_groups:
             for p in group["params"]:
                 if p._grad is not None:
                     self.update(p._array, p._grad._array, self.state[p], group)
                     mark_changed(p, name, site)
+        for hook in [*self._post_hooks.values()]:
+            hook(self, (self,), {})
+
+    def register_step_pre_hook(self, hook: Callable[..., None]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` at the start of each `step`; the handle's ``remove()`` takes it out again.
+
+        PyTorch's hooks may change the arguments of `step`; these cannot: ``args`` is ``(optimizer,)`` and ``kwargs`` is empty.
+        """
+        return Handle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., None]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` at the end of each `step`; the handle's ``remove()`` takes it out again."""
+        return Handle(self._post_hooks, hook)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pre_hooks": {}, "_post_hooks": {}}
 
     steps_taken = False  # whether `step` was ever called; a scheduler wants to know
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array ``param`` in place, given the array ``grad``, what is remembered for it, and the group's options."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def _count(self, param: Any, state: dict[str, Any], *names: str) -> float:
+        """Count the step, and say which one it is. The first one starts ``state``: zeros like ``param`` under each name."""
+        if "step" not in state:
+            state["step"] = wrap(xp(param).zeros((), step_dtype()))
+            for name in names:
+                state[name] = wrap(xp(param).zeros_like(param))
+        step = state["step"]._array
+        step += 1
+        return float(step)
 
     # -- saving and loading
 
@@ -176,7 +231,8 @@ class Optimizer:
         for i, kept in state_dict["state"].items():
             self.state[owner[i]] = {name: _copy(value, owner[i], name) for name, value in kept.items()}
         self.param_groups = [
-            {"params": own["params"], **copy.deepcopy(_options(group))} for own, group in zip(self.param_groups, saved)
+            {name: own[name] for name in ("params", "param_names") if name in own} | copy.deepcopy(_options(group))
+            for own, group in zip(self.param_groups, saved)
         ]
 
     def __repr__(self) -> str:
@@ -185,6 +241,26 @@ class Optimizer:
             for i, group in enumerate(self.param_groups)
         ]
         return f"{type(self).__name__} (\n" + "\n\n".join(groups) + "\n)"
+
+
+def decayed(group: dict[str, Any], param: Any, grad: Any) -> Any:
+    """What to go down along: ``grad``, or minus ``grad`` if it is to be climbed, and the pull of the weight decay.
+
+    If that is decoupled, ``param`` itself is drawn towards 0 at once.
+    """
+    if group["maximize"]:
+        grad = -grad
+    decay = float(group["weight_decay"])
+    if decay and group.get("decoupled_weight_decay"):
+        param *= 1 - float(group["lr"]) * decay
+    elif decay:
+        grad = grad + decay * param
+    return grad
+
+
+def step_dtype() -> str:
+    """The dtype of counts of steps, as in PyTorch: float64 if that is the default one, else float32."""
+    return "float64" if get_default_dtype() is float64 else "float32"
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

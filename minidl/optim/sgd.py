@@ -8,7 +8,7 @@ from typing import Any
 
 from ..autograd.tape import wrap
 from ..backend import kernels, xp
-from .optimizer import Optimizer
+from .optimizer import Optimizer, decayed
 
 
 class SGD(Optimizer):
@@ -74,10 +74,7 @@ class SGD(Optimizer):
 
 def _descend(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:
     """The formulas of `SGD`, on a block of each array."""
-    if group["maximize"]:
-        grad = -grad
-    if group["weight_decay"]:
-        grad = grad + float(group["weight_decay"]) * param
+    grad = decayed(group, param, grad)
     if velocity is not None:
         momentum = float(group["momentum"])
         velocity *= momentum
