@@ -49,6 +49,9 @@ class Net(nn.Module):
 TO_INPUT = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])  # [-1, 1]
 
 
+TO_TRAIN = TO_INPUT  # nothing more for the training set
+
+
 def load_checkpoint(path):
     """What a `Training` has saved; the program ends if there is no such thing."""
     try:
@@ -60,16 +63,17 @@ def load_checkpoint(path):
     return state
 
 
-def find_data(folder):
+def find_data(folder, to_train):
     """Training and test set: CIFAR-10 if it is on disk or can be downloaded, else the embedded pictures.
 
-    If a folder was asked for, it must be CIFAR-10.
+    If a folder was asked for, it must be CIFAR-10. ``to_train`` is the transform of the training set.
     """
+    kinds = (True, to_train), (False, TO_INPUT)
     asked, folder = folder is not None, folder or "data"
     if folder != "embedded":
         for download in (False, True):
             try:
-                sets = [datasets.CIFAR10(folder, train=train, transform=TO_INPUT, download=download) for train in (True, False)]
+                sets = [datasets.CIFAR10(folder, train=train, transform=to, download=download) for train, to in kinds]
             except (RuntimeError, OSError) as error:
                 reason = error
             else:
@@ -80,7 +84,7 @@ def find_data(folder):
         print(f"{reason}\nData: CIFAR-10 is not at hand, so these are the pictures that minidl draws itself.")
     else:
         print("Data: the pictures that minidl draws itself (--data FOLDER for CIFAR-10).")
-    return [datasets.Shapes(train=train, transform=TO_INPUT) for train in (True, False)]
+    return [datasets.Shapes(train=train, transform=to) for train, to in kinds]
 
 
 class Interrupt:
@@ -99,12 +103,11 @@ class Interrupt:
 class Training:
     """Network, optimiser and loader, with all that is needed to go on later as if nothing had happened."""
 
+    checks = ("batch_size", "lr", "momentum", "seed")  # the settings that must stay the same in a run that goes on
+
     def __init__(self, args, train_set):
         minidl.manual_seed(args.seed)
         self.device = minidl.device(args.device)
-        self.net = Net().to(self.device)
-        self.forward = minidl.compile(self.net) if args.compile else self.net
-        self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
         self.loader = DataLoader(
             train_set,
             args.batch_size,
@@ -112,16 +115,23 @@ class Training:
             num_workers=args.workers,
             generator=minidl.Generator().manual_seed(args.seed),
         )
+        self.build(args)
+        self.forward = minidl.compile(self.net) if args.compile else self.net
         self.criterion = nn.CrossEntropyLoss()
-        self.settings = {name: getattr(args, name) for name in ("batch_size", "lr", "momentum", "seed")}
+        self.settings = {name: getattr(args, name) for name in self.checks}
         self.epoch, self.history = 0, []
         self.running = [0.0, 0, 0]  # of the epoch under way: summed loss, right answers, pictures
 
+    def build(self, args):
+        """The network and its optimiser; and all else that learns goes into ``parts``, to be saved by its name."""
+        self.net = Net().to(self.device)
+        self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
+        self.parts = {"model": self.net, "optimizer": self.optimizer, "loader": self.loader}
+        self.judged = self.net  # the network that is tested
+
     def save(self, path):
         state = {
-            "model": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "loader": self.loader.state_dict(),
+            **{name: part.state_dict() for name, part in self.parts.items()},
             "random": minidl.get_rng_state(),
             "settings": self.settings,
             "epoch": self.epoch,
@@ -136,9 +146,8 @@ class Training:
         changed = {k: v for k, v in self.settings.items() if state["settings"][k] != v}
         if changed:
             sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")
-        self.net.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.loader.load_state_dict(state["loader"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         minidl.set_rng_state(state["random"])
         self.epoch, self.running, self.history = state["epoch"], state["running"], state["history"]
 
@@ -171,9 +180,10 @@ class Training:
 @minidl.no_grad()
 def predict(net, data, device="cpu"):
     """The scores of all pictures in ``data``, and their labels."""
+    training = net.training
     net.eval()
     scores, labels = zip(*((net(x.to(device)), y) for x, y in DataLoader(data, 500, num_workers=1)))
-    net.train()
+    net.train(training)
     return minidl.cat(scores).cpu(), minidl.cat(labels)
 
 
@@ -198,11 +208,11 @@ def draw_curves(history, path):
     plt.close(figure)
 
 
-def draw_filters(net, path):
-    """The 32 filters of the first layer, as little pictures."""
-    weight = net.conv1.weight.detach().cpu().numpy()
+def draw_filters(conv, path):
+    """The filters of the first layer, as little pictures."""
+    weight = conv.weight.detach().cpu().numpy()
     weight = (weight - weight.min((1, 2, 3), keepdims=True)) / np.ptp(weight, (1, 2, 3), keepdims=True)
-    figure, axes = plt.subplots(4, 8, figsize=(6, 3.2))
+    figure, axes = plt.subplots(len(weight) // 8, 8, figsize=(6, len(weight) / 10))
     for axis, w in zip(axes.flat, weight):
         axis.imshow(w.transpose(1, 2, 0))
         axis.axis("off")
@@ -235,7 +245,7 @@ def draw_answers(images, scores, labels, classes, path):
 
 def report(training, test_set, args):
     """Accuracy by class, and the pictures."""
-    scores, labels = predict(training.net, test_set, training.device)
+    scores, labels = predict(training.judged, test_set, training.device)
     whole = test_set.dataset if isinstance(test_set, Subset) else test_set
     right = (scores.argmax(1) == labels).numpy()
     print("\nAccuracy by class on the test set:")
@@ -245,31 +255,37 @@ def report(training, test_set, args):
     out = Path(args.output)
     if training.history:
         draw_curves(training.history, out / "curves.png")
-    draw_filters(training.net, out / "filters.png")
+    draw_filters(training.net.conv1, out / "filters.png")
     draw_answers(whole.data, scores, labels, whole.classes, out / "answers.png")
     print(f"Pictures: {out}/curves.png, filters.png, answers.png")
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=10, help="passes over the training set (10)")
-    parser.add_argument("--batch-size", type=int, default=100, help="pictures in a step (100)")
-    parser.add_argument("--lr", type=float, default=0.001, help="learning rate (0.001)")
-    parser.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
-    parser.add_argument("--device", default="cpu", help="where to compute (cpu)")
-    parser.add_argument("--compile", action="store_true", help="fuse the network's ops with minidl.compile")
-    parser.add_argument("--data", help="folder with cifar-10-batches-py/, or 'embedded' (default: data, then embedded)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
-    parser.add_argument("--checkpoint", default="runs/cifar10.safetensors", help="file to save to after every epoch")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    parser.add_argument("--output", default="runs", help="folder for the pictures")
-    parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")
-    return parser.parse_args()
+def parser(description, epochs, batch_size, lr, checkpoint):
+    """Of the command line, with these defaults."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--epochs", type=int, default=epochs, help=f"passes over the training set ({epochs})")
+    made.add_argument("--batch-size", type=int, default=batch_size, help=f"pictures in a step ({batch_size})")
+    made.add_argument("--lr", type=float, default=lr, help=f"learning rate ({lr})")
+    made.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
+    made.add_argument("--device", default="cpu", help="where to compute (cpu)")
+    made.add_argument("--compile", action="store_true", help="fuse the network's ops with minidl.compile")
+    made.add_argument("--data", help="folder with cifar-10-batches-py/, or 'embedded' (default: data, then embedded)")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
+    made.add_argument("--checkpoint", default=checkpoint, help="file to save to after every epoch")
+    made.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    made.add_argument("--output", default="runs", help="folder for the pictures")
+    made.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")
+    return made
 
 
-def main():
-    args = arguments()
+def options():
+    """The command line of this example."""
+    return parser(__doc__, epochs=10, batch_size=100, lr=0.001, checkpoint="runs/cifar10.safetensors")
+
+
+def run(args, training_type, to_train):
+    """Train as the command line says, and report."""
     try:  # what cannot work is better known before the training than after it
         minidl.zeros(1, device=args.device)
         Path(args.output).mkdir(parents=True, exist_ok=True)
@@ -278,10 +294,10 @@ def main():
         sys.exit(f"{error}")
     if args.batch_size < 1:
         sys.exit(f"--batch-size must be at least 1, got {args.batch_size}")
-    train_set, test_set = find_data(args.data)
+    train_set, test_set = find_data(args.data, to_train)
     if args.smoke:
         train_set, test_set, args.epochs = Subset(train_set, range(300)), Subset(test_set, range(200)), min(args.epochs, 2)
-    training = Training(args, train_set)
+    training = training_type(args, train_set)
     if args.resume:
         training.load(args.checkpoint)
         print(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
@@ -302,7 +318,7 @@ def main():
         loss, right, n = training.running
         speed = (n - before) / seconds
         training.running = [0.0, 0, 0]
-        test_loss, test_accuracy = evaluate(training.net, test_set, training.device)
+        test_loss, test_accuracy = evaluate(training.judged, test_set, training.device)
         training.history.append(
             {
                 "epoch": training.epoch,
@@ -322,4 +338,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(options().parse_args(), Training, TO_TRAIN)
