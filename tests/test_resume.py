@@ -17,11 +17,14 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import cifar10
+import resnet_cifar10
 
 import minidl
 from minidl.vision import datasets, transforms
 
-ARGS = argparse.Namespace(seed=3, device="cpu", compile=False, lr=0.01, momentum=0.9, batch_size=32, workers=2)
+ARGS = argparse.Namespace(
+    seed=3, device="cpu", compile=False, lr=0.01, momentum=0.9, batch_size=32, workers=2, epochs=2, weight_decay=5e-4, decay=0.9
+)
 
 
 class Bar:
@@ -61,16 +64,16 @@ def train(training, epochs, interrupt):
     return True
 
 
-@pytest.mark.parametrize("steps", [0, 3, 6, 7, 9])
-def test_resumed_equals_unbroken(tmp_path, steps):
-    unbroken = cifar10.Training(ARGS, pictures())
+@pytest.mark.parametrize("example, steps", [*((cifar10, n) for n in (0, 3, 6, 7, 9)), (resnet_cifar10, 3), (resnet_cifar10, 9)])
+def test_resumed_equals_unbroken(tmp_path, example, steps):
+    unbroken = example.Training(ARGS, pictures())
     assert train(unbroken, 2, After(10**6))
     unbroken.save(tmp_path / "unbroken")
 
-    broken = cifar10.Training(ARGS, pictures())
+    broken = example.Training(ARGS, pictures())
     assert not train(broken, 2, After(steps))
     broken.save(tmp_path / "broken")
-    resumed = cifar10.Training(ARGS, pictures())
+    resumed = example.Training(ARGS, pictures())
     resumed.load(tmp_path / "broken")
     assert train(resumed, 2, After(10**6))
     resumed.save(tmp_path / "resumed")
