@@ -1,7 +1,8 @@
 """Saving and loading: one safetensors file, written whole or not at all, and nothing in it that could run.
 
 The tensors lie in the file under readable names (``model.conv1.weight``), so other programs can read them. How they are nested,
-and everything that is no tensor, is one line of JSON beside them, with a checksum over all of it.
+and everything that is no tensor, is one line of JSON beside them, with a checksum over all of it. What ``torch.save`` wrote is
+read as well (see `pt_files`), and not written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import safetensors.numpy
 from . import dtypes
 from .autograd.tape import TensorBase, wrap
 from .backend import check_device, device
+from .pt_files import read_pt, widen_bfloat16
 
 VERSION = 1
 # Of the metadata, where our JSON is. The JSON begins with the same word again, so that one damaged byte cannot hide it.
@@ -35,13 +37,14 @@ DTYPES: dict[str, Any] = {
     "I32": np.int32,
     "I64": np.int64,
     "F16": np.float16,
+    "BF16": np.uint16,  # its bits; NumPy has no such type
     "F32": np.float32,
     "F64": np.float64,
 }
 FOREIGN = {
-    b"PK\x03\x04": "a zip archive, as torch.save and numpy.savez write it",
-    b"\x80": "a pickle, as older versions of torch.save write it",
-    b"\x93NUMPY": "a file of numpy.save",
+    b"\x80": "a pickle, as torch.save before PyTorch 1.6 wrote it; torch.save(torch.load(file), new_file), there, makes a file "
+    "to load here",
+    b"\x93NUMPY": "a file of numpy.save; numpy.load reads it",
     b"\x89HDF": "an HDF5 file",
 }
 
@@ -62,7 +65,8 @@ def save(obj: Any, f: Any) -> None:
         or integers), list and tuple of such, nested as you like. Tensors are stored without history, gradient or wish for one.
     f : path or binary file
         Where to. A flat dict of tensors, such as a module's ``state_dict()``, keeps its names:
-        ``safetensors.torch.load_file`` reads it.
+        ``safetensors.torch.load_file`` reads it in PyTorch. That is so whatever the file is called: one named ``net.pt`` is
+        a safetensors file too, and nothing for ``torch.load``.
 
     Raises
     ------
@@ -168,22 +172,29 @@ def _checksum(content: Any, arrays: dict[str, Any]) -> str:
 # -- loading
 
 
-def load(f: Any, map_location: Any = None, weights_only: bool = True) -> Any:
-    """Load what `save` wrote to ``f``; from a safetensors file of another program, its tensors in a dict.
+def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) -> Any:
+    """Load what `save` or PyTorch's ``torch.save`` wrote to ``f``; from a safetensors file of another program, its tensors.
+
+    What kind of file it is, its content tells, not its name. Nothing in a file is ever run.
+
+    PyTorch's files may hold what ``torch.load(f, weights_only=True)`` reads: a ``state_dict`` of a module or an optimiser, or a
+    checkpoint of such with numbers, text, bytes and None in dict, OrderedDict, Counter, list, tuple and set. Parameters become
+    plain tensors, and none wants a gradient. Tensors that shared memory there share it here. In files of either kind, bfloat16
+    becomes float32, which holds the same numbers.
 
     Parameters
     ----------
     f : path or binary file
         Where from.
     map_location : str or device, optional
-        Where to put the tensors.
-    weights_only : bool
-        Of no consequence: the files hold nothing but data, and nothing in them is ever run.
+        Where to put the tensors: ``"cpu"``. Without it, a file of PyTorch with tensors of a GPU is refused, as there.
+    weights_only : bool, optional
+        False, which in PyTorch allows a file to run code, is refused for files that could hold any.
 
     Raises
     ------
     RuntimeError
-        If the file is damaged, or not a safetensors file; the error names it and says what it is.
+        If the file is damaged, or of another kind, or holds something else; the error names the file and says what it is.
     OSError
         If it cannot be read.
     """
@@ -196,6 +207,10 @@ def load(f: Any, map_location: Any = None, weights_only: bool = True) -> Any:
         name = os.fspath(f)
         with open(name, "rb") as file:
             data = file.read()
+    if data.startswith(b"PK\x03\x04") and data[8:9] != b"{":  # there, safetensors' JSON begins
+        if weights_only is False:
+            raise ValueError(f"load: weights_only=False for {name}, a file of PyTorch: nothing in it is ever run; leave it out")
+        return read_pt(data, name, map_location is not None)
     arrays, metadata = _parse(data, name)
     ours = [value for key, value in metadata.items() if key == KEY or value.startswith(f'{{"{KEY}": ')]
     if not ours:
@@ -214,11 +229,8 @@ def load(f: Any, map_location: Any = None, weights_only: bool = True) -> Any:
 def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The arrays and the metadata of a safetensors file."""
     for start, what in FOREIGN.items():
-        if data.startswith(start) and data[8:9] != b"{":  # there, safetensors' JSON begins
-            convert = (
-                "If PyTorch wrote it: safetensors.torch.save_file(torch.load(file), new_file), there, makes a file to load here"
-            )
-            raise RuntimeError(f"load: {name} is no safetensors file but {what}. {convert}")
+        if data.startswith(start) and data[8:9] != b"{":
+            raise RuntimeError(f"load: {name} is neither a safetensors file nor a zip archive of torch.save, but {what}")
     try:
         found = dict(safetensors.deserialize(data))
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -233,7 +245,9 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
                 f"load: {name}: {key!r} is of dtype {entry['dtype']}, which tensors here do not hold; convert it to F32 first"
             )
         array = np.frombuffer(entry["data"], np.uint8 if entry["dtype"] == "BOOL" else DTYPES[entry["dtype"]])
-        arrays[key] = array.reshape(entry["shape"]).astype(DTYPES[entry["dtype"]])  # a copy, which can be written to
+        array = array.reshape(entry["shape"])
+        # a copy, which can be written to
+        arrays[key] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array.astype(DTYPES[entry["dtype"]])
     return arrays, metadata
 
 
