@@ -61,16 +61,21 @@ class ReduceLROnPlateau(LRScheduler):
             self.best, self.num_bad_epochs = current, 0
         else:
             self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
+        if self.in_cooldown:
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-            if self.default_min_lr is not None:  # a group may have been added
-                self.min_lrs = self._per_group("min_lr", self.default_min_lr)
+            least = self.min_lrs if self.default_min_lr is None else self.default_min_lr
+            self.min_lrs = self._per_group("min_lr", least)  # again: a group may have been added
             lower = [max(lr * self.factor, least) for lr, least in zip(self._rates(), self.min_lrs, strict=True)]
             self._set([new if old - new > self.eps else old for old, new in zip(self._rates(), lower)])
         self._last_lr = self._rates()
+
+    @property
+    def in_cooldown(self) -> bool:
+        """Whether epochs are not counted because the rate was changed a short time ago."""
+        return self.cooldown_counter > 0
 
     def _is_better(self, current: float) -> bool:
         sign = 1 if self.mode == "min" else -1
