@@ -221,6 +221,7 @@ from .random import (
 )
 from .serialization import load, save
 from .shapes import ShapeError, broadcast_shapes
+from .vision import models as _models
 
 # further names of the same functions, as in PyTorch
 absolute, clip, concat, concatenate, moveaxis, swapaxes = abs, clamp, cat, cat, movedim, transpose
