@@ -44,7 +44,7 @@ def sgd(x, grads, o):
     v = None
     for g in grads:
         x, g = pull(x, g, o)
-        v = g if v is None else o["momentum"] * v + (1 - o["dampening"]) * g
+        v = g if v is None or not o["momentum"] else o["momentum"] * v + (1 - o["dampening"]) * g
         x -= o["lr"] * (g + o["momentum"] * v if o["nesterov"] else v)
         yield x
 

@@ -108,6 +108,21 @@ def eye_(tensor: Any) -> Any:
         return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype))
 
 
+def dirac_(tensor: Any, groups: int = 1) -> Any:
+    """A convolution that passes its channels on: in each group, the middle of the kernel from channel i to filter i is 1."""
+    shape = tuple(tensor.shape)
+    if len(shape) not in (3, 4, 5):
+        raise ShapeError(f"dirac_: wants 3, 4 or 5 dimensions, got shape {shape}")
+    if groups < 1 or shape[0] % groups:
+        raise ValueError(f"dirac_: groups must divide the {shape[0]} filters, got {groups}")
+    filters, middle = shape[0] // groups, tuple(size // 2 for size in shape[2:])
+    values = np.zeros(shape)
+    for first in range(0, shape[0], max(1, filters)):
+        for i in range(min(filters, shape[1])):
+            values[(first + i, i, *middle)] = 1
+    return _fill(tensor, values)
+
+
 def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Generator | None = None) -> Any:
     """Evenly between ``±gain * sqrt(6 / (fan_in + fan_out))``. Source: Glorot and Bengio, AISTATS 2010."""
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
@@ -160,3 +175,19 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Generator | None = None
     q, r = np.linalg.qr(rng(generator).standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # so that every orthogonal matrix is equally likely
     return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Any:
+    """Normal with std ``std``, but ``ceil(sparsity * rows)`` elements of each column, drawn at random, are 0.
+
+    Source: Martens, Deep learning via Hessian-free optimization, ICML 2010.
+    """
+    if len(tensor.shape) != 2:
+        raise ShapeError(f"sparse_: wants 2 dimensions, got shape {tuple(tensor.shape)}")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_: sparsity must lie between 0 and 1, got {sparsity}")
+    source, rows = rng(generator), tensor.shape[0]
+    values = source.normal(0, std, tensor.shape)
+    for column in values.T:
+        column[source.permutation(rows)[: math.ceil(sparsity * rows)]] = 0
+    return _fill(tensor, values)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..autograd import no_grad
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, mark_changed, wrap
 from ..backend import xp
+from ..functions.creation import as_tensor
 from ..ops.layout import cat, reshape
 from ..shapes import ShapeError
 
@@ -22,7 +23,38 @@ def _effect(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
 
 
-def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Any:
+def _refuse(name: str, foreach: bool | None) -> None:
+    if foreach:
+        raise NotImplementedError(f"{name}: foreach={foreach!r} is not supported; leave it out")
+
+
+def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None) -> Any:
+    """The norm of all tensors as one vector, ``sum(abs(x) ** p) ** (1 / p)``; for ``p = inf``, the largest ``abs(x)``.
+
+    Raises
+    ------
+    RuntimeError
+        If it is NaN or infinite and ``error_if_nonfinite``.
+    NotImplementedError
+        If ``foreach`` is set, which is PyTorch's.
+    """
+    _refuse("get_total_norm", foreach)
+    return _effect(_total_norm, "get_total_norm", [*_each(tensors)], float(norm_type), error_if_nonfinite)
+
+
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
+    """Multiply all gradients, in place, by ``min(1, max_norm / (total_norm + 1e-6))``: see `clip_grad_norm_`."""
+    _refuse("clip_grads_with_norm_", foreach)
+    _effect(_scale, "clip_grads_with_norm_", [*_each(parameters)], float(max_norm), total_norm)
+
+
+def clip_grad_norm_(
+    parameters: Any,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Any:
     """Scale all gradients, in place, so that the norm of all of them as one vector is at most ``max_norm``.
 
     Each is multiplied by ``min(1, max_norm / (norm + 1e-6))``. Source: Pascanu et al., ICML 2013.
@@ -36,32 +68,50 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
     ------
     RuntimeError
         If the norm is NaN or infinite and ``error_if_nonfinite``; nothing is changed then.
+    NotImplementedError
+        If ``foreach`` is set, which is PyTorch's.
     """
-    return _effect(_clip_norm, [*_each(parameters)], max_norm, norm_type, error_if_nonfinite)
+    _refuse("clip_grad_norm_", foreach)
+    each = [*_each(parameters)]
+    if not each and isinstance(parameters, Iterator):
+        warnings.warn("clip_grad_norm_: parameters is an iterator that has nothing left, so nothing is clipped", stacklevel=2)
+    return _effect(_clip_norm, each, float(max_norm), float(norm_type), error_if_nonfinite)
 
 
 def _clip_norm(parameters: list[Any], max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Any:
     grads = [p.grad for p in parameters if p.grad is not None]
-    if not grads:
+    total = _total_norm("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
+    _scale("clip_grad_norm_", parameters, max_norm, total)
+    return total
+
+
+def _total_norm(name: str, tensors: list[Any], norm_type: float, error_if_nonfinite: bool) -> Any:
+    if not tensors:
         return wrap(xp(0.0).zeros((), "float32"))
-    m = xp(grads[0]._array)
-    norms = m.stack([m.linalg.norm(g._array.ravel("K"), norm_type) if g._array.size else g._array.sum() for g in grads])
-    total = m.asarray(m.linalg.norm(norms, norm_type), grads[0]._array.dtype)
+    arrays = [t._array for t in tensors]
+    m, dtype = xp(arrays[0]), xp(arrays[0]).result_type(*arrays)
+    wide = m.promote_types(dtype, "float32")  # squares of half precision overflow
+    norms = m.stack([m.linalg.norm(a.ravel("K").astype(wide, copy=False), norm_type) if a.size else a.sum() for a in arrays])
+    total = m.asarray(m.linalg.norm(norms, norm_type), dtype)
     if error_if_nonfinite and not m.isfinite(total):
         raise RuntimeError(
-            f"clip_grad_norm_: the norm of the gradients is {float(total)}; "
-            "with error_if_nonfinite=False they are scaled all the same"
+            f"{name}: the norm is {float(total)}; with error_if_nonfinite=False gradients are scaled by it all the same"
         )
-    scale = min(1.0, float(max_norm) / (float(total) + 1e-6)) if not m.isnan(total) else math.nan
-    for g in grads:
-        array = g._array
-        array *= scale
-        mark_changed(g, "clip_grad_norm_")
     return wrap(total)
 
 
-def clip_grad_value_(parameters: Any, clip_value: float) -> None:
+def _scale(name: str, parameters: list[Any], max_norm: float, total_norm: Any) -> None:
+    total = as_tensor(total_norm)._array
+    scale = xp(total).minimum(max_norm / (total + 1e-6), 1)
+    for g in [p.grad for p in parameters if p.grad is not None]:
+        array = g._array
+        array *= scale
+        mark_changed(g, name)
+
+
+def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
     """Hold every element of every gradient between ``-clip_value`` and ``clip_value``, in place."""
+    _refuse("clip_grad_value_", foreach)
     _effect(_clip_values, [*_each(parameters)], float(clip_value))
 
 
@@ -78,6 +128,8 @@ def parameters_to_vector(parameters: Iterable[Any]) -> Any:
 
 def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
     """Copy the parts of ``vec`` into the parameters: the inverse of `parameters_to_vector`."""
+    if not isinstance(vec, TensorBase):
+        raise TypeError(f"vector_to_parameters: vec must be a Tensor, got {type(vec).__name__}")
     parameters = list(parameters)
     wanted = sum(p.numel() for p in parameters)
     if tuple(vec.shape) != (wanted,):

@@ -15,7 +15,7 @@ class SGD(Optimizer):
     """Gradient descent, with momentum if wanted::
 
         g = gradient + weight_decay * param                # minus the gradient, if maximize
-        v = momentum * v + (1 - dampening) * g             # v starts as g
+        v = momentum * v + (1 - dampening) * g             # v starts as g; without momentum it is g
         param = param - lr * v                             # lr * (g + momentum * v), if nesterov
 
     Sources: Polyak, Some methods of speeding up the convergence of iteration methods, 1964; Sutskever et al., On the

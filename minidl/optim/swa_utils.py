@@ -93,9 +93,9 @@ class AveragedModel(Module):
     device : device, optional
         Where the copy goes.
     avg_fn : function, optional
-        ``avg_fn(averaged, current, num_averaged)`` is the new average of one parameter, such as `get_ema_avg_fn`.
+        ``avg_fn(averaged, current, num_averaged)`` is the new average of one parameter. The default is `get_swa_avg_fn`'s.
     multi_avg_fn : function, optional
-        The same for lists of tensors of one dtype: it changes those of the first list. The default is `get_swa_multi_avg_fn`.
+        The same for lists of tensors of one dtype: it changes those of the first list.
     use_buffers : bool
         Whether buffers, such as running statistics, are averaged too. If not, they are copied each time.
 
@@ -156,14 +156,14 @@ class AveragedModel(Module):
         self.n_averaged.add_(1)
 
     def _average(self, pairs: list[tuple[Any, Any]]) -> None:
-        if self.avg_fn is not None:
+        if self.multi_avg_fn is None:
+            average = self.avg_fn or get_swa_avg_fn()
             for own, current in pairs:
-                own.copy_(self.avg_fn(own, current, self.n_averaged))
+                own.copy_(average(own, current, self.n_averaged))
             return
-        average = self.multi_avg_fn or get_swa_multi_avg_fn()
         for dtype in dict.fromkeys(own.dtype for own, _ in pairs):
             own, current = zip(*(pair for pair in pairs if pair[0].dtype == dtype))
-            average(list(own), list(current), self.n_averaged)
+            self.multi_avg_fn(list(own), list(current), self.n_averaged)
 
 
 @no_grad()
