@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from .._tensor import Tensor
 from ..autograd import no_grad
 from ..autograd.mode import mode
-from ..autograd.tape import TensorBase, mark_changed, wrap
+from ..autograd.tape import mark_changed, wrap
 from ..backend import xp
 from ..functions.creation import as_tensor
 from ..ops.layout import cat, reshape
@@ -16,7 +17,7 @@ from ..shapes import ShapeError
 
 
 def _each(parameters: Any) -> Iterable[Any]:
-    return [parameters] if isinstance(parameters, TensorBase) else parameters
+    return [parameters] if isinstance(parameters, Tensor) else parameters
 
 
 def _effect(function: Callable[..., Any], *args: Any) -> Any:
@@ -128,7 +129,7 @@ def parameters_to_vector(parameters: Iterable[Any]) -> Any:
 
 def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
     """Copy the parts of ``vec`` into the parameters: the inverse of `parameters_to_vector`."""
-    if not isinstance(vec, TensorBase):
+    if not isinstance(vec, Tensor):
         raise TypeError(f"vector_to_parameters: vec must be a Tensor, got {type(vec).__name__}")
     parameters = list(parameters)
     wanted = sum(p.numel() for p in parameters)
