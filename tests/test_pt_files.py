@@ -535,7 +535,8 @@ def test_a_checkpoint_goes_on_here(kind):
         optimizer.step()
 
     def made(lib):
-        net = lib.nn.Sequential(lib.nn.Linear(3, 4, bias=False), lib.nn.BatchNorm1d(4), lib.nn.Tanh(), lib.nn.Linear(4, 1)).double()
+        nn = lib.nn
+        net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double()
         return net, getattr(lib.optim, kind)(net.parameters(), lr=0.1, **options)
 
     batches = np.random.default_rng(0).normal(size=(6, 5, 3))

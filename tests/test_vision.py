@@ -1,5 +1,6 @@
 """Transforms, image sets and sheets of pictures."""
 
+import colorsys
 import hashlib
 import io
 import os
@@ -172,6 +173,341 @@ def test_pillow_images_are_taken():
     assert transforms.ToTensor()(Image.fromarray(image).convert("L")).shape == (1, 6, 5)
     with pytest.raises(TypeError, match=r'convert\("RGB"'):
         transforms.ToTensor()(Image.fromarray(image).convert("1"))
+
+
+# -- transforms that compute new pixels, against loops over single pixels
+
+
+def resized_row(row, new, kernel, reach, antialias):
+    """The values of a row in another length: weighted means of the old pixels around the centre of each new one."""
+    scale, result = len(row) / new, []
+    wide = max(scale, 1) if antialias else 1
+    for i in range(new):
+        centre, total, weights = (i + 0.5) * scale, 0.0, 0.0
+        for j, value in enumerate(row):
+            distance = (j + 0.5 - centre) / wide
+            if abs(distance) < reach:
+                total += kernel(abs(distance)) * value
+                weights += kernel(abs(distance))
+        result.append(total / weights)
+    return result
+
+
+def resized(image, height, width, *options):
+    rows = [resized_row(row, width, *options) for row in image.tolist()]
+    columns = [resized_row(list(column), height, *options) for column in zip(*rows)]
+    return np.array(list(zip(*columns)))
+
+
+def cubic(x):
+    return 1.5 * x**3 - 2.5 * x**2 + 1 if x < 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+
+
+KERNELS = {"BILINEAR": (lambda x: 1 - x, 1), "BICUBIC": (cubic, 2)}
+
+
+@pytest.mark.parametrize("size", [(3, 4), (11, 4), (7, 13), (1, 1), (6, 5)])
+@pytest.mark.parametrize(("mode", "antialias"), [("BILINEAR", True), ("BILINEAR", False), ("BICUBIC", True)])
+def test_resize(size, mode, antialias):
+    numbers = np.random.default_rng(0).normal(size=(2, 6, 5))
+    resize = transforms.Resize(size, transforms.InterpolationMode[mode], antialias=antialias)
+    found = resize(minidl.from_numpy(numbers))
+    assert found.shape == (2, *size) and found.dtype == minidl.float64
+    for plane, wanted in zip(found.numpy(), numbers):
+        np.testing.assert_allclose(plane, resized(wanted, *size, *KERNELS[mode], antialias), rtol=1e-11, atol=1e-12)
+    for given_, seen in both_kinds(picture(height=6, width=5)):
+        out = seen(resize(given_))
+        assert out.dtype == np.uint8 and out.shape == (*size, 3)
+        wanted = resized(picture(height=6, width=5)[:, :, 1], *size, *KERNELS[mode], antialias)
+        assert np.abs(out[:, :, 1] - np.clip(wanted, 0, 255)).max() <= 0.5001
+
+
+def test_resize_to_the_nearest_pixel():
+    image = picture(height=6, width=5)
+    nearest = transforms.Resize((4, 7), transforms.InterpolationMode.NEAREST)
+    wanted = image[[0, 1, 3, 4]][:, [0, 0, 1, 2, 2, 3, 4]]
+    for given_, seen in both_kinds(image):
+        np.testing.assert_array_equal(seen(nearest(given_)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("size", "max_size", "shape", "wanted"),
+    [
+        (4, None, (8, 12), (4, 6)),
+        (4, None, (12, 8), (6, 4)),
+        ([4], None, (8, 13), (4, 6)),
+        (5, None, (7, 7), (5, 5)),
+        (4, 5, (8, 16), (2, 5)),
+        (4, 9, (8, 16), (4, 8)),
+        ((3, 2), None, (8, 16), (3, 2)),
+    ],
+)
+def test_sizes_of_resize(size, max_size, shape, wanted):
+    assert transforms.Resize(size, max_size=max_size)(minidl.zeros(1, *shape)).shape == (1, *wanted)
+
+
+def test_resize_is_that_of_pillow_to_a_rounding():
+    Image = pytest.importorskip("PIL.Image")
+    image = picture(height=61, width=47)
+    for size in ((20, 30), (90, 50), (61, 10)):
+        theirs = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(transforms.Resize(size)(image) - theirs).max() <= 1
+
+
+def test_resize_passes_gradients():
+    x = minidl.randn(2, 5, 4, dtype=minidl.float64, requires_grad=True)
+    assert minidl.testing.gradcheck(transforms.Resize((3, 6)), (x,))
+
+
+def test_random_resized_crop():
+    columns = np.broadcast_to(np.arange(40, dtype=np.float32), (1, 30, 40))
+    cut = transforms.RandomResizedCrop((8, 8), scale=(0.1, 0.5), ratio=(0.5, 2.0))
+    boxes = [cut._box(30, 40) for _ in range(300)]
+    for top, left, h, w in boxes:
+        assert 0 <= top <= 30 - h and 0 <= left <= 40 - w
+        assert 0.08 < h * w / 1200 < 0.54 and 0.45 < w / h < 2.2  # with rounding to whole pixels
+    assert len(set(boxes)) > 250
+    out = transforms.RandomResizedCrop((5, 8), (0.1, 0.5))(minidl.from_numpy(columns.copy()))
+    assert out.shape == (1, 5, 8) and out[0, 0].allclose(out[0, 4]) and (np.diff(out[0, 0].numpy()) > 0).all()
+    whole = transforms.RandomResizedCrop(6, scale=(1, 1), ratio=(1, 1))
+    square = picture(height=9, width=9)
+    for given_, seen in both_kinds(square):
+        np.testing.assert_array_equal(seen(whole(given_)), transforms.Resize(6)(square))
+    # nothing fits: the middle, as much of it as the ratio allows
+    assert whole._box(4, 10) == (0, 3, 4, 4) and whole._box(10, 4) == (3, 0, 4, 4)
+
+
+def rotated(plane, angle, fill, centre=None):
+    """Each pixel from where the turn would have moved it from: a loop."""
+    height, width = plane.shape
+    x0, y0 = ((width - 1) / 2, (height - 1) / 2) if centre is None else (centre[0] - 0.5, centre[1] - 0.5)
+    turn, out = complex(np.cos(np.radians(angle)), np.sin(np.radians(angle))), np.full_like(plane, fill)
+    for i in range(height):
+        for j in range(width):
+            there = complex(j - x0, i - y0) * turn  # downwards is positive: so clockwise, back to the source
+            column, row = round(there.real + x0), round(there.imag + y0)
+            if 0 <= row < height and 0 <= column < width:
+                out[i, j] = plane[row, column]
+    return out
+
+
+@pytest.mark.parametrize("centre", [None, (1, 2)])
+@pytest.mark.parametrize("angle", [0, 17, 90, -133.3])
+def test_random_rotation(angle, centre):
+    image = picture(height=7, width=6)
+    turn = transforms.RandomRotation((angle, angle), fill=9, center=centre)
+    for given_, seen in both_kinds(image):
+        out = seen(turn(given_))
+        assert out.dtype == np.uint8
+        for c in range(3):
+            np.testing.assert_array_equal(out[:, :, c], rotated(image[:, :, c], angle, 9, centre))
+
+
+def test_rotation_by_right_angles():
+    image = picture(height=6, width=6)
+    for mode in (transforms.InterpolationMode.NEAREST, transforms.InterpolationMode.BILINEAR):
+        for quarters in range(4):
+            turn = transforms.RandomRotation((90 * quarters,) * 2, mode)
+            np.testing.assert_array_equal(turn(image), np.rot90(image, quarters))
+    assert len({transforms.RandomRotation(30)(image).tobytes() for _ in range(20)}) > 5
+
+
+# -- transforms of colours
+
+
+def gray_of(r, g, b):
+    return 0.2989 * r + 0.587 * g + 0.114 * b
+
+
+def test_grayscale():
+    image = picture()
+    wanted = np.array([[int(np.float32(gray_of(*map(np.float32, pixel)))) for pixel in row] for row in image.tolist()])
+    for given_, seen in both_kinds(image):
+        out = seen(transforms.Grayscale()(given_))
+        assert out.shape == (6, 5, 1) and np.abs(out[:, :, 0].astype(int) - wanted).max() <= 1
+        assert (out[:, :, 0] == wanted).mean() > 0.9
+        np.testing.assert_array_equal(seen(transforms.Grayscale(3)(given_)), np.repeat(out, 3, 2))
+        np.testing.assert_array_equal(
+            seen(transforms.Grayscale()(given_[..., :1] if given_ is image else given_[:1])), image[..., :1]
+        )
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        transforms.Grayscale()(minidl.zeros(2, 3, 3))
+
+
+def jittered(pixels, name, f):
+    """Loops over pixels (r, g, b) between 0 and 1."""
+    clip = lambda x: min(max(x, 0.0), 1.0)  # noqa: E731
+    mean = sum(gray_of(*p) for p in pixels) / len(pixels)
+    if name == "hue":
+        turned = [colorsys.rgb_to_hsv(*p) for p in pixels]
+        return [colorsys.hsv_to_rgb((h + f) % 1, s, v) for h, s, v in turned]
+    other = {"brightness": lambda p: 0, "contrast": lambda p: mean, "saturation": lambda p: gray_of(*p)}[name]
+    return [tuple(clip(f * x + (1 - f) * other(p)) for x in p) for p in pixels]
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("brightness", 0.4), ("brightness", 1.7), ("contrast", 0.3), ("contrast", 2.5), ("saturation", 0.0), ("saturation", 1.8)]
+    + [("hue", 0.1), ("hue", -0.5), ("hue", 0.33), ("hue", -0.2)],
+)
+def test_color_jitter(name, factor):
+    image = picture(3)
+    image[0, 0], image[0, 1], image[0, 2], image[0, 3] = 0, 255, (7, 7, 7), (9, 9, 3)  # without hue; two largest
+    numbers = minidl.from_numpy(image.transpose(2, 0, 1) / 255)
+    jitter = transforms.ColorJitter(**{name: (factor, factor)})
+    pixels = [tuple(pixel) for row in (image / 255).tolist() for pixel in row]
+    wanted = np.array(jittered(pixels, name, factor)).reshape(image.shape)
+    np.testing.assert_allclose(jitter(numbers).numpy().transpose(1, 2, 0), wanted, atol=1e-12)
+    for given_, seen in both_kinds(image):
+        out = seen(jitter(given_))
+        assert out.dtype == np.uint8 and np.abs(out - 255 * wanted).max() < 1 + abs(1 - factor)  # cut off, and so is the gray
+
+
+def test_color_jitter_draws_factors_and_an_order():
+    image = minidl.rand(3, 4, 4)
+    jitter = transforms.ColorJitter(0.5, 0.5, 0.5, 0.1)
+    assert len({jitter(image).numpy().tobytes() for _ in range(10)}) == 10
+    assert jitter.brightness == (0.5, 1.5) and jitter.hue == (-0.1, 0.1)
+    assert transforms.ColorJitter(2).brightness == (0, 3) and transforms.ColorJitter(saturation=(1, 1)).saturation is None
+    np.testing.assert_array_equal(transforms.ColorJitter()(image).numpy(), image.numpy())
+    both = transforms.ColorJitter(brightness=(2, 2), contrast=(0.5, 0.5))
+    assert len({both(image).numpy().round(5).tobytes() for _ in range(30)}) == 2  # brighter first, or last
+
+
+@pytest.mark.parametrize(
+    ("given_", "dtype", "wanted"),
+    [
+        (np.array([0, 51, 255], np.uint8), "float32", [0, np.float32(0.2), 1]),
+        (np.array([0.0, 0.5, 0.999, 1.0]), "uint8", [0, 127, 255, 255]),
+        (np.array([0, 100, 255], np.uint8), "int16", [0, 100 * 128, 255 * 128]),
+        (np.array([0, 129, 32767], np.int16), "uint8", [0, 1, 255]),
+        (np.array([0.5]), "float32", [0.5]),
+        (np.array([3], np.uint8), "uint8", [3]),
+    ],
+)
+def test_convert_image_dtype(given_, dtype, wanted):
+    out = transforms.ConvertImageDtype(getattr(minidl, dtype))(minidl.from_numpy(given_.reshape(1, 1, -1)))
+    assert out.dtype == getattr(minidl, dtype) and out.numpy()[0, 0].tolist() == [np.array(x, dtype).item() for x in wanted]
+
+
+def test_random_erasing():
+    image = minidl.rand(3, 20, 30) + 1
+    before = image.numpy().copy()
+    for value in (0, (5, 6, 7), [-1], "random"):
+        for _ in range(50):
+            out = transforms.RandomErasing(1, value=value)(image).numpy()
+            rows, columns = np.nonzero((out != before).any(0))
+            top, left, h, w = rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1
+            assert (out != before).any(0).sum() == h * w, "one rectangle"
+            assert 0.015 < h * w / 600 < 0.35 and 0.25 < h / w < 4 and h < 20 and w < 30
+            if value != "random":
+                assert (out[:, top, left] == value).all()
+    np.testing.assert_array_equal(image.numpy(), before)
+    assert transforms.RandomErasing(0)(image).equal(image)
+    assert transforms.RandomErasing(1, inplace=True)(image).equal(image) and (image.numpy() != before).any()
+    chosen = (transforms.RandomErasing(0.3).batch(minidl.ones(1000, 1, 8, 8)) == 0).any((1, 2, 3)).float().mean().item()
+    assert abs(chosen - 0.3) < 0.06
+
+
+# -- transforms of transforms
+
+
+def test_random_apply_and_choice():
+    image = picture()
+    flip, lower = transforms.RandomHorizontalFlip(1), transforms.Lambda(lambda x: x // 2)
+    for steps in ([flip], [flip, lower]):
+        outs = [transforms.RandomApply(steps, p=0.3)(image).tobytes() for _ in range(300)]
+        assert len(set(outs)) == 2 and abs(outs.count(image.tobytes()) / 300 - 0.7) < 0.1
+    flip_or = transforms.RandomChoice([flip, lower], p=(3, 1))
+    outs = [flip_or(image).tobytes() for _ in range(300)]
+    assert abs(outs.count(np.ascontiguousarray(image[:, ::-1]).tobytes()) / 300 - 0.75) < 0.1
+    n = 500
+    data = datasets.ImageSet(np.broadcast_to(image, (n, *image.shape)), [0] * n, transforms.RandomApply([flip], 0.3))
+    samples = data.__getitems__(range(n))
+    assert isinstance(samples, Columns)
+    assert abs((default_collate(samples)[0].numpy() == image[:, ::-1]).all((1, 2, 3)).mean() - 0.3) < 0.1
+    data.transform = transforms.RandomChoice([flip, transforms.RandomVerticalFlip(1)])
+    assert len({x.tobytes() for x in default_collate(data.__getitems__(range(n)))[0].numpy()}) == 2
+    for make in (transforms.RandomApply, transforms.RandomChoice):
+        assert transforms.batch_form(make([lower])) is None and transforms.batch_form(make([flip])) is not None
+    with pytest.raises(ValueError, match="one number for each of the 1"):
+        transforms.RandomChoice([flip], [1, 2])
+
+
+RANDOM = [
+    transforms.RandomResizedCrop(8),
+    transforms.RandomRotation(40, transforms.InterpolationMode.BILINEAR),
+    transforms.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    transforms.RandomApply([transforms.RandomVerticalFlip(1)]),
+    transforms.RandomChoice([transforms.Grayscale(3), transforms.RandomHorizontalFlip(1)]),
+    transforms.Compose([transforms.ToTensor(), transforms.RandomErasing()]),
+]
+
+
+@pytest.mark.parametrize("transform", RANDOM, ids=lambda transform: type(transform).__name__)
+def test_a_batch_is_drawn_picture_by_picture_and_follows_the_seed(transform):
+    images = np.stack([picture(0, 12, 12)] * 40)
+
+    def out(seed):
+        minidl.manual_seed(seed)
+        return np.asarray(transform.batch(images.transpose(0, 3, 1, 2)))
+
+    first = out(1)
+    np.testing.assert_array_equal(out(1), first)
+    assert not np.array_equal(out(2), first) and len({x.tobytes() for x in first}) > 1
+    np.testing.assert_array_equal(images, np.stack([picture(0, 12, 12)] * 40))
+    data = datasets.ImageSet(images, [0] * 40, transforms.Compose([transform]))
+    epochs = []
+    for num_workers in (0, 2):
+        minidl.manual_seed(5)
+        epochs.append([x.numpy() for x, _ in DataLoader(data, 16, num_workers=num_workers)])
+    for a, b in zip(*epochs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda t: t.Resize(0), ValueError, "size must be positive"),
+        (lambda t: t.Resize((3, 4), max_size=9), ValueError, "max_size is only"),
+        (lambda t: t.Resize(4, max_size=4), ValueError, "max_size must be greater"),
+        (lambda t: t.Resize(4, 2), NotImplementedError, "interpolation 2 is not supported"),
+        (
+            lambda t: t.Resize(4, t.InterpolationMode.BICUBIC, antialias=False),
+            NotImplementedError,
+            "bicubic .* without antialias",
+        ),
+        (lambda t: t.RandomResizedCrop(4, scale=(1, 0.5)), ValueError, "scale must be two numbers"),
+        (lambda t: t.RandomResizedCrop(4, ratio=(0, 1)), ValueError, "ratio must be two numbers"),
+        (lambda t: t.RandomRotation(-3), ValueError, "degrees must be positive"),
+        (lambda t: t.RandomRotation(3, expand=True), NotImplementedError, "expand=True"),
+        (lambda t: t.RandomRotation(3, t.InterpolationMode.BICUBIC), NotImplementedError, "only .*NEAREST.*BILINEAR"),
+        (lambda t: t.ColorJitter(-1), ValueError, "brightness must not be negative"),
+        (lambda t: t.ColorJitter(hue=0.6), ValueError, "hue must be .* between -0.5 and 0.5"),
+        (lambda t: t.ColorJitter(contrast=(2, 1)), ValueError, "contrast must be"),
+        (lambda t: t.Grayscale(2), ValueError, "num_output_channels"),
+        (lambda t: t.RandomErasing(2), ValueError, "p must lie"),
+        (lambda t: t.RandomErasing(value="black"), TypeError, "value"),
+        (lambda t: t.RandomErasing(scale=(0.1, 2)), ValueError, "scale must lie between 0 and 1"),
+        (lambda t: t.RandomErasing(1, value=(1, 2))(minidl.ones(3, 4, 4)), ValueError, "one for each of 3 channels"),
+        (lambda t: t.RandomErasing()(picture()), TypeError, "ToTensor"),
+        (lambda t: t.ConvertImageDtype(minidl.uint8)(picture()), TypeError, "ToTensor"),
+        (lambda t: t.ConvertImageDtype(minidl.int32)(minidl.ones(1, 1, 1)), RuntimeError, "int32 cannot be told apart"),
+        (lambda t: t.RandomApply([3]), TypeError, "RandomApply: transforms must be callable"),
+        (lambda t: t.RandomApply([], p=2), ValueError, "RandomApply: p must lie"),
+    ],
+)
+def test_what_transforms_refuse(make, error, said):
+    with pytest.raises(error, match=said):
+        make(transforms)
+
+
+def test_how_transforms_are_written():
+    steps = [transforms.Resize(4), transforms.RandomApply([transforms.Grayscale()], 0.2)]
+    assert repr(transforms.Compose(steps)) == (
+        "Compose(\n    Resize(size=4, interpolation=bilinear, max_size=None, antialias=True)\n"
+        "    RandomApply(\n    p=0.2\n    Grayscale(num_output_channels=1)\n)\n)"
+    )
 
 
 # -- transforms, whole batches

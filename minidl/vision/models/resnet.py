@@ -7,20 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import nn
+from ...nn import init
+from ...nn.activations import ReLU
+from ...nn.batchnorm import BatchNorm2d
+from ...nn.containers import Sequential
+from ...nn.conv import Conv2d
+from ...nn.linear import Linear
+from ...nn.module import Module
+from ...nn.pooling import AdaptiveAvgPool2d, MaxPool2d
 
 
-def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv3x3(in_planes: int, out_planes: int, stride: int = 1, groups: int = 1, dilation: int = 1) -> Conv2d:
     """A convolution that keeps the size at stride 1, without a bias: the normalisation that follows has one."""
-    return nn.Conv2d(in_planes, out_planes, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False)
+    return Conv2d(in_planes, out_planes, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False)
 
 
-def conv1x1(in_planes: int, out_planes: int, stride: int = 1) -> nn.Conv2d:
+def conv1x1(in_planes: int, out_planes: int, stride: int = 1) -> Conv2d:
     """A convolution of single pixels."""
-    return nn.Conv2d(in_planes, out_planes, 1, stride, bias=False)
+    return Conv2d(in_planes, out_planes, 1, stride, bias=False)
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(Module):
     """Two 3x3 convolutions, and the input added to what they give."""
 
     expansion = 1
@@ -30,11 +37,11 @@ class BasicBlock(nn.Module):
         inplanes: int,
         planes: int,
         stride: int = 1,
-        downsample: nn.Module | None = None,
+        downsample: Module | None = None,
         groups: int = 1,
         base_width: int = 64,
         dilation: int = 1,
-        norm_layer: Any = nn.BatchNorm2d,
+        norm_layer: Any = BatchNorm2d,
     ) -> None:
         super().__init__()
         if groups != 1 or base_width != 64:
@@ -43,7 +50,7 @@ class BasicBlock(nn.Module):
             raise NotImplementedError(f"BasicBlock: dilation {dilation} is not supported, only 1")
         self.conv1 = conv3x3(inplanes, planes, stride)
         self.bn1 = norm_layer(planes)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = ReLU(inplace=True)
         self.conv2 = conv3x3(planes, planes)
         self.bn2 = norm_layer(planes)
         self.downsample = downsample
@@ -58,7 +65,7 @@ class BasicBlock(nn.Module):
         return self.relu(out)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Module):
     """A 3x3 convolution between two 1x1 ones, the first with fewer channels, the last with more; and the input added.
 
     The stride is that of the 3x3 convolution, as in torchvision; in the paper it is that of the first.
@@ -71,11 +78,11 @@ class Bottleneck(nn.Module):
         inplanes: int,
         planes: int,
         stride: int = 1,
-        downsample: nn.Module | None = None,
+        downsample: Module | None = None,
         groups: int = 1,
         base_width: int = 64,
         dilation: int = 1,
-        norm_layer: Any = nn.BatchNorm2d,
+        norm_layer: Any = BatchNorm2d,
     ) -> None:
         super().__init__()
         width = int(planes * (base_width / 64.0)) * groups
@@ -85,7 +92,7 @@ class Bottleneck(nn.Module):
         self.bn2 = norm_layer(width)
         self.conv3 = conv1x1(width, planes * self.expansion)
         self.bn3 = norm_layer(planes * self.expansion)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = ReLU(inplace=True)
         self.downsample = downsample
         self.stride = stride
 
@@ -99,7 +106,7 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
 
-class ResNet(nn.Module):
+class ResNet(Module):
     """A residual network: four rows of blocks, each with half the resolution and twice the channels of the one before.
 
     Parameters
@@ -137,27 +144,27 @@ class ResNet(nn.Module):
             raise ValueError(f"ResNet: replace_stride_with_dilation must be None or 3 bools, got {dilate}")
         self.inplanes, self.dilation = 64, 1
         self.groups, self.base_width = groups, width_per_group
-        self._norm_layer = nn.BatchNorm2d if norm_layer is None else norm_layer
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self._norm_layer = BatchNorm2d if norm_layer is None else norm_layer
+        self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = self._norm_layer(64)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.relu = ReLU(inplace=True)
+        self.maxpool = MaxPool2d(3, stride=2, padding=1)
         self.layer1 = self._make_layer(block, 64, layers[0])
         self.layer2 = self._make_layer(block, 128, layers[1], 2, dilate[0])
         self.layer3 = self._make_layer(block, 256, layers[2], 2, dilate[1])
         self.layer4 = self._make_layer(block, 512, layers[3], 2, dilate[2])
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.avgpool = AdaptiveAvgPool2d((1, 1))
+        self.fc = Linear(512 * block.expansion, num_classes)
         self._start(zero_init_residual)
 
-    def _make_layer(self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
+    def _make_layer(self, block: Any, planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> Sequential:
         """A row of blocks; the first of them changes the resolution and the number of channels, its input with them."""
         before = self.dilation
         if dilate:
             self.dilation, stride = self.dilation * stride, 1
         downsample = None
         if stride != 1 or self.inplanes != planes * block.expansion:
-            downsample = nn.Sequential(
+            downsample = Sequential(
                 conv1x1(self.inplanes, planes * block.expansion, stride), self._norm_layer(planes * block.expansion)
             )
         shared = self.groups, self.base_width
@@ -165,16 +172,16 @@ class ResNet(nn.Module):
         self.inplanes = planes * block.expansion
         for _ in range(1, blocks):
             row.append(block(self.inplanes, planes, 1, None, *shared, self.dilation, self._norm_layer))
-        return nn.Sequential(*row)
+        return Sequential(*row)
 
     def _start(self, zero_init_residual: bool) -> None:
         """The weights to start from: He's for convolutions; normalisations do nothing yet."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, Conv2d):
+                init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif zero_init_residual and isinstance(module, (BasicBlock, Bottleneck)):
                 last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
-                nn.init.zeros_(last.weight)
+                init.zeros_(last.weight)
 
     def forward(self, x: Any) -> Any:
         """Scores (N, num_classes) of pictures (N, 3, H, W)."""
