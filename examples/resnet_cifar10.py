@@ -12,11 +12,11 @@ Sources: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, sec
 """
 
 import cifar10
-from minidl.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import minidl.nn.functional as F
 from minidl import nn, optim
 from minidl.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from minidl.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from minidl.vision import transforms
 
 
