@@ -300,9 +300,62 @@ def test_module_list_and_dict():
     assert [name for name, _ in named.items()] == ["b"]
     named.clear()
     assert not len(named)
+    shared = nn.ReLU()
+    assert len(list(nn.ModuleList([shared, shared]).modules())) == 2
+    assert len(list(nn.ModuleList([shared, shared]).modules(remove_duplicate=False))) == 3
     params = nn.ParameterList([minidl.zeros(2), nn.Parameter(minidl.ones(1))]).append(minidl.ones(3))
     params[0] = minidl.ones(4)
     assert [p.numel() for p in params] == [4, 1, 3] and len(params[1:]) == 2 and len(list(params.parameters())) == 3
+    params += [minidl.ones(2)]
+    assert isinstance(params, nn.ParameterList) and [p.numel() for p in params] == [4, 1, 3, 2]
+
+
+def test_sums_and_products_of_sequentials():
+    a, b, c = nn.ReLU(), nn.Linear(1, 1), nn.Tanh()
+    row = nn.Sequential(a, b)
+    assert list(row + nn.Sequential(c)) == [a, b, c] and list(row * 2) == list(2 * row) == [a, b, a, b] and len(row) == 2
+    assert len(list((row * 3).parameters())) == 2  # they are shared
+    row += nn.Sequential(c)
+    row *= 2
+    assert list(row) == [a, b, c, a, b, c] and list(row._modules) == list("012345")
+    for wrong, error in (
+        (lambda: row + [c], ValueError),
+        (lambda: row.__iadd__([c]), ValueError),
+        (lambda: row * 0, ValueError),
+        (lambda: row * 1.5, TypeError),
+        (lambda: row.__imul__("2"), TypeError),
+    ):
+        with pytest.raises(error, match="Sequential"):
+            wrong()
+    assert len(row) == 6
+
+
+def test_parameter_dict():
+    params = nn.ParameterDict({"b": minidl.zeros(2), "a": nn.Parameter(minidl.ones(1)), "n": 3})
+    assert list(params) == list(params.keys()) == ["a", "b", "n"] and len(params) == 3  # sorted, as in PyTorch
+    assert list(params.state_dict()) == ["a", "b"] and params["b"] is params.b and params.n == 3
+    assert [type(v) for v in params.values()] == [nn.Parameter, nn.Parameter, int]
+    params["c"] = minidl.ones(4)
+    params["n"] = None
+    assert isinstance(params["c"], nn.Parameter) and params.get("nothing") is None and params.get("c") is params.c
+    assert params.setdefault("c", 1) is params.c and params.setdefault("d", minidl.ones(1)) is params.d
+    assert params.popitem()[0] == "d" and params.pop("c").numel() == 4 and not hasattr(params, "c")
+    twin = params.copy() | OrderedDict(z=minidl.ones(1), y=minidl.ones(1))
+    assert list(twin) == ["a", "b", "n", "z", "y"] and twin["a"] is params["a"] and list(reversed(params)) == ["n", "b", "a"]
+    params |= [("x", minidl.ones(2))]
+    assert list(params) == ["a", "b", "n", "x"] and list(params.fromkeys("pq", minidl.ones(1))) == ["p", "q"]
+    params.clear()
+    assert not len(params) and not list(params.parameters())
+    for wrong, error, said in (
+        (lambda: params({}), RuntimeError, "cannot be called"),
+        (lambda: params.update({1: minidl.ones(1)}), TypeError, "names must be strings, got int"),
+        (lambda: params.update({"forward": minidl.ones(1)}), KeyError, "already has an attribute 'forward'"),
+        (lambda: params.update([("a.b", minidl.ones(1))]), KeyError, "a.b"),
+        (lambda: params["a"], AttributeError, "'a'"),
+    ):
+        with pytest.raises(error, match=said):
+            wrong()
+        assert list(params) == []
 
 
 # -- layers

@@ -147,6 +147,13 @@ def test_parameter_list():
     assert text(minidl) == text(torch)
 
 
+def test_parameter_dict():
+    def text(lib):
+        return repr(lib.nn.ParameterDict({"b": lib.zeros(2, 3), "a": lib.nn.Parameter(lib.zeros(4)), "n": 3}))
+
+    assert text(minidl) == text(torch).replace("torch.FloatTensor", "minidl.float32")
+
+
 def test_names_of_a_shared_tree():
     def tree(lib):
         nn = lib.nn

@@ -18,7 +18,7 @@ from .activations import (
     Tanh,
 )
 from .batchnorm import BatchNorm1d, BatchNorm2d
-from .containers import ModuleDict, ModuleList, ParameterList, Sequential
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv import Conv2d
 from .dropout import Dropout
 from .linear import Flatten, Identity, Linear, Unflatten
