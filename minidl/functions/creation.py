@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         raise ShapeError(f"tensor: data: nested lists must have even lengths ({error})") from None
     held = dtypes.as_dtype(array.dtype)
     if dtype is not None:
-        _check_fits(array, data, dtypes.as_dtype(dtype))
+        _check_fits(array, data, dtypes.as_dtype(dtype), "tensor: data")
     else:
         first = _python_scalar(data)
         if array.size == 0 and isinstance(data, (list, tuple)):
@@ -70,12 +71,12 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return _new(array, dtype, device, requires_grad, "tensor")
 
 
-def _check_fits(array: Any, data: Any, dtype: Any) -> None:
+def _check_fits(array: Any, data: Any, dtype: Any, what: str) -> None:
     """Refuse Python numbers beyond the range of an integer dtype; arrays wrap around, as everywhere."""
     if not hasattr(data, "dtype") and dtype.dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype.dtype)
         if not (array.min() >= limits.min and array.max() <= limits.max):
-            raise OverflowError(f"tensor: data does not fit {dtype}: {dtype} holds {limits.min} to {limits.max}")
+            raise OverflowError(f"{what} does not fit {dtype}, which holds {limits.min} to {limits.max}")
 
 
 def is_tensor(obj: Any) -> bool:
@@ -116,8 +117,14 @@ def _float(dtype: Any) -> Any:
     return dtypes.get_default_dtype() if dtype is None else dtype
 
 
+def _sizes(sizes: Any, size: Any, op: str) -> tuple[int, ...]:
+    """The shape of a new tensor: ``op(2, 3)``, ``op((2, 3))`` or ``op(size=(2, 3))``."""
+    if sizes and size is not None:
+        raise TypeError(f"{op}: got sizes {sizes} and also the argument size={size!r}")
+    return _size(sizes if size is None else (size,), op)
+
+
 def _size(size: Any, op: str) -> tuple[int, ...]:
-    """The ``size`` of a new tensor."""
     if not size:
         raise TypeError(f"{op}: the argument 'size' is missing; write {op}(()) for a tensor without dimensions")
     shape = as_shape(size, op)
@@ -126,28 +133,42 @@ def _size(size: Any, op: str) -> tuple[int, ...]:
     return shape
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor whose elements are whatever its memory held."""
-    return _new(np.empty(_size(size, "empty"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "empty")
+    array = np.empty(_sizes(sizes, size, "empty"), dtypes.as_dtype(_float(dtype)).dtype)
+    return _new(array, None, device, requires_grad, "empty")
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _new(np.zeros(_size(size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "zeros")
+    array = np.zeros(_sizes(sizes, size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype)
+    return _new(array, None, device, requires_grad, "zeros")
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    return _new(np.ones(_size(size, "ones"), dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "ones")
+    array = np.ones(_sizes(sizes, size, "ones"), dtypes.as_dtype(_float(dtype)).dtype)
+    return _new(array, None, device, requires_grad, "ones")
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of one number."""
-    if not isinstance(fill_value, (bool, int, float, np.generic)):
-        raise TypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
-    dtype = dtypes.as_dtype(type(fill_value)) if dtype is None else dtypes.as_dtype(dtype)
-    shape = _size((size,), "full")
-    return _new(np.full(shape, fill_value, dtype.dtype), None, device, requires_grad, "full")
+    (fill_value,) = _numbers("full", fill_value=fill_value)
+    wanted = dtypes.as_dtype(type(fill_value) if dtype is None else dtype)
+    _check_fits(np.asarray(fill_value), fill_value, wanted, "full: fill_value")
+    return _new(np.full(_size((size,), "full"), fill_value, wanted.dtype), None, device, requires_grad, "full")
+
+
+def _numbers(op: str, **named: Any) -> list[Any]:
+    """Arguments that are numbers, or tensors of no dimensions, as numbers."""
+    found = []
+    for name, x in named.items():
+        if isinstance(x, TensorBase) and not x._array.ndim:
+            x = _read(x, f"{op}() reads it").item()
+        if not isinstance(x, (bool, int, float, np.generic)):
+            raise TypeError(f"{op}: {name} must be a number or a tensor without dimensions, got {type(x).__name__}")
+        found.append(x)
+    return found
 
 
 def _like(x: Any, op: str) -> Any:
@@ -173,12 +194,13 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
 
 def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`full` in the shape, dtype and memory order of ``input``."""
-    wanted = None if dtype is None else dtypes.as_dtype(dtype).dtype
-    return _new(np.full_like(_like(input, "full_like"), fill_value, wanted), None, device, requires_grad, "full_like")
+    array = np.empty_like(_like(input, "full_like"), None if dtype is None else dtypes.as_dtype(dtype).dtype)
+    array[...] = full((), fill_value, dtype=array.dtype)._array
+    return _new(array, None, device, requires_grad, "full_like")
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
     """Numbers from ``start`` (0) up to but without ``end``, ``step`` (1) apart: ``arange(end)``, ``arange(start, end, step)``.
 
@@ -187,17 +209,21 @@ def arange(
     ValueError
         If ``step`` is 0 or leads away from ``end``.
     """
-    start, end = (0, start) if end is None else (start, end)
-    bounds: list[Any] = [_read(x, "arange() reads it").item() if isinstance(x, TensorBase) else x for x in (start, end, step)]
-    if any(not isinstance(x, (int, float, np.number)) for x in bounds):
-        raise TypeError(f"arange: start, end and step must be numbers, got {bounds}")
+    start, end = (0, start) if end is None else (0 if start is None else start, end)
+    start, end, step = _numbers("arange", start=start, end=end, step=step)
     if dtype is None:
-        dtype = dtypes.int64 if all(isinstance(x, (int, np.integer)) for x in bounds) else dtypes.get_default_dtype()
+        whole = all(isinstance(x, (int, np.integer)) for x in (start, end, step))
+        dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     dtype = _number_dtype(dtype, "arange")
-    start, end, step = bounds
-    if step == 0 or (end - start) * step < 0:
+    if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} does not lead from {start} to {end}")
-    return _new(np.arange(start, end, step), dtype, device, requires_grad, "arange")
+    count = math.ceil((end - start) / step)
+    if not dtype.is_floating_point:  # bounds are cut off to whole numbers, in int64 before the elements are counted
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ValueError(f"arange: step is between -1 and 1, which is 0 in {dtype}")
+        count = len(range(start, end, step)) if dtype == dtypes.int64 else count
+    return _new(start + step * np.arange(count), dtype, device, requires_grad, "arange")
 
 
 def _number_dtype(dtype: Any, op: str) -> Any:
@@ -207,11 +233,10 @@ def _number_dtype(dtype: Any, op: str) -> Any:
     return dtype
 
 
-def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
     (steps,) = _size((steps,), "linspace")
+    start, end = _numbers("linspace", start=start, end=end)
     return _new(np.linspace(start, end, steps), _number_dtype(_float(dtype), "linspace"), device, requires_grad, "linspace")
 
 

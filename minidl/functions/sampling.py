@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..autograd.tape import wrap
+from ..autograd.tape import TensorBase, wrap
 from ..random import Generator, rng
-from ..shapes import as_shape
-from .creation import _float, _like, _new
+from ..shapes import broadcast_shapes
+from .creation import _float, _like, _new, _sizes
 
 
 def _uniform(shape: Any, dtype: Any, generator: Generator | None) -> Any:
@@ -32,34 +32,56 @@ def _normal(shape: Any, dtype: Any, generator: Generator | None) -> Any:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *sizes: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """Numbers drawn evenly from [0, 1)."""
-    return _new(_uniform(as_shape(size, "rand"), _float(dtype), generator), None, device, requires_grad, "rand")
+    array = _uniform(_sizes(sizes, size, "rand"), _float(dtype), generator)
+    return _new(array, None, device, requires_grad, "rand")
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *sizes: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """Numbers drawn from the normal distribution of mean 0 and variance 1."""
-    return _new(_normal(as_shape(size, "randn"), _float(dtype), generator), None, device, requires_grad, "randn")
+    array = _normal(_sizes(sizes, size, "randn"), _float(dtype), generator)
+    return _new(array, None, device, requires_grad, "randn")
 
 
-def randint(*bounds: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
+def randint(
+    *bounds: Any,
+    low: Any = None,
+    high: Any = None,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+) -> Any:
     """Integers from ``low`` (0) up to but without ``high``: ``randint(high, size)`` or ``randint(low, high, size)``."""
-    if size is None:
+    if size is None and bounds:
         *bounds, size = bounds  # type: ignore[assignment]
-    if not 1 <= len(bounds) <= 2:
-        raise TypeError(f"randint: takes (low,) high and size, got {len(bounds)} bounds")
+    bounds = (*bounds, *(bound for bound in (low, high) if bound is not None))
+    if size is None or not 1 <= len(bounds) <= 2:
+        raise TypeError(f"randint: takes (low,) high and size, got {len(bounds)} bounds and size {size}")
     low, high = bounds if len(bounds) == 2 else (0, bounds[0])
     if low >= high:
         raise ValueError(f"randint: low must be below high, got {low} and {high}")
-    drawn = rng(generator).integers(low, high, as_shape((size,), "randint"))
+    drawn = rng(generator).integers(low, high, _sizes((), size, "randint"))
     return _new(np.asarray(drawn), dtypes.int64 if dtype is None else dtype, device, False, "randint")
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
     """The integers 0 to ``n - 1`` in a random order."""
+    (n,) = _sizes((), n, "randperm")
     return _new(rng(generator).permutation(n), dtypes.int64 if dtype is None else dtype, device, False, "randperm")
 
 
@@ -81,19 +103,35 @@ def randint_like(input: Any, *bounds: Any, dtype: Any = None, device: Any = None
     return randint(*bounds, size=like.shape, dtype=like.dtype if dtype is None else dtype, device=device)
 
 
-def normal(mean: float, std: float, size: Any, *, generator: Generator | None = None, dtype: Any = None) -> Any:
-    """Numbers drawn from the normal distribution of this mean and standard deviation."""
-    if std < 0:
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None) -> Any:
+    """Numbers drawn from the normal distribution of this mean and standard deviation.
+
+    Either is a number or a tensor with one for each element; without a tensor ``size`` is wanted. There is no gradient.
+    """
+    given = [_like(x, "normal") for x in (mean, std) if isinstance(x, TensorBase)]
+    if bool(given) == (size is not None):
+        raise TypeError("normal: takes numbers as mean and std and a size, or tensors and no size")
+    mean, std = (getattr(x, "_array", x) for x in (mean, std))
+    if np.any(np.asarray(std) < 0):
         raise ValueError(f"normal: std must not be negative, got {std}")
-    return randn(size, generator=generator, dtype=dtype) * std + mean
+    if given:
+        size, dtype = broadcast_shapes(*(x.shape for x in given), op="normal"), dtypes.result_type(*given)
+    return _new(_normal(_sizes((), size, "normal"), _float(dtype), generator) * std + mean, dtype, None, False, "normal")
 
 
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
     """Ones and zeros, each a one with the probability that ``input`` gives for it."""
-    p = _like(input, "bernoulli")
-    if p.size and not (p.min() >= 0 and p.max() <= 1):
+    p = _probabilities("bernoulli", input)
+    if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("bernoulli: the probabilities in input must lie between 0 and 1")
     return wrap(np.asarray(rng(generator).random(p.shape) < p, p.dtype))
+
+
+def _probabilities(op: str, input: Any) -> Any:
+    p = _like(input, op)
+    if p.dtype.kind != "f":
+        raise TypeError(f"{op}: input must hold floating numbers, got {p.dtype}")
+    return p
 
 
 def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:
@@ -104,9 +142,9 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     ValueError
         If a probability is negative, a row adds up to 0, or too few places are there to draw without replacement.
     """
-    p = _like(input, "multinomial").astype(np.float64)
+    p = _probabilities("multinomial", input).astype(np.float64)
     rows = p if p.ndim == 2 else p[None]
-    if rows.ndim != 2 or (rows < 0).any() or (rows.sum(1) <= 0).any():
+    if rows.ndim != 2 or not (rows >= 0).all() or (rows.sum(1) <= 0).any():
         raise ValueError("multinomial: input must hold one or more rows of numbers, none negative, with a positive sum each")
     if not replacement and (np.count_nonzero(rows, 1) < num_samples).any():
         raise ValueError(f"multinomial: too few nonzero probabilities to draw {num_samples} without replacement")

@@ -409,6 +409,7 @@ _relu_grad.vjp(g_out=lambda g, out: _relu_grad(g, out))
 @differentiable
 def abs(input: Any) -> Any:
     """The absolute value, with slope 0 at 0."""
+    _check_numbers("abs", input)
     return xp(input).abs(input)
 
 
@@ -422,24 +423,30 @@ def sign(input: Any) -> Any:
 @differentiable
 def floor(input: Any) -> Any:
     """The largest whole number that is not above ``input``; its slope is 0."""
+    _check_numbers("floor", input)
     return xp(input).floor(input)
 
 
 @differentiable
 def ceil(input: Any) -> Any:
     """The smallest whole number that is not below ``input``; its slope is 0."""
+    _check_numbers("ceil", input)
     return xp(input).ceil(input)
 
 
 @differentiable
 def trunc(input: Any) -> Any:
     """``input`` without its fraction; its slope is 0."""
+    _check_numbers("trunc", input)
     return xp(input).trunc(input)
 
 
 @differentiable
 def round(input: Any, decimals: int = 0) -> Any:
     """The nearest number with ``decimals`` places, halves to the even one; its slope is 0."""
+    _check_numbers("round", input)
+    if decimals and input.dtype.kind != "f":
+        raise TypeError(f"round: decimals are for floating tensors, got {input.dtype}")
     return xp(input).round(input, decimals)
 
 
@@ -485,8 +492,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     exact = (int, float) if getattr(input, "_array", input).dtype.kind == "f" else int  # a float bound makes integers floats
     if all(bound is None or isinstance(bound, exact) for bound in (min, max)):
         return _clamp(input, min, max)
-    out = input if min is None else where(input < min, min, input)
-    return out if max is None else where(out > max, max, out)
+    out = input if min is None else where((input < min) | (min != min), min, input)  # a bound that is NaN makes NaN
+    return out if max is None else where((out > max) | (max != max), max, out)
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:

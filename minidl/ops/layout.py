@@ -130,11 +130,15 @@ def zeros_for(g: Any, shape: Any) -> Any:
     return xp(array).zeros(shape, array.dtype)
 
 
-def diag_embed(input: Any, offset: int = 0) -> Any:
-    """Matrices, in two last dimensions, with the last dimension of ``input`` on their diagonal."""
-    n = input.shape[-1] + (offset if offset > 0 else -offset)
-    lead = tuple(input.shape[:-1])
-    return _diagonal_scatter(zeros_for(input, (*lead, n, n)), input, offset, len(lead), len(lead) + 1)
+def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    """Matrices, in the dimensions ``dim1`` and ``dim2`` of the result, with the last dimension of ``input`` on diagonal
+    number ``offset``.
+    """
+    n, shape = input.shape[-1] + (offset if offset > 0 else -offset), list(input.shape[:-1])
+    dims = wrap_dims((dim1, dim2), len(shape) + 2, "diag_embed")
+    for dim in sorted(dims):
+        shape.insert(dim, n)
+    return _diagonal_scatter(zeros_for(input, tuple(shape)), input, offset, *dims)
 
 
 def _check_matrix(op: str, input: Any) -> None:

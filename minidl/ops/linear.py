@@ -15,6 +15,8 @@ from .reduce import sum
 @differentiable(promotes="same")
 def _matmul(input: Any, other: Any) -> Any:
     k = input.shape[-1]
+    if input.dtype == bool:
+        raise TypeError("matmul: bools have no products here; convert them with .to(int)")
     if other.shape[-2] != k:
         raise ShapeError(f"matmul: shapes {input.shape} and {other.shape} do not meet: {k} columns, {other.shape[-2]} rows")
     return kernels(input).matmul(input, other)

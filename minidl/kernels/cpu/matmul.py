@@ -12,12 +12,11 @@ from .. import threads
 
 def matmul(a: Any, b: Any) -> Any:
     """The matrix product of the last two dimensions; the others broadcast."""
-    if a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
+    small = 32 * a.size * b.shape[-1] <= threads.WORTH_A_THREAD  # done before it is known how small: the usual case, quickly
+    if small or a.ndim != 2 or b.ndim != 2 or a.dtype.kind != "f":
         return a @ b
     (m, k), n = a.shape, b.shape[1]
     nbytes = max(threads.as_bytes(m * n * k), (m * k + k * n + m * n) * a.itemsize)
-    if nbytes <= threads.WORTH_A_THREAD:  # asking `parts` would take longer than a small product
-        return a @ b
     work = threads.parts(max(m, n), nbytes)
     if len(work) < 2:
         return a @ b

@@ -15,10 +15,10 @@ _reduce: Any = np.add.reduce  # as x.sum(), without its detour through Python
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
     """The sum over ``dims``; shared out along the dimension whose slices lie furthest apart, if that one is kept."""
     if x.nbytes <= threads.WORTH_A_THREAD:
-        return _reduce(x, dims, keepdims=keepdims)
+        return _reduce(x, dims, x.dtype, keepdims=keepdims)
     first = order_of(x)[0]
     if first in dims or x.dtype.kind != "f":
-        return _reduce(x, dims, keepdims=keepdims)
+        return _reduce(x, dims, x.dtype, keepdims=keepdims)
     out = empty(tuple(1 if d in dims else n for d, n in enumerate(x.shape)), x.dtype, x)
 
     def work(part: slice) -> None:
