@@ -87,6 +87,8 @@ from .functions.shaping import (
     view,
 )
 from .kernels.threads import get_num_threads, set_num_threads
+from .nn.functional.pooling import adaptive_avg_pool1d, avg_pool1d, max_pool1d
+from .nn.functional.resizing import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.compare import (
     allclose,
     bitwise_and,
@@ -190,6 +192,7 @@ from .ops.layout import (
     copy as clone,
 )
 from .ops.linear import linear, matmul
+from .ops.pool import max_pool2d
 from .ops.reduce import (
     all,
     amax,

@@ -25,6 +25,8 @@ TABLES = {
 ELSEWHERE = {  # tested by functions of their own
     "ops.compare": "allclose equal",
     "ops.dropout": "dropout",
+    "ops.resize": "resample",
+    "ops.unfold": "fold unfold",
     "functions.arithmetic": "nan_to_num",
     "functions.creation": "arange as_tensor empty empty_like eye from_dlpack from_numpy full full_like is_tensor linspace ones "
     "ones_like tensor zeros zeros_like",

@@ -368,7 +368,7 @@ ROWS = {
         poolings,
         FLOAT,
     ),
-    "adaptive_avg_pool2d": Row(pool.adaptive_avg_pool2d, adaptive, adaptive_sizes, FLOAT),
+    "adaptive_avg_pool2d": Row(minidl.nn.functional.adaptive_avg_pool2d, adaptive, adaptive_sizes, FLOAT),
     "batch_norm": Row(in_training, normalised, batches, FLOAT),
     "batch_norm plain": Row(in_training, normalised, lambda d: batches(d, affine=False), FLOAT),
     "batch_norm evaluating": Row(

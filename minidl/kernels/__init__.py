@@ -24,6 +24,9 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``max_pool2d_pick(x, taps, window)``                       (N, C, H, W) -> (N, C, I, J): what each tap points at
 ``sum_pool2d(x, window)``                                  (N, C, H, W) -> (N, C, I, J)
 ``sum_pool2d_spread(g, window, size)``                     (N, C, I, J) -> (N, C, H, W): each g added to its whole window
+``unfold(x, window)``                                      (N, C, H, W) -> (N, C * K * L, I * J): what each window sees
+``fold(columns, window, size)``                            (N, C * K * L, I * J) -> (N, C, H, W): each added where it was seen
+``resample(x, dim, groups, size)``                         a map of one dimension to ``size``, its groups as in `ops.resize`
 ``batch_norm(x, weight, bias, eps)``                       (N, C, H, W), twice (C,) or None -> the same, mean and variance (C,)
 ``batch_norm_grad(g, x, weight, center, variance, eps)``   -> the gradients of x, weight and bias
 ========================================================= ===================================================================

@@ -182,6 +182,36 @@ def sum_pool2d_spread(g: Any, window: Window, size: tuple[int, int]) -> Any:
     return gx
 
 
+def unfold(x: Any, window: Window) -> Any:
+    """The pixel under each tap at each position, 0 in the padding."""
+    out = np.zeros((*x.shape[:2], *window.kernel, *window.out_size(x.shape[2:])), x.dtype)
+    for i, j, k, l, row, column in _windows(window, x.shape[2:]):
+        out[:, :, k, l, i, j] = x[:, :, row, column]
+    return out.reshape(len(x), x.shape[1] * out.shape[2] * out.shape[3], out.shape[4] * out.shape[5])
+
+
+def fold(columns: Any, window: Window, size: tuple[int, int]) -> Any:
+    """What `unfold` reads, it gives back."""
+    channels = columns.shape[1] // math.prod(window.kernel)
+    seen = columns.reshape(len(columns), channels, *window.kernel, *window.out_size(size))
+    out = np.zeros((*seen.shape[:2], *size), columns.dtype)
+    for i, j, k, l, row, column in _windows(window, size):
+        out[:, :, row, column] += seen[:, :, k, l, i, j]
+    return out
+
+
+def resample(x: Any, dim: int, groups: Any, size: int) -> Any:
+    """Slice by slice: ``out[to] += x[source] * weight``."""
+    x = np.moveaxis(x, dim, 0)
+    out = np.zeros((size, *x.shape[1:]), x.dtype)
+    for to, terms in groups:
+        for source, weight in terms:
+            targets, sources = (range(*p) if isinstance(p, tuple) else p for p in (to, source))
+            for i, (o, s) in enumerate(zip(targets, sources)):
+                out[o] += x[s] * (1 if weight is None else weight if isinstance(weight, float) else weight[i])
+    return np.moveaxis(out, 0, dim)
+
+
 def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` for each channel; with the mean, and the variance (over all)."""
     out, center, variance = np.zeros_like(x), np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)

@@ -9,8 +9,7 @@ from typing import Any
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError, Window, pair
-from .layout import cat, narrow, reshape
-from .reduce import mean
+from .layout import reshape
 
 
 def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
@@ -39,12 +38,10 @@ def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dil
 
 
 def _batch(op: str, input: Any) -> Any:
-    """(N, C, H, W), also from (C, H, W)."""
-    if len(input.shape) == 4:
-        return input
-    if len(input.shape) != 3:
-        raise ShapeError(f"{op}: wants input (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
-    return reshape(input, (1, *input.shape))
+    """(N, C, H, W), also from (C, H, W); only N may be 0."""
+    if len(input.shape) not in (3, 4) or 0 in input.shape[-3:]:
+        raise ShapeError(f"{op}: wants input (N, C, H, W) or (C, H, W), none but N of size 0, got shape {tuple(input.shape)}")
+    return input if len(input.shape) == 4 else reshape(input, (1, *input.shape))
 
 
 def _unbatch(out: Any, input: Any) -> Any:
@@ -110,8 +107,8 @@ def max_pool2d(
     ``stride`` is ``kernel_size`` unless given; padding never wins. With ``return_indices`` also the number of each picked pixel
     within its picture, ``row * W + column``.
     """
-    window = _window("max_pool2d", input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
     batch = _batch("max_pool2d", input)
+    window = _window("max_pool2d", input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
     pooled = _max_pool2d(batch, window)
     out = _unbatch(pooled, input)
     return (out, _unbatch(_pixel_numbers(batch, pooled, window), input)) if return_indices else out
@@ -157,9 +154,10 @@ def avg_pool2d(
     Shapes: as `max_pool2d`.
     """
     if divisor_override == 0:
-        raise ValueError("avg_pool2d: divisor_override must not be 0")
+        raise ShapeError("avg_pool2d: divisor_override must not be 0")
+    batch = _batch("avg_pool2d", input)
     window = _window("avg_pool2d", input.shape[-2:], kernel_size, stride, padding, 1, ceil_mode)
-    total = _sum_pool2d(_batch("avg_pool2d", input), window)
+    total = _sum_pool2d(batch, window)
     if divisor_override is not None:
         return _unbatch(total / divisor_override, input)
     counted = window.before if count_include_pad else (0, 0)
@@ -169,23 +167,3 @@ def avg_pool2d(
     array = getattr(input, "_array", input)
     m = xp(array)
     return _unbatch(total / (m.asarray(rows, array.dtype)[:, None] * m.asarray(columns, array.dtype)), input)
-
-
-def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
-    """Means over windows chosen so that the output has ``output_size`` (an int or a pair; None keeps a size): position i covers
-    the pixels from ``floor(i * H / I)`` to ``ceil((i + 1) * H / I)``.
-
-    Shapes: (N, C, H, W) or (C, H, W) -> the same with ``output_size``. Means of rows, then means of columns of those.
-    """
-    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    wanted = pair(tuple(n if s is None else s for s, n in zip(sizes, input.shape[-2:])), "adaptive_avg_pool2d: output_size")
-    if min(wanted) < 1:
-        raise ShapeError(f"adaptive_avg_pool2d: output_size {wanted} must be at least 1")
-    array = getattr(_batch("adaptive_avg_pool2d", input), "_array", input)
-    if min(array.shape[-2:]) < 1:
-        raise ShapeError(f"adaptive_avg_pool2d: input of shape {tuple(input.shape)} has no pixels")
-    out = input
-    for dim, n, k in zip((-2, -1), array.shape[-2:], wanted):
-        bounds = [(i * n // k, -(-(i + 1) * n // k)) for i in range(k)]
-        out = cat([mean(narrow(out, dim, start, end - start), dim, True) for start, end in bounds], dim)
-    return out

@@ -7,6 +7,8 @@ from .matmul import linear, matmul
 from .norm import batch_norm, batch_norm_grad
 from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
 from .reduce import sum
+from .resize import resample
+from .unfold import fold, unfold
 
 __all__ = [
     "add_at",
@@ -18,6 +20,7 @@ __all__ = [
     "conv2d_relu_pool",
     "conv2d_weight_grad",
     "erf",
+    "fold",
     "linear",
     "matmul",
     "max_pool2d",
@@ -26,7 +29,9 @@ __all__ = [
     "max_pool2d_taps",
     "relu",
     "relu_grad",
+    "resample",
     "sum",
     "sum_pool2d",
     "sum_pool2d_spread",
+    "unfold",
 ]

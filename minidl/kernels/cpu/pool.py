@@ -13,7 +13,7 @@ from .elementwise import without
 from .order import empty, order_of, ordered
 
 
-def _share(function: Callable[..., None], *arrays: Any) -> None:
+def share(function: Callable[..., None], *arrays: Any) -> None:
     """Call ``function`` with each thread's part of the arrays: some of the images or of the channels, all their pixels."""
     axis = min(order_of(arrays[0])[0], 1)
 
@@ -54,7 +54,7 @@ def _max_along(x: Any, i: int, window: Window) -> Any:
             if step not in whole[:2]:
                 np.maximum(out[step[1]], x[step[2]], out=out[step[1]])
 
-    _share(work, x, out)
+    share(work, x, out)
     return out
 
 
@@ -73,7 +73,7 @@ def max_pool2d_taps(x: Any, out: Any, window: Window) -> Any:
         if missing is None or missing.any():
             _look(x, out, taps, steps)
 
-    _share(work, x, out, taps)
+    share(work, x, out, taps)
     return taps
 
 
@@ -115,7 +115,7 @@ def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -
             else:
                 gx[pixels] += without(g[positions], taps[positions] != number)
 
-    _share(work, gx, g, taps)
+    share(work, gx, g, taps)
     return gx
 
 
@@ -128,7 +128,7 @@ def max_pool2d_pick(x: Any, taps: Any, window: Window) -> Any:
         for number, positions, pixels in _taps(window, x.shape[2:]):
             np.copyto(out[positions], x[pixels], where=taps[positions] == number)
 
-    _share(work, out, x, taps)
+    share(work, out, x, taps)
     return out
 
 
@@ -141,7 +141,7 @@ def sum_pool2d(x: Any, window: Window) -> Any:
         for _, positions, pixels in _taps(window, x.shape[2:]):
             out[positions] += x[pixels]
 
-    _share(work, out, x)
+    share(work, out, x)
     return out
 
 
@@ -154,5 +154,5 @@ def sum_pool2d_spread(g: Any, window: Window, size: tuple[int, int]) -> Any:
         for _, positions, pixels in _taps(window, size):
             gx[pixels] += g[positions]
 
-    _share(work, gx, g)
+    share(work, gx, g)
     return gx

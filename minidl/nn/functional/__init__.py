@@ -8,7 +8,8 @@ from ...ops.index import one_hot
 from ...ops.linear import linear
 from ...ops.loss import cross_entropy, nll_loss
 from ...ops.norm import batch_norm
-from ...ops.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from ...ops.pool import avg_pool2d, max_pool2d
+from ...ops.unfold import fold, unfold
 from .activation import elu, hardtanh, leaky_relu, log_softmax, relu, relu6, selu, silu, softmax
 from .distance import cosine_similarity, normalize
 from .loss import (
@@ -20,32 +21,59 @@ from .loss import (
     smooth_l1_loss,
 )
 from .padding import pad
+from .pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    lp_pool1d,
+    lp_pool2d,
+    max_pool1d,
+    max_unpool1d,
+    max_unpool2d,
+)
+from .resizing import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "channel_shuffle",
     "conv2d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
     "elu",
+    "fold",
     "gelu",
     "hardtanh",
     "huber_loss",
+    "interpolate",
     "l1_loss",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "max_pool1d",
     "max_pool2d",
+    "max_unpool1d",
+    "max_unpool2d",
     "mse_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "relu6",
     "selu",
@@ -55,4 +83,5 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "unfold",
 ]

@@ -67,7 +67,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     return input if padded else copy(input)
 
 
-def _joined(input: Any, dim: int, before: Any, after: Any, edge: tuple[int, int]) -> Any:
+def _joined(input: Any, dim: int, before: Any, after: Any, edge: tuple[int, ...]) -> Any:
     """``before``, ``input`` and ``after`` side by side, cropped by what is negative in ``edge``."""
     out = cat([before, input, after], dim)
     crop = max(-edge[0], 0)

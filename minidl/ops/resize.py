@@ -1,0 +1,33 @@
+"""Making one dimension longer or shorter: every output is a weighted sum of a few inputs.
+
+Such a map is written as groups ``(to, ((source, weight), ...))``: the outputs at places ``to`` get the sum over the terms of
+the inputs at ``source`` times ``weight``. Places are (start, stop, step) or an array of integers, all different; a weight is
+a number, a vector with one for each place, or None for 1. The transpose of the map is written in the same way, so one op is
+its own rule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import kernels
+
+
+@differentiable
+def resample(input: Any, dim: int, groups: Any, size: int) -> Any:
+    """Dimension ``dim`` (not negative) mapped by ``groups`` to one of ``size``; what no group names is 0."""
+    return kernels(input).resample(input, dim, groups, size)
+
+
+def _transposed(groups: Any) -> Any:
+    """The groups of the transposed map: what was read at is written to."""
+    found: dict[Any, Any] = {}
+    for to, terms in groups:
+        for source, weight in terms:
+            key = source if isinstance(source, tuple) else source.tobytes()
+            found.setdefault(key, (source, []))[1].append((to, weight))
+    return [*found.values()]
+
+
+resample.vjp(input=lambda g, dim, groups, input_shape: resample(g, dim, _transposed(groups), input_shape[dim]))
