@@ -412,7 +412,7 @@ def passes(limit, small):
 
     pairs = {
         "convolution, ReLU, max-pooling": (one_by_one, lambda: cpu.conv2d_relu_pool(x, w, bias, CONV, 1, POOL, True)),
-        "batch normalisation": (lambda: normalised(many), lambda: cpu.batch_norm(many, None, None, 1e-5)),
+        "batch normalisation": (lambda: normalised(many), lambda: cpu.normalise(many, None, None, (0, 2, 3), 1e-5)),
     }
     lines = head("what", "threads", "one pass after the other, ms", "fused, ms")
     for name, pair in pairs.items():

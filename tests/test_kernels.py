@@ -278,32 +278,6 @@ def test_erf_to_the_last_digits():
     assert np.isnan(cpu.erf(np.array([np.nan]))).all()
 
 
-@given(st.integers(1, 3), st.integers(1, 5), st.booleans(), st.booleans(), seeds, st.sampled_from(LAYOUTS))
-def test_batch_norm_is_the_loops(n, channels, weighted, biased, seed, layout):
-    x, g = (numbers(seed + i, n, channels, 3, 2, layout=layout) for i in range(2))
-    x = x * 3 + 100
-    weight, bias = (
-        numbers(seed + 2 + i, 1, 1, 1, channels).ravel() if given else None for i, given in enumerate((weighted, biased))
-    )
-    found = cpu.batch_norm(x, weight, bias, 1e-5)
-    for got, wanted in zip(found, reference.batch_norm(x, weight, bias, 1e-5)):
-        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
-    _, center, variance = found
-    for got, wanted in zip(
-        cpu.batch_norm_grad(g, x, weight, center, variance, 1e-5),
-        reference.batch_norm_grad(g, x, weight, center, variance, 1e-5),
-    ):
-        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
-
-
-def test_batch_norm_in_small_blocks_is_the_same(monkeypatch):
-    x = numbers(1, 4, 5, 3, 2)
-    whole = cpu.batch_norm(x, None, None, 1e-5)
-    monkeypatch.setattr(cpu.norm, "BLOCK_BYTES", 1)
-    for a, b in zip(whole, cpu.batch_norm(x, None, None, 1e-5)):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_what_is_left_out_of_a_gradient_is_0_even_where_it_was_infinite():
     for n in (4, 200_000):  # in one piece, and by threads
         g = np.full(n, np.inf, np.float32)

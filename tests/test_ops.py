@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 
 import pytest
+import test_norm
 import test_ops_elementwise
 import test_ops_layout
 import test_ops_linear
@@ -21,6 +22,7 @@ TABLES = {
     **test_ops_layout.FLAT,
     **test_ops_linear.ROWS,
     **test_ops_network.ROWS,
+    **test_norm.ROWS,
 }
 ELSEWHERE = {  # tested by functions of their own
     "ops.compare": "allclose equal",

@@ -1,4 +1,4 @@
-"""Activations, convolution, pooling, normalisation, losses, dropout: values against loops, gradients to order two."""
+"""Activations, convolution, pooling, losses, dropout: values against loops, gradients to order two."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from optable import Row, check_gradients, check_values, floating, lifted, same
 
 import minidl
 from minidl.kernels import reference
-from minidl.ops import activation, conv, dropout, elementwise, fused, loss, norm, pool
+from minidl.ops import activation, conv, dropout, elementwise, fused, loss, pool
 from minidl.shapes import Window
 from minidl.testing import adjointcheck
 from minidl.testing import strategies as mst
@@ -161,38 +161,6 @@ def adaptive(a, output_size):
 def adaptive_sizes(draw, dtypes):
     shape = draw(mst.shapes(3, 4, 1, 4))
     return (draw(mst.arrays(shape, dtypes)),), {"output_size": (draw(st.integers(1, 4)), draw(st.integers(1, 4)))}
-
-
-# -- normalisation
-
-
-@st.composite
-def batches(draw, dtypes, running=False, affine=True):
-    channels = draw(st.integers(1, 2))
-    shape = (draw(st.integers(2, 3)), channels, *draw(mst.shapes(max_dims=2, min_side=1, max_side=2)))
-    dtype = sampled(dtypes, draw)
-    arrays = [draw(mst.arrays(shape, dtype, UNIQUE))]
-    if running:
-        arrays += [draw(mst.arrays((channels,), dtype)), draw(mst.arrays((channels,), dtype, POSITIVE))]
-    if affine:
-        arrays += [draw(mst.arrays((channels,), dtype)), draw(mst.arrays((channels,), dtype))]
-    return tuple(arrays), {}
-
-
-def normalised(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
-    out = np.empty_like(x)
-    for c in range(x.shape[1]):
-        part = x[:, c]
-        center = part.mean() if mean is None else mean[c]
-        spread = ((part - center) ** 2).mean() if var is None else var[c]
-        out[:, c] = (part - center) / math.sqrt(spread + eps)
-        if weight is not None:
-            out[:, c] = out[:, c] * weight[c] + bias[c]
-    return out
-
-
-def in_training(x, weight=None, bias=None):
-    return norm.batch_norm(x, None, None, weight, bias, training=True)
 
 
 # -- losses
@@ -369,11 +337,6 @@ ROWS = {
         FLOAT,
     ),
     "adaptive_avg_pool2d": Row(minidl.nn.functional.adaptive_avg_pool2d, adaptive, adaptive_sizes, FLOAT),
-    "batch_norm": Row(in_training, normalised, batches, FLOAT),
-    "batch_norm plain": Row(in_training, normalised, lambda d: batches(d, affine=False), FLOAT),
-    "batch_norm evaluating": Row(
-        norm.batch_norm, lambda x, m, v, w, b: normalised(x, w, b, m, v), lambda d: batches(d, running=True), FLOAT
-    ),
     "nll_loss": Row(with_target(loss.nll_loss), nll, classified, FLOAT),
     "nll_loss plain": Row(with_target(loss.nll_loss), nll, lambda d: classified(d, weighted=False), FLOAT),
     "cross_entropy": Row(with_target(loss.cross_entropy), entropy, classified, FLOAT),
@@ -455,15 +418,6 @@ def test_convolutions_are_transposes_of_each_other_at_real_size_in_float32():
 
     assert pull(x, lambda x: conv.conv2d(x, w, None, **options), x)
     assert pull(w, lambda w: conv.conv2d(x, w, None, **options), w)
-
-
-def test_running_statistics_move_towards_the_batch():
-    x = minidl.randn(50, 3, 4, dtype=minidl.float64) * 2 + 1
-    mean, var = minidl.zeros(3, dtype=minidl.float64), minidl.ones(3, dtype=minidl.float64)
-    norm.batch_norm(x, mean, var, training=True, momentum=0.25)
-    parts = x.numpy().transpose(1, 0, 2).reshape(3, -1)
-    np.testing.assert_allclose(mean, 0.25 * parts.mean(1))
-    np.testing.assert_allclose(var, 0.75 + 0.25 * parts.var(1, ddof=1))
 
 
 def test_dropout_zeroes_a_share_and_keeps_the_mean():

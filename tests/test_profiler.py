@@ -60,7 +60,7 @@ def test_a_training_step_counted_by_hand():
     assert counted(p) == {
         ("add", "forward"): (1, 1, 2 * 8),  # the batches that BatchNorm2d has seen
         ("conv2d", "forward"): (1, maps * (2 * 18 + 1), conv_bytes),
-        ("batch_norm", "forward"): (1, 7 * maps, 4 * (2 * maps + 4 * 4)),
+        ("normalise", "forward"): (1, 7 * maps, 4 * (2 * maps + 4 * 4)),
         ("relu", "forward"): (1, maps, 4 * 2 * maps),
         ("max_pool2d", "forward"): (1, maps, 4 * (maps + pooled)),
         ("reshape", "forward"): (1, 0, 0),
@@ -72,7 +72,7 @@ def test_a_training_step_counted_by_hand():
         ("reshape", "backward"): (1, 0, 0),
         ("max_pool2d", "backward"): (1, 5 * pooled, 4 * (pooled + maps + pooled + maps)),
         ("relu", "backward"): (1, maps, 4 * 3 * maps),
-        ("batch_norm", "backward"): (1, 10 * maps, 4 * (3 * maps + 5 * 4)),
+        ("normalise", "backward"): (1, 10 * maps, 4 * (3 * maps + 5 * 4)),
         # the pictures want no gradient
         ("conv2d", "backward"): (1, maps * 2 * 18 + maps, 4 * (maps + 3 * 2 * 64 + 4 * 18 + maps + 4)),
         ("SGD.step", "optimiser"): (1, 2 * parameters, 4 * 3 * parameters),

@@ -27,8 +27,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``unfold(x, window)``                                      (N, C, H, W) -> (N, C * K * L, I * J): what each window sees
 ``fold(columns, window, size)``                            (N, C * K * L, I * J) -> (N, C, H, W): each added where it was seen
 ``resample(x, dim, groups, size)``                         a map of one dimension to ``size``, its groups as in `ops.resize`
-``batch_norm(x, weight, bias, eps)``                       (N, C, H, W), twice (C,) or None -> the same, mean and variance (C,)
-``batch_norm_grad(g, x, weight, center, variance, eps)``   -> the gradients of x, weight and bias
+``normalise(x, weight, bias, dims, eps, ...)``              (x - center) / sqrt(variance + eps) * weight + bias, and these two
+``normalise_grad(g, x, weight, center, ...)``              the gradients of x, weight and bias
 ========================================================= ===================================================================
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each

@@ -212,32 +212,36 @@ def resample(x: Any, dim: int, groups: Any, size: int) -> Any:
     return np.moveaxis(out, 0, dim)
 
 
-def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
-    """``(x - mean) / sqrt(variance + eps) * weight + bias`` for each channel; with the mean, and the variance (over all)."""
-    out, center, variance = np.zeros_like(x), np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    count = x.size // x.shape[1]
-    places = list(np.ndindex(*x.shape))
-    for n, c, h, w in places:
-        center[c] += x[n, c, h, w] / count
-    for n, c, h, w in places:
-        variance[c] += (x[n, c, h, w] - center[c]) ** 2 / count
-    for n, c, h, w in places:
-        out[n, c, h, w] = (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
-        out[n, c, h, w] *= 1 if weight is None else weight[c]
-        out[n, c, h, w] += 0 if bias is None else bias[c]
+def normalise(
+    x: Any, weight: Any, bias: Any, dims: Any, eps: float, center: Any = None, variance: Any = None
+) -> tuple[Any, Any, Any]:
+    """``(x - center) / sqrt(variance + eps) * weight + bias``, all broadcast, and center and variance.
+
+    Where they are not given these are the mean over ``dims`` and the mean square of the distances from the center.
+    """
+    count = math.prod(x.shape[d] for d in dims) or 1
+    center = sum(x / count, dims, True) if center is None else center
+    variance = sum((x - center) ** 2 / count, dims, True) if variance is None else variance
+    out, given = np.zeros_like(x), (center, variance, 1 if weight is None else weight, 0 if bias is None else bias)
+    c, v, w, b = (np.broadcast_to(a, x.shape) for a in given)
+    for place in np.ndindex(*x.shape):
+        out[place] = (x[place] - c[place]) / math.sqrt(v[place] + eps) * w[place] + b[place]
     return out, center, variance
 
 
-def batch_norm_grad(g: Any, x: Any, weight: Any, center: Any, variance: Any, eps: float) -> tuple[Any, Any, Any]:
-    """The gradients of x, weight and bias. What only shifts or stretches a channel does nothing: it is taken out."""
-    gx, gw, gb = np.zeros_like(x), np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    count = x.size // x.shape[1]
-    places = list(np.ndindex(*x.shape))
-    for n, c, h, w in places:
-        gw[c] += g[n, c, h, w] * (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
-        gb[c] += g[n, c, h, w]
-    for n, c, h, w in places:
-        standard = (x[n, c, h, w] - center[c]) / math.sqrt(variance[c] + eps)
-        gx[n, c, h, w] = (g[n, c, h, w] - gb[c] / count - standard * gw[c] / count) / math.sqrt(variance[c] + eps)
-        gx[n, c, h, w] *= 1 if weight is None else weight[c]
-    return gx, gw, gb
+def normalise_grad(
+    g: Any, x: Any, weight: Any, center: Any, variance: Any, dims: Any, eps: float, own: Any, shape: Any
+) -> tuple[Any, Any, Any]:
+    """The gradients of x, and of a weight and a bias of that ``shape``; ``own`` says whether center and variance are x's own.
+
+    A change of x that only shifts its own center, or only stretches what is measured by its own variance, does nothing: it is
+    taken out.
+    """
+    standard, count = normalise(x, None, None, dims, eps, center, variance)[0], math.prod(x.shape[d] for d in dims) or 1
+    weighted = gx = g if weight is None else g * weight
+    if own[0]:
+        gx = gx - sum(weighted, dims, True) / count
+    if own[1]:
+        gx = gx - standard * sum(weighted * standard, dims, True) / count
+    same = [d for d, n in enumerate((1,) * (x.ndim - len(shape)) + tuple(shape)) if n == 1]  # over these weight and bias are
+    return gx / np.sqrt(variance + eps), *(sum(a, tuple(same), True).reshape(shape) for a in (g * standard, g))

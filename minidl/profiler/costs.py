@@ -89,8 +89,10 @@ FLOPS: dict[str, Callable[..., int]] = {
     "sum_pool2d": lambda out, window, **_: out.size * math.prod(window.kernel),
     "sum_pool2d.input": lambda g, window, **_: g.size * math.prod(window.kernel),
     "sum_pool2d_spread": lambda g_out, window, **_: g_out.size * math.prod(window.kernel),
-    "batch_norm": lambda input, weight, bias, **_: input.size * (5 + (weight is not None) + (bias is not None)),
-    "batch_norm.input": lambda g, weight, **_: g.size * (9 + (weight is not None)),
+    "normalise": lambda input, weight, bias, own, **_: (
+        input.size * (3 + 2 * own[0] + (weight is not None) + (bias is not None) if own[1] else 2)
+    ),
+    "normalise.input": lambda g, weight, own, **_: g.size * (6 + 3 * own[0] + (weight is not None) if own[1] else 5),
     "softmax": lambda out, **_: 5 * out.size,  # max, subtract, exp, sum, divide
     "softmax.input": lambda g, **_: 4 * g.size,  # multiply, sum, subtract, multiply
     "log_softmax": lambda out, **_: 5 * out.size,  # max, subtract, exp, sum, subtract

@@ -4,7 +4,7 @@ from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, relu, relu_grad
 from .matmul import linear, matmul
-from .norm import batch_norm, batch_norm_grad
+from .norm import normalise, normalise_grad
 from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
 from .reduce import sum
 from .resize import resample
@@ -12,8 +12,6 @@ from .unfold import fold, unfold
 
 __all__ = [
     "add_at",
-    "batch_norm",
-    "batch_norm_grad",
     "blockwise",
     "conv2d",
     "conv2d_input_grad",
@@ -27,6 +25,8 @@ __all__ = [
     "max_pool2d_pick",
     "max_pool2d_place",
     "max_pool2d_taps",
+    "normalise",
+    "normalise_grad",
     "relu",
     "relu_grad",
     "resample",

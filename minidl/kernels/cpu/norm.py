@@ -1,75 +1,162 @@
-"""Batch normalisation, some channels at a time: few enough that all passes over them find them in the cache."""
+"""Normalisation, a block at a time that stays in the cache for all passes over it; the threads share the blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import threads
+from .order import empty, order_of, ordered
 
-BLOCK_BYTES = 1 << 21  # of one array's channels at a time: fewer, and the threads wait for the interpreter more than for memory
+BLOCK_BYTES = 1 << 21  # of one array at a time: fewer, and the threads wait for the interpreter more than for memory
+RUN = 256  # numbers in a row in memory: with fewer, NumPy's loop costs more than what is done in it
 
-
-def _rows(x: Any) -> Any:
-    """(N, C, H, W) in any memory order to (C, H * W * N): a view where x is batch-innermost, else a copy."""
-    return np.ascontiguousarray(x.transpose(1, 2, 3, 0)).reshape(x.shape[1], -1)
-
-
-def _pictures(rows: Any, shape: tuple[int, ...]) -> Any:
-    """(C, H * W * N) seen as (N, C, H, W) again."""
-    n, c, h, w = shape
-    return rows.reshape(c, h, w, n).transpose(3, 0, 1, 2)
+Axes = tuple[int, ...]
 
 
-def _share(function: Callable[[slice], None], rows: Any) -> None:
-    """Call ``function`` with slices of channels; the threads share them."""
-    step = max(1, BLOCK_BYTES // max(rows[0].nbytes, 1))
+class _View:
+    """How to see arrays in the memory order of x, after an axis of size 1; ``axes`` are those of ``dims``."""
 
-    def work(part: slice) -> None:
-        for start in range(part.start, part.stop, step):
-            function(slice(start, min(start + step, part.stop)))
+    def __init__(self, x: Any, dims: Sequence[int]) -> None:
+        order = order_of(x)
+        self.order = (0, *(d + 1 for d in order))
+        self.axes = tuple(i for i, d in enumerate(order, 1) if d in dims)
+        shape = self(x).shape
+        kept = [i for i in range(max(self.axes, default=x.ndim + 1)) if i not in self.axes]
+        self.cut = max(kept, key=lambda i: shape[i])  # the axis along which blocks and threads' parts are cut
+        self.parts = threads.parts(shape[self.cut], 4 * x.nbytes) if x.size else []
+        self.step = max(1, BLOCK_BYTES * shape[self.cut] // max(x.nbytes, 1))
 
-    threads.run(work, threads.parts(len(rows), 4 * rows.nbytes))
+    def __call__(self, a: Any) -> Any:
+        return a.reshape((1,) * (len(self.order) - a.ndim) + a.shape).transpose(self.order)
 
+    def share(self, function: Callable[..., None], *arrays: Any) -> None:
+        """Call ``function`` with the number of the thread's part and blocks of the arrays, whole where they are 1 wide."""
+        views = [None if a is None else self(a) for a in arrays]
 
-def batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
-    """The result, and the mean and variance of each channel."""
-    rows, c, count = _rows(x), x.shape[1], x.size // x.shape[1]
-    out = np.empty_like(rows)
-    center, variance = np.empty((c, 1), x.dtype), np.empty((c, 1), x.dtype)
+        def work(numbered: tuple[int, slice]) -> None:
+            number, part = numbered
+            for start in range(part.start, part.stop, self.step):
+                block = (slice(None),) * self.cut + (slice(start, min(start + self.step, part.stop)),)
+                function(number, *(v if v is None or v.shape[self.cut] == 1 else v[block] for v in views))
 
-    def normalise(part: slice) -> None:
-        row, to = rows[part], out[part]
-        center[part] = np.add.reduce(row, 1, keepdims=True) / count
-        np.subtract(row, center[part], out=to)
-        variance[part, 0] = np.vecdot(to, to) / count
-        scale = 1 / np.sqrt(variance[part] + to.dtype.type(eps))
-        to *= scale if weight is None else scale * weight[part, None]
-        if bias is not None:
-            to += bias[part, None]
-
-    _share(normalise, rows)
-    return _pictures(out, x.shape), center[:, 0], variance[:, 0]
+        threads.run(work, list(enumerate(self.parts)))
 
 
-def batch_norm_grad(g: Any, x: Any, weight: Any, center: Any, variance: Any, eps: float) -> tuple[Any, Any, Any]:
-    """The gradients of input, weight and bias."""
-    rows, gradient, count = _rows(x), _rows(g), x.size // x.shape[1]
-    out, sums = np.empty_like(rows), np.empty((2, x.shape[1], 1), x.dtype)
-    scale = 1 / np.sqrt(variance + x.dtype.type(eps))[:, None]
+def _near(x: Any, axes: Axes) -> Axes:
+    """Those of ``axes`` that make a long run in memory with the innermost axis, where that one is not among them."""
+    found, run = [], 1
+    for i in range(x.ndim - 1, -1, -1):
+        if run >= RUN or (i in axes and run == 1 and x.shape[i] > 1):
+            break
+        found += [i] if i in axes else []
+        run *= x.shape[i]
+    return tuple(found)
 
-    def back(part: slice) -> None:
-        along, to = gradient[part], out[part]
-        np.subtract(rows[part], center[part, None], out=to)
-        to *= scale[part]  # the standardised input
-        sums[0, part, 0] = np.vecdot(along, to)
-        sums[1, part] = np.add.reduce(along, 1, keepdims=True)
-        to *= sums[0, part] / -count
-        to += along
-        to -= sums[1, part] / count
-        to *= scale[part] if weight is None else scale[part] * weight[part, None]
 
-    _share(back, rows)
-    return _pictures(out, x.shape), sums[0, :, 0], sums[1, :, 0]
+def _wide(p: Any, x: Any, axes: Axes) -> Any:
+    """``p``, which is 1 wide along ``axes``, stretched to long runs of ``x``."""
+    near = _near(x, axes)
+    return np.broadcast_to(p, [x.shape[i] if i in near else n for i, n in enumerate(p.shape)]).copy() if near else p
+
+
+def _sum(a: Any, axes: Axes) -> Any:
+    """The sum over ``axes``, which stay, 1 wide; whole runs first."""
+    near = _near(a, axes)
+    if near:
+        a = np.add.reduce(a, tuple(i for i in axes if i not in near), keepdims=True)
+    return np.add.reduce(a, axes, keepdims=True)
+
+
+def _dot(a: Any, b: Any, axes: Axes) -> Any:
+    """The sum of ``a * b`` over ``axes``, likewise; ``b`` may be 1 wide."""
+    first = a.ndim
+    while first - 1 in axes and a.shape[first - 1] == b.shape[first - 1]:
+        first -= 1
+    if first < a.ndim:
+        rows = [x.reshape(*x.shape[:first], math.prod(x.shape[first:])) for x in (a, b)]
+        sums = np.vecdot(*rows).reshape(*a.shape[:first], *[1] * (a.ndim - first))
+    else:
+        near, letters = _near(a, axes), [*range(a.ndim)]
+        kept = [i for i in letters if i not in axes or i in near]
+        sums = np.einsum(a, letters, b, letters, kept).reshape([a.shape[i] if i in kept else 1 for i in letters])
+    return np.add.reduce(sums, axes, keepdims=True)
+
+
+def normalise(
+    x: Any, weight: Any, bias: Any, dims: Sequence[int], eps: float, center: Any = None, variance: Any = None
+) -> tuple[Any, Any, Any]:
+    """The result, and the center and variance that it was made with."""
+    if x.dtype == np.float16:
+        out, *moments = normalise(x.astype(np.float32), weight, bias, dims, eps, center, variance)
+        return out.astype(x.dtype), *moments
+    view, out, shape = _View(x, dims), empty(x.shape, x.dtype, x), [1 if d in dims else n for d, n in enumerate(x.shape)]
+    axes, count, own_center, own_variance = view.axes, math.prod(x.shape[d] for d in dims), center is None, variance is None
+    center = np.zeros(shape, x.dtype) if own_center else center
+    variance = np.zeros(shape, x.dtype) if own_variance else variance
+
+    def work(_: int, row: Any, to: Any, w: Any, b: Any, c: Any, v: Any) -> None:
+        if own_center:
+            c[...] = _sum(row, axes) / count
+        if own_variance:
+            np.subtract(row, _wide(c, row, axes), out=to)
+            v[...] = _dot(to, to, axes) / count
+            if own_center and axes != tuple(range(row.ndim))[-len(axes) :]:  # not summed in pairs: rounding has left something
+                rest = _sum(to, axes) / count
+                if (rest * rest > 2.0**-36 * v).any():
+                    c += rest
+                    to -= _wide(rest, row, axes)
+        factors = [1 / np.sqrt(v + x.dtype.type(eps)), w]
+        if w is None:
+            factors.pop()
+        elif not own_variance or 2 * factors[0].size * w.size <= row.size:  # their product is small
+            factors = [factors[0] * w]
+        if not own_variance:
+            shift = -c * factors[0]
+            b = shift if b is None else b + shift
+            np.multiply(row, factors.pop(), out=to)
+        for factor in factors:
+            to *= _wide(factor, row, axes)
+        if b is not None:
+            to += b
+
+    view.share(work, x, out, weight, bias, center, variance)
+    return out, center, variance
+
+
+def normalise_grad(
+    g: Any, x: Any, weight: Any, center: Any, variance: Any, dims: Sequence[int], eps: float, own: Any, shape: Any
+) -> tuple[Any, Any, Any]:
+    """The gradients of x, and of a weight and a bias of that ``shape``."""
+    if x.dtype == np.float16:
+        g, x = g.astype(np.float32), x.astype(np.float32)
+    weight = np.ones(shape, x.dtype) if weight is None else weight
+    g, view, out, count = ordered(g, x), _View(x, dims), empty(x.shape, x.dtype, x), math.prod(x.shape[d] for d in dims)
+    sums = np.zeros((2, len(view.parts), *[1] * (x.ndim - len(shape)), *shape), x.dtype)
+    axes, even = view.axes, tuple(i for i, d in enumerate(view.order) if d == 0 or sums.shape[d + 1] == 1)
+    inner = tuple(i for i in axes if i in even)  # over these weight and bias are the same
+
+    def work(number: int, along: Any, row: Any, to: Any, w: Any, c: Any, v: Any, *places: Any) -> None:
+        scale = 1 / np.sqrt(v + x.dtype.type(eps))
+        np.subtract(row, _wide(c, row, axes), out=to)
+        product, total = (_dot(along, to, inner), _sum(along, inner)) if inner else (along * to, along)
+        for place, found in zip(places, (_dot(product, scale, even), _sum(total, even))):
+            place[number] += found[0]
+        last = scale
+        if inner == axes:
+            last = scale * w
+        else:
+            along, product, total = along * w, _dot(product, w, axes), _dot(total, w, axes)
+        if own[1]:
+            to *= _wide(product * scale**2 / -count, row, axes)
+            to += along
+            along = to
+        if own[0]:
+            to -= _wide(total / count, row, axes)
+        np.multiply(along, _wide(last, row, axes), out=to)
+
+    view.share(work, g, x, out, weight, center, variance, *sums)
+    return (out, *sums.sum(1).reshape(2, *shape))

@@ -7,7 +7,6 @@ from ...ops.elementwise import sigmoid, tanh
 from ...ops.index import one_hot
 from ...ops.linear import linear
 from ...ops.loss import cross_entropy, nll_loss
-from ...ops.norm import batch_norm
 from ...ops.pool import avg_pool2d, max_pool2d
 from ...ops.unfold import fold, unfold
 from .activation import elu, hardtanh, leaky_relu, log_softmax, relu, relu6, selu, silu, softmax
@@ -20,6 +19,7 @@ from .loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .padding import pad
 from .pooling import (
     adaptive_avg_pool1d,
@@ -53,12 +53,16 @@ __all__ = [
     "elu",
     "fold",
     "gelu",
+    "group_norm",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
@@ -76,6 +80,7 @@ __all__ = [
     "pixel_unshuffle",
     "relu",
     "relu6",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",
