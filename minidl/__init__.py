@@ -38,6 +38,7 @@ from .dtypes import (
 from .dtypes import float_ as float
 from .dtypes import int_ as int
 from .functions.arithmetic import frac, lerp, masked_fill, nan_to_num, square
+from .functions.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .functions.creation import (
     arange,
     as_tensor,

@@ -84,14 +84,18 @@ def broadcast_shapes(*shapes: Sequence[int], op: str = "broadcast_shapes") -> Sh
     return tuple(out)
 
 
+def per_dim(value: Any, dims: int, what: str) -> Shape:
+    """``value`` for every one of ``dims`` dimensions, or one for each; ``what`` names op and argument."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(values) not in (1, dims):
+        raise ShapeError(f"{what} wants one integer{' or two' if dims == 2 else ''}, got {value!r}")
+    return tuple(as_index(n, what) for n in (values if len(values) == dims else values * dims))
+
+
 def pair(value: Any, what: str) -> tuple[int, int]:
     """A size for both spatial dimensions, or one for each; ``what`` names op and argument."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) == 1:
-        values *= 2
-    if len(values) != 2:
-        raise ShapeError(f"{what} wants one integer or two, got {value!r}")
-    return as_index(values[0], what), as_index(values[1], what)
+    vertical, horizontal = per_dim(value, 2, what)
+    return vertical, horizontal
 
 
 class Window(NamedTuple):

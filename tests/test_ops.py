@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 
 import pytest
+import test_conv
 import test_norm
 import test_ops_elementwise
 import test_ops_layout
@@ -13,6 +14,7 @@ import test_ops_network
 import test_ops_reduce
 
 TABLES = {
+    **test_conv.ROWS,
     **test_ops_elementwise.ROWS,
     **test_ops_elementwise.COMPARISONS,
     **test_ops_reduce.ROWS,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from optable import Row, check_gradients, check_values, floating, lifted, same
 
 import minidl
+from minidl.functions import convolution as conv
 from minidl.kernels import reference
-from minidl.ops import activation, conv, dropout, elementwise, fused, loss, pool
+from minidl.ops import activation, dropout, elementwise, fused, loss, pool
 from minidl.shapes import Window
 from minidl.testing import adjointcheck
 from minidl.testing import strategies as mst

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zoo import WRONG, leaf
 
 import minidl
-from minidl.ops.conv import conv2d
+from minidl.functions.convolution import conv2d
 from minidl.testing import GradcheckError, KinkWarning, adjointcheck, gradcheck, gradgradcheck, numerical_jacobian
 from minidl.testing import strategies as mst
 

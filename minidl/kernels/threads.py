@@ -11,6 +11,7 @@ bit for bit.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -189,7 +190,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Any:
 
     It is as large as the largest that was asked for, some megabytes, and kept as long as the thread.
     """
-    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     buffer = _scratch.buffers.get(name)
     if buffer is None or buffer.size < nbytes:
         buffer = _scratch.buffers[name] = np.empty(nbytes, np.uint8)

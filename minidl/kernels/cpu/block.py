@@ -10,7 +10,9 @@ import numpy as np
 from ...shapes import Window
 from .. import threads
 from .columns import STRIP_BYTES
-from .conv import Part, filler, parts_of
+from .conv import Part, conv2d, filler, parts_of
+from .elementwise import relu
+from .grouped import is_fine
 from .pool import max_pool2d, max_pool2d_taps, taps_dtype
 
 
@@ -18,6 +20,8 @@ def conv2d_relu_pool(
     x: Any, w: Any, bias: Any, window: Window, groups: int, pool: Window | None, with_taps: bool
 ) -> tuple[Any, Any]:
     """``max_pool2d(relu(conv2d(...)))`` and, if wanted, which tap of the pool was the largest; ``pool`` tiles the picture."""
+    if is_fine(w.shape[0] // groups, w.shape[1], groups):
+        return _one_by_one(x, w, bias, window, groups, pool, with_taps)
     fill, size, dtype = filler(x, w, None, window, groups), window.out_size(x.shape[2:]), np.result_type(x, w)
     f, n, (down, across) = w.shape[0], x.shape[0], pool.kernel if pool else (1, 1)
     out = np.empty((f, size[0] // down, size[1] // across, n), dtype)
@@ -46,3 +50,14 @@ def conv2d_relu_pool(
 
     threads.run(work, parts_of(out.shape[1:3], out.size * down * across * math.prod(w.shape[1:])))
     return out.transpose(3, 0, 1, 2), None if taps is None else taps.transpose(3, 0, 1, 2)
+
+
+def _one_by_one(
+    x: Any, w: Any, bias: Any, window: Window, groups: int, pool: Window | None, with_taps: bool
+) -> tuple[Any, Any]:
+    """The same, one after the other, for a convolution that goes by groups and not by positions."""
+    convolved = conv2d(x, w, bias, window, groups)
+    if pool is None:
+        return relu(convolved), None
+    out = max_pool2d(convolved, pool)
+    return relu(out), max_pool2d_taps(convolved, out, pool) if with_taps else None

@@ -1,7 +1,7 @@
 """Layers and losses as functions. Those that are ops are only named here; the files beside this one compose the others."""
 
+from ...functions.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ...ops.activation import gelu, logsigmoid, softplus
-from ...ops.conv import conv2d
 from ...ops.dropout import dropout
 from ...ops.elementwise import sigmoid, tanh
 from ...ops.index import one_hot
@@ -46,7 +46,10 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "channel_shuffle",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
