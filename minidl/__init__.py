@@ -37,7 +37,35 @@ from .dtypes import (
 )
 from .dtypes import float_ as float
 from .dtypes import int_ as int
-from .functions.arithmetic import frac, lerp, masked_fill, nan_to_num, square
+from .functions.arithmetic import (
+    add,
+    clamp_max,
+    clamp_min,
+    copysign,
+    deg2rad,
+    erfc,
+    float_power,
+    fmax,
+    fmin,
+    frac,
+    heaviside,
+    hypot,
+    isneginf,
+    isposinf,
+    ldexp,
+    lerp,
+    logaddexp2,
+    logit,
+    masked_fill,
+    nan_to_num,
+    positive,
+    rad2deg,
+    signbit,
+    sinc,
+    square,
+    sub,
+    xlogy,
+)
 from .functions.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .functions.creation import (
     arange,
@@ -57,9 +85,95 @@ from .functions.creation import (
     zeros,
     zeros_like,
 )
-from .functions.joining import chunk, hstack, meshgrid, select, split, stack, unbind, vstack
-from .functions.ordering import aminmax, max, median, min, sort, topk
-from .functions.products import addmm, bmm, dot, einsum, mm, mv, outer, trace
+from .functions.filling import (
+    poisson,
+)
+from .functions.grids import (
+    logspace,
+    scalar_tensor,
+    tril_indices,
+    triu_indices,
+)
+from .functions.indexing import (
+    argwhere,
+    bucketize,
+    index_copy,
+    index_fill,
+    index_put,
+    isin,
+    masked_scatter,
+    put,
+    scatter_reduce,
+    searchsorted,
+    take,
+    unique,
+    unique_consecutive,
+    unravel_index,
+)
+from .functions.joining import (
+    block_diag,
+    cartesian_prod,
+    chunk,
+    column_stack,
+    combinations,
+    dsplit,
+    dstack,
+    hsplit,
+    hstack,
+    meshgrid,
+    select,
+    split,
+    stack,
+    tensor_split,
+    unbind,
+    vander,
+    vsplit,
+    vstack,
+)
+from .functions.ordering import (
+    aminmax,
+    cummax,
+    cummin,
+    kthvalue,
+    max,
+    median,
+    min,
+    mode,
+    msort,
+    nanmedian,
+    nanquantile,
+    quantile,
+    sort,
+    topk,
+)
+from .functions.products import (
+    addbmm,
+    addmm,
+    addmv,
+    addr,
+    baddbmm,
+    bmm,
+    cross,
+    dot,
+    einsum,
+    inner,
+    kron,
+    matrix_power,
+    mm,
+    mv,
+    outer,
+    tensordot,
+    trace,
+    vdot,
+)
+from .functions.queries import (
+    get_default_device,
+    is_complex,
+    is_nonzero,
+    is_same_size,
+    is_signed,
+    set_default_device,
+)
 from .functions.sampling import (
     bernoulli,
     multinomial,
@@ -73,19 +187,39 @@ from .functions.sampling import (
     randperm,
 )
 from .functions.shaping import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
     diag,
+    diagflat,
     expand,
     expand_as,
     flatten,
+    fliplr,
+    flipud,
     movedim,
     ravel,
     repeat,
     repeat_interleave,
+    rot90,
     squeeze,
     t,
     tile,
     unflatten,
     view,
+)
+from .functions.statistics import (
+    cdist,
+    corrcoef,
+    cov,
+    diff,
+    dist,
+    histc,
+    logcumsumexp,
+    nanmean,
+    nansum,
+    std_mean,
+    trapezoid,
 )
 from .kernels.threads import get_num_threads, set_num_threads
 from .nn.functional.pooling import adaptive_avg_pool1d, avg_pool1d, max_pool1d
@@ -116,7 +250,6 @@ from .ops.elementwise import (
     abs,
     acos,
     acosh,
-    add,
     addcdiv,
     addcmul,
     asin,
@@ -156,7 +289,6 @@ from .ops.elementwise import (
     sin,
     sinh,
     sqrt,
-    sub,
     tan,
     tanh,
     trunc,
@@ -212,7 +344,7 @@ from .ops.reduce import (
     var,
     var_mean,
 )
-from .ops.scan import argsort, bincount, cumprod, cumsum, prod, unique
+from .ops.scan import argsort, bincount, cumprod, cumsum, prod
 from .printing import set_printoptions
 from .random import (
     Generator,
@@ -231,4 +363,6 @@ from .vision import models as _models
 absolute, clip, concat, concatenate, moveaxis, swapaxes = abs, clamp, cat, cat, movedim, transpose
 multiply, subtract, divide, true_divide, negative, broadcast_to = mul, sub, div, div, neg, expand
 greater, greater_equal, less, less_equal, not_equal, swapdims = gt, ge, lt, le, ne, transpose
-is_floating_point, numel, Size = Tensor.is_floating_point, Tensor.numel, tuple
+sgn, fix, row_stack, trapz = sign, trunc, vstack, trapezoid
+arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
+is_floating_point, numel, detach, Size = Tensor.is_floating_point, Tensor.numel, Tensor.detach, tuple

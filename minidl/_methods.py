@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from .autograd import inplace
-from .autograd.tape import TensorBase
-from .functions import arithmetic, joining, ordering, products, sampling, shaping
+from .autograd.mode import enable_grad, mode
+from .autograd.tape import TensorBase, give_history, wrap
+from .functions import arithmetic, filling, indexing, joining, ordering, products, queries, sampling, shaping, statistics
 from .ops import compare, elementwise, index, layout, linear, reduce, scan
 
 
@@ -47,6 +48,27 @@ def in_place_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
     return method
 
 
+def turned_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The method that makes of a tensor the view of it that ``op`` gives."""
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        self._tell(f"{name}() is called")
+        if self._base is not None or self._counter is not None or (mode.recording and self.requires_grad and self.is_leaf):
+            raise RuntimeError(
+                f"{name}: only a tensor that nothing else looks at (no view, no op that remembers it, no leaf that requires a "
+                f"gradient) can be turned in place; write x = x.{name[:-1]}(...)"
+            )
+        with enable_grad():
+            turned = op(wrap(self._array, self._node), *args, **options)
+        self._array = turned._array
+        give_history(self, turned._node)
+        return self
+
+    method.__name__ = name
+    method.__doc__ = f"`{op.__name__}` in place."
+    return method
+
+
 # These functions are methods too, with the tensor as first argument ...
 METHODS: dict[Any, str] = {
     elementwise: "mul div floor_divide remainder fmod pow neg addcmul addcdiv exp exp2 expm1 log log2 log10 "
@@ -55,26 +77,39 @@ METHODS: dict[Any, str] = {
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
     "isnan isinf isfinite isclose allclose equal",
     reduce: "sum mean var std amax amin argmax argmin all any count_nonzero logsumexp softmax log_softmax norm",
-    scan: "prod cumsum cumprod argsort bincount unique",
+    scan: "prod cumsum cumprod argsort bincount",
     layout: "unsqueeze permute transpose roll contiguous diagonal diag_embed tril triu narrow",
     index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
     linear: "matmul",
-    arithmetic: "square lerp frac masked_fill nan_to_num",
-    shaping: "flatten ravel unflatten squeeze t movedim expand expand_as repeat tile repeat_interleave diag",
-    joining: "split chunk unbind select",
-    ordering: "max min aminmax sort topk median",
-    products: "mm mv bmm dot outer addmm trace",
+    arithmetic: "add sub square lerp frac masked_fill nan_to_num clamp_min clamp_max fmax fmin signbit copysign heaviside "
+    "isposinf isneginf positive float_power ldexp xlogy logaddexp2 hypot logit sinc erfc deg2rad rad2deg",
+    shaping: "flatten ravel unflatten squeeze t movedim expand expand_as repeat tile repeat_interleave diag diagflat fliplr "
+    "flipud rot90 unfold",
+    joining: "split chunk unbind select tensor_split hsplit vsplit dsplit",
+    ordering: "max min aminmax sort topk median nanmedian kthvalue mode msort quantile nanquantile cummax cummin",
+    products: "mm mv bmm dot outer addmm trace inner vdot kron cross matrix_power addbmm baddbmm addmv addr",
     sampling: "bernoulli multinomial",
+    statistics: "nansum nanmean logcumsumexp diff cov corrcoef histc dist",
+    indexing: "argwhere take put index_put index_copy index_fill masked_scatter scatter_reduce unique unique_consecutive",
+    queries: "is_complex is_signed is_nonzero is_same_size pin_memory",
+    filling: "uniform_ normal_ log_normal_ cauchy_ exponential_ geometric_ bernoulli_ random_ fill_diagonal_",
 }
 # ... these change it in place too, under their name with a line after it ...
 IN_PLACE = (
-    "neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan tanh sigmoid relu abs sign floor "
-    "ceil trunc round clamp masked_fill fmod addcmul addcdiv scatter scatter_add index_add"
+    "add sub neg square lerp exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh "
+    "cosh tanh asinh acosh atanh sigmoid erf erfc sinc relu abs sign floor ceil trunc round frac clamp clamp_min clamp_max "
+    "masked_fill nan_to_num fmod copysign heaviside ldexp xlogy hypot logit deg2rad rad2deg addcmul addcdiv addmm addbmm "
+    "baddbmm addmv addr cumsum cumprod tril triu eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and "
+    "bitwise_or bitwise_xor bitwise_not scatter scatter_add scatter_reduce index_add put index_put index_copy "
+    "index_fill masked_scatter"
 ).split()
-# ... and these are other names for the same.
+# ... these turn the tensor itself, its shape and not its numbers ...
+TURNED = "squeeze unsqueeze transpose t".split()
+# ... and these are other names for the same, those that change in place too where there are such.
 ALIASES = (
     "absolute=abs clip=clamp multiply=mul subtract=sub divide=div true_divide=div negative=neg greater=gt greater_equal=ge "
-    "less=lt less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim clip_=clamp_"
+    "less=lt less_equal=le not_equal=ne swapaxes=transpose swapdims=transpose moveaxis=movedim ndimension=dim sgn=sign "
+    "fix=trunc arcsin=asin arccos=acos arctan=atan arctan2=atan2 arcsinh=asinh arccosh=acosh arctanh=atanh broadcast_to=expand"
 )
 
 
@@ -86,6 +121,10 @@ def bind(tensor_class: type) -> None:
     tensor_class.clone = layout.copy  # type: ignore[attr-defined]
     for name in IN_PLACE:
         setattr(tensor_class, f"{name}_", in_place_method(getattr(tensor_class, name), f"{name}_"))
+    for name in TURNED:
+        setattr(tensor_class, f"{name}_", turned_method(getattr(tensor_class, name), f"{name}_"))
     for pair in ALIASES.split():
         alias, _, name = pair.partition("=")
-        setattr(tensor_class, alias, getattr(tensor_class, name))
+        for end in ("", "_"):
+            if hasattr(tensor_class, name + end):
+                setattr(tensor_class, alias + end, getattr(tensor_class, name + end))

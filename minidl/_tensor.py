@@ -19,7 +19,6 @@ from .backend import check_device, device
 from .functions import creation, joining, shaping
 from .ops import compare, elementwise, index, layout, linear
 from .printing import tensor_text
-from .random import rng
 from .shapes import ShapeError, as_shape, wrap_dim
 
 
@@ -99,6 +98,10 @@ class Tensor(TensorBase):
         """How many elements apart in memory neighbours along each dimension (or ``dim``) are."""
         strides = tuple(n // self.itemsize for n in self._array.strides)
         return strides if dim is None else strides[wrap_dim(dim, self.ndim, "stride")]
+
+    def get_device(self) -> Any:
+        """The number of the GPU that holds it; -1, for it is on the CPU."""
+        return -1
 
     def is_contiguous(self) -> bool:
         """Whether the elements lie in memory in row-major order."""
@@ -224,6 +227,12 @@ class Tensor(TensorBase):
         if isinstance(node, tape.Node):
             node.retained = weakref.ref(self)
 
+    @property
+    def retains_grad(self) -> Any:
+        """Whether `retain_grad` was called on it."""
+        retained = getattr(source(self), "retained", None)
+        return retained is not None and retained() is self
+
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
         """Call ``hook(grad)`` whenever this tensor's gradient is complete; what it returns, if not None, takes its place.
 
@@ -326,6 +335,10 @@ class Tensor(TensorBase):
         """Itself in float16."""
         return self.to(dtypes.float16)
 
+    def char(self) -> Tensor:
+        """Itself in int8."""
+        return self.to(dtypes.int8)
+
     def long(self) -> Tensor:
         """Itself in int64."""
         return self.to(dtypes.int64)
@@ -354,21 +367,25 @@ class Tensor(TensorBase):
         """Itself in a GPU's memory."""
         return self.to("cuda" if device is None else device)
 
-    def new_tensor(self, data: Any, *, requires_grad: Any = False) -> Any:
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """A tensor of ``data`` in this one's dtype."""
-        return creation.tensor(data, dtype=self.dtype, requires_grad=requires_grad)
+        return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
-    def new_zeros(self, *size: Any, dtype: Any = None) -> Any:
+    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
+        """A tensor of whatever its memory held, in this one's dtype."""
+        return creation.empty(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Zeros in this tensor's dtype."""
-        return creation.zeros(*size, dtype=dtype or self.dtype)
+        return creation.zeros(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
-    def new_ones(self, *size: Any, dtype: Any = None) -> Any:
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Ones in this tensor's dtype."""
-        return creation.ones(*size, dtype=dtype or self.dtype)
+        return creation.ones(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
-    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None) -> Any:
+    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """One number in this tensor's dtype."""
-        return creation.full(size, fill_value, dtype=dtype or self.dtype)
+        return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     # -- as Python sees it
 
@@ -532,30 +549,6 @@ class Tensor(TensorBase):
         """Itself where ``condition`` is true, ``other`` elsewhere."""
         return elementwise.where(condition, self, other)
 
-    def add(self, other: Any, *, alpha: Any = 1) -> Any:
-        """``self + alpha * other``."""
-        return elementwise.add(self, other if alpha == 1 else alpha * other)
-
-    def sub(self, other: Any, *, alpha: Any = 1) -> Any:
-        """``self - alpha * other``."""
-        return elementwise.sub(self, other if alpha == 1 else alpha * other)
-
-    def add_(self, other: Any, *, alpha: Any = 1) -> Any:
-        """`add` in place."""
-        return self.__iadd__(other if alpha == 1 else alpha * other)
-
-    def sub_(self, other: Any, *, alpha: Any = 1) -> Any:
-        """`sub` in place."""
-        return self.__isub__(other if alpha == 1 else alpha * other)
-
-    def clamp_min(self, min: Any) -> Any:
-        """`clamp` from below."""
-        return elementwise.clamp(self, min)
-
-    def clamp_max(self, max: Any) -> Any:
-        """`clamp` from above."""
-        return elementwise.clamp(self, None, max)
-
     # -- changes in place that are not an op's
 
     def fill_(self, value: Any) -> Tensor:
@@ -573,20 +566,6 @@ class Tensor(TensorBase):
         if getattr(src, "ndim", 0) > self.ndim:  # an assignment would leave out leading sizes of 1
             raise ShapeError(f"copy_: a value of shape {tuple(src.shape)} does not fit {self.shape}")
         return self._put(..., src, "copy_")
-
-    def uniform_(self, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None) -> Tensor:
-        """Elements drawn evenly from ``[from_, to)``, in place."""
-        drawn = np.asarray(rng(generator).uniform(from_, to, self.shape), self._array.dtype)
-        below = np.nextafter(drawn.dtype.type(to), drawn.dtype.type(from_))  # rounding must not reach the upper end
-        return self._put(..., np.minimum(drawn, below) if from_ < to else drawn, "uniform_")
-
-    def normal_(self, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
-        """Elements drawn from a normal distribution, in place."""
-        return self._put(..., rng(generator).normal(mean, std, self.shape), "normal_")
-
-    def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
-        """Ones with probability ``p`` and zeros, in place."""
-        return self._put(..., rng(generator).random(self.shape) < p, "bernoulli_")
 
 
 def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:

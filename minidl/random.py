@@ -12,6 +12,7 @@ import numpy as np
 from .autograd.mode import mode
 from .autograd.tape import TensorBase, wrap
 from .backend import check_device
+from .shapes import as_index
 
 
 def _tell(what: str) -> None:
@@ -27,10 +28,13 @@ class Generator:
         self.seed()
 
     def manual_seed(self, seed: int) -> Generator:
-        """Start again from ``seed``, an integer; returns itself."""
+        """Start again from ``seed``, an integer of 64 bits (a negative one stands for itself plus ``2**64``); returns itself."""
         _tell("a random generator is seeded")
-        self._seed = int(seed)
-        self.numpy = np.random.Generator(np.random.PCG64(self._seed % 2**64))
+        number = as_index(seed, "manual_seed: seed")
+        if not -(2**63) <= number < 2**64:
+            raise ValueError(f"manual_seed: seed must be an integer of 64 bits, got {number}")
+        self._seed = number % 2**64
+        self.numpy = np.random.Generator(np.random.PCG64(self._seed))
         return self
 
     def seed(self) -> int:
@@ -47,7 +51,7 @@ class Generator:
         _tell("the state of a random generator is read")
         state: Any = self.numpy.bit_generator.state
         parts = (state["state"]["state"], 16), (state["state"]["inc"], 16), (state["has_uint32"], 8), (state["uinteger"], 8)
-        raw = b"".join(int(n).to_bytes(size, "little") for n, size in (*parts, (self._seed % 2**64, 8)))
+        raw = b"".join(int(n).to_bytes(size, "little") for n, size in (*parts, (self._seed, 8)))
         return wrap(np.frombuffer(raw, np.uint8).copy())
 
     def set_state(self, new_state: Any) -> None:

@@ -6,6 +6,7 @@ import pkgutil
 
 import pytest
 import test_conv
+import test_functions
 import test_norm
 import test_ops_elementwise
 import test_ops_layout
@@ -24,6 +25,8 @@ TABLES = {
     **test_ops_layout.FLAT,
     **test_ops_linear.ROWS,
     **test_ops_network.ROWS,
+    **test_functions.ROWS,
+    **test_functions.FLAT,
     **test_norm.ROWS,
 }
 ELSEWHERE = {  # tested by functions of their own
@@ -34,13 +37,18 @@ ELSEWHERE = {  # tested by functions of their own
     "functions.arithmetic": "nan_to_num",
     "functions.creation": "arange as_tensor empty empty_like eye from_dlpack from_numpy full full_like is_tensor linspace ones "
     "ones_like tensor zeros zeros_like",
+    "functions.filling": "uniform_ normal_ log_normal_ cauchy_ exponential_ geometric_ bernoulli_ random_ "
+    "fill_diagonal_ poisson",
+    "functions.grids": "logspace scalar_tensor tril_indices triu_indices",
     "functions.ordering": "max_result",
+    "functions.queries": "is_complex is_signed is_nonzero is_same_size get_default_device set_default_device pin_memory",
     "functions.sampling": "bernoulli multinomial normal rand rand_like randint randint_like randn randn_like randperm",
 }
 NOT_OPS = {  # parts that ops are made of, tested through these
     "ops.reduce": "spread",
     "ops.layout": "zeros_for",
-    "ops.index": "as_key split_key",
+    "functions.arithmetic": "check_floating",
+    "ops.index": "as_key split_key windows scatter_extreme",
     "ops.linear": "contract",
     "ops.loss": "reduced check_reduction",
 }

@@ -180,8 +180,9 @@ def cut(a, split_size_or_sections, dim):
 
 
 def chunked(a, chunks, dim):
-    size = max(1, -(-a.shape[dim] // chunks))
-    return cut(a, size, dim)
+    if not a.shape[dim]:
+        return (a,) * chunks
+    return cut(a, -(-a.shape[dim] // chunks), dim)
 
 
 def triangle(keep):
@@ -216,8 +217,8 @@ def embedded(a, offset=0):
     return out
 
 
-def diag_oracle(a, diagonal_):
-    return embedded(a, diagonal_) if a.ndim == 1 else diagonal_of(a, diagonal_, 0, 1)
+def diag_oracle(a, diagonal):
+    return embedded(a, diagonal) if a.ndim == 1 else diagonal_of(a, diagonal, 0, 1)
 
 
 def joinable(draw):
@@ -315,7 +316,7 @@ ROWS = {
     "contiguous": Row(m.contiguous, np.positive, given_array(), ("float", "integer")),
     "diagonal": Row(m.diagonal, diagonal_of, given_array(a_diagonal, min_dims=2)),
     "diag": Row(
-        m.diag, diag_oracle, given_array(lambda draw, shape: {"diagonal_": draw(st.integers(-2, 2))}, min_dims=1, max_dims=2)
+        m.diag, diag_oracle, given_array(lambda draw, shape: {"diagonal": draw(st.integers(-2, 2))}, min_dims=1, max_dims=2)
     ),
     "diag_embed": Row(
         m.diag_embed, embedded, given_array(lambda draw, shape: {"offset": draw(st.integers(-2, 2))}, min_dims=1, max_dims=2)
@@ -389,6 +390,26 @@ def given_gather(draw, dtypes, with_src=False, repeats=True):
     if with_src:
         arrays.append(draw(mst.arrays(tuple(n + draw(st.integers(0, 1)) for n in covered), dtype)))
     return tuple(arrays), {"dim": dim - draw(st.sampled_from([0, len(shape)])), "index": places}
+
+
+@st.composite
+def given_take(draw, dtypes):
+    """An array and, for one dimension, an index array; in the others their sizes are equal, or one of them is 1."""
+    shape = draw(mst.shapes(1, min_side=1, max_side=3))
+    dim = draw(st.integers(0, len(shape) - 1))
+    covered = [
+        draw(st.integers(0, 3) if d == dim else st.sampled_from([1, n] if n > 1 else [1, 2])) for d, n in enumerate(shape)
+    ]
+    rng = np.random.default_rng(draw(mst.seeds()))
+    dtype = draw(dtypes) if isinstance(dtypes, st.SearchStrategy) else dtypes
+    return (draw(mst.arrays(shape, dtype)),), {"dim": dim, "index": rng.integers(0, shape[dim], covered)}
+
+
+def taken(a, dim, index):
+    full = np.maximum(a.shape, index.shape)
+    wide, places = full.copy(), full.copy()
+    wide[dim], places[dim] = a.shape[dim], index.shape[dim]
+    return gathered(np.broadcast_to(a, wide), dim, np.broadcast_to(index, places))
 
 
 def gathered(a, dim, index):
@@ -472,7 +493,7 @@ POSITIONS = {
     "getitem": Row(lambda x, key: i.getitem(x, key), lambda a, key: a[key], given_key),
     "put": Row(lambda x, key: i.put(x, 2, key), lambda a, key: np.where(hit(a.shape, key), 2, a), given_key, NUMBERS),
     "gather": Row(with_tensor(i.gather, "index"), gathered, given_gather),
-    "take_along_dim": Row(with_tensor(lambda x, dim, index: i.take_along_dim(x, index, dim), "index"), gathered, given_gather),
+    "take_along_dim": Row(with_tensor(lambda x, dim, index: i.take_along_dim(x, index, dim), "index"), taken, given_take),
     "scatter_add": Row(
         with_tensor(put_last(i.scatter_add), "index"), scattered(True), lambda d: given_gather(d, True), NUMBERS
     ),

@@ -228,7 +228,7 @@ FLAT = {  # no gradient
         long,
     ),
     "unique": Row(
-        s.unique,
+        minidl.unique,
         lambda a: np.array(sorted(set(a.reshape(-1).tolist()))),
         lambda d: mst.arrays(dtype=d).map(lambda a: ((a,), {})),
         NUMBERS,

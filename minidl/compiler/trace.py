@@ -11,12 +11,13 @@ from ..autograd.mode import mode
 from ..autograd.op import Op
 from ..autograd.tape import TensorBase, source
 from ..autograd.watch import Watcher
+from ..functions import indexing
 from ..nn.module import Module
 from ..ops import index, scan
 from .program import Ref, Step
 from .signature import Untraceable, flatten
 
-SIZED_BY_NUMBERS = {index._nonzero.op, scan.unique.op, scan.bincount.op}
+SIZED_BY_NUMBERS = {index._nonzero.op, indexing._unique.op, scan.bincount.op}
 ONE_HOT = index.one_hot.op
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..autograd import broadcast_to
-from ..ops.layout import cat, narrow, reshape, transpose, unsqueeze
+from ..dtypes import as_dtype
+from ..ops.index import getitem
+from ..ops.layout import cat, constant_pad, narrow, reshape, transpose, unsqueeze
 from ..shapes import ShapeError, wrap_dim
+from .creation import tensor
+from .shaping import atleast_2d, atleast_3d
 
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
@@ -30,15 +38,37 @@ def vstack(tensors: Sequence[Any]) -> Any:
     return cat([reshape(x, (1, -1)) if len(x.shape) < 2 else x for x in tensors], 0)
 
 
+def dstack(tensors: Sequence[Any]) -> Any:
+    """Tensors made three-dimensional (see `atleast_3d`) and joined along dimension 2."""
+    return cat([atleast_3d(x) for x in tensors], 2)
+
+
+def column_stack(tensors: Sequence[Any]) -> Any:
+    """Vectors as columns side by side, anything else joined along dimension 1."""
+    return cat([reshape(x, (-1, 1)) if len(x.shape) < 2 else x for x in tensors], 1)
+
+
+def block_diag(*tensors: Any) -> Any:
+    """A matrix with ``tensors`` (matrices, or vectors as rows, or numbers) along its diagonal, and zeros around them."""
+    blocks = [atleast_2d(x) for x in tensors or (tensor([[]]),)]
+    if any(len(x.shape) != 2 for x in blocks):
+        raise ShapeError(f"block_diag: wants at most 2 dimensions, got shapes {[tuple(x.shape) for x in tensors]}")
+    width, rows, left = sum(x.shape[1] for x in blocks), [], 0
+    for x in blocks:
+        rows.append(constant_pad(x, (0, left), (0, width - left - x.shape[1])))
+        left += x.shape[1]
+    return cat(rows, 0)
+
+
 def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """``tensor`` cut along ``dim`` into pieces of one size (the last may be smaller) or of the sizes listed; views."""
     dim = wrap_dim(dim, len(tensor.shape), "split")
     length = tensor.shape[dim]
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
-        if size <= 0:
+        if size < 0 or (size == 0 and length):
             raise ShapeError(f"split: the size of a piece must be positive, got {size}")
-        sizes = [min(size, length - i) for i in range(0, length, size)] or [0]
+        sizes = [min(size, length - i) for i in range(0, length, size or 1)] or [0]
     else:
         sizes = list(split_size_or_sections)
         if sum(sizes) != length or any(n < 0 for n in sizes):
@@ -55,7 +85,8 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     if chunks < 1:
         raise ShapeError(f"chunk: chunks must be at least 1, got {chunks}")
     dim = wrap_dim(dim, len(input.shape), "chunk")
-    return split(input, max(1, -(-input.shape[dim] // chunks)), dim)
+    length = input.shape[dim]
+    return split(input, -(-length // chunks) if length else [0] * chunks, dim)
 
 
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
@@ -76,6 +107,84 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
     n = len(tensors)
-    sizes = tuple(x.shape[0] for x in tensors)
+    sizes = tuple(math.prod(x.shape) for x in tensors)
     grids = [broadcast_to(reshape(x, (1,) * i + (-1,) + (1,) * (n - i - 1)), sizes) for i, x in enumerate(tensors)]
     return tuple(transpose(x, 0, 1) for x in grids) if indexing == "xy" and n > 1 else tuple(grids)
+
+
+def cartesian_prod(*tensors: Any) -> Any:
+    """All ways to take one element from each of several vectors, a row each; of one vector, the vector."""
+    if not tensors or any(len(x.shape) != 1 for x in tensors):
+        raise ShapeError(f"cartesian_prod: wants one or more vectors, got shapes {[tuple(x.shape) for x in tensors]}")
+    if len({x.dtype for x in tensors}) > 1:
+        raise RuntimeError(f"cartesian_prod: wants one dtype for all, got {[str(x.dtype) for x in tensors]}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack([reshape(x, (-1,)) for x in meshgrid(*tensors)], 1)
+
+
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+    """All ways to take ``r`` elements of a vector, a row each, in the order of the vector."""
+    if len(input.shape) != 1 or r < 0:
+        raise ShapeError(f"combinations: wants a vector and r of at least 0, got shape {tuple(input.shape)} and r = {r}")
+    if not r:
+        return input[:0]
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    places = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
+    return getitem(input, (places,))
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """The Vandermonde matrix: for each element a row of ``N`` (as many as elements) powers, falling unless ``increasing``."""
+    if len(x.shape) != 1 or (N is not None and N < 0):
+        raise ShapeError(f"vander: wants a vector and N of at least 0, got shape {tuple(x.shape)} and N = {N}")
+    x = x + 0 if x.dtype != bool else x * 1
+    powers = [reshape(x**i, (-1, 1)) for i in range(x.shape[0] if N is None else N)]
+    return cat(powers if increasing else powers[::-1], 1) if powers else reshape(x, (-1, 1))[:, :0]
+
+
+# -- pieces
+
+
+def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """``input`` cut along ``dim`` into so many pieces, the first larger by 1 if need be, or before the places listed; views."""
+    if not len(input.shape):
+        raise ShapeError("tensor_split: wants at least 1 dimension")
+    dim = wrap_dim(dim, len(input.shape), "tensor_split")
+    n = input.shape[dim]
+    if hasattr(indices_or_sections, "tolist"):
+        if as_dtype(indices_or_sections.dtype).category != 1:
+            raise TypeError(f"tensor_split: indices_or_sections must be integers, got {indices_or_sections.dtype}")
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections < 1:
+            raise ShapeError(f"tensor_split: sections must be at least 1, got {indices_or_sections}")
+        size, more = divmod(n, indices_or_sections)
+        places = [i * size + min(i, more) for i in range(1, indices_or_sections)]
+    else:
+        places = list(indices_or_sections)
+    lead = (slice(None),) * dim
+    return tuple(input[(*lead, slice(a, b))] for a, b in zip([0, *places], [*places, n]))
+
+
+def hsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """`tensor_split` along dimension 1 (0 of a vector), where a number of pieces must divide it."""
+    return _split_evenly("hsplit", input, indices_or_sections, 0 if len(input.shape) == 1 else 1, 1)
+
+
+def vsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """`tensor_split` along dimension 0, which a number of pieces must divide."""
+    return _split_evenly("vsplit", input, indices_or_sections, 0, 2)
+
+
+def dsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """`tensor_split` along dimension 2, which a number of pieces must divide."""
+    return _split_evenly("dsplit", input, indices_or_sections, 2, 3)
+
+
+def _split_evenly(op: str, input: Any, pieces: Any, dim: int, least: int) -> tuple[Any, ...]:
+    if len(input.shape) < least:
+        raise ShapeError(f"{op}: wants at least {least} dimension{'s' * (least > 1)}, got shape {tuple(input.shape)}")
+    if isinstance(pieces, int) and (pieces < 1 or input.shape[dim] % pieces):
+        raise ShapeError(f"{op}: dim {dim} of size {input.shape[dim]} cannot be cut into {pieces} equal pieces")
+    return tensor_split(input, pieces, dim)

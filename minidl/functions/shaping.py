@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..autograd import broadcast_to
+from ..autograd import broadcast_to, differentiable
 from ..backend import xp
-from ..ops.layout import copy, diag_embed, diagonal, permute, reshape, unsqueeze
+from ..ops import layout
+from ..ops.index import index_select, windows
+from ..ops.layout import copy, diag_embed, flip, permute, reshape, transpose, unsqueeze
 from ..shapes import ShapeError, as_index, as_shape, infer_size, wrap_dim, wrap_dims
 
 
@@ -109,21 +111,100 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(input, *(1,) * (len(input.shape) - len(counts)), *counts)
 
 
-def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
-    """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor."""
-    repeats = as_index(repeats, "repeat_interleave: repeats")
+def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
+    """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor.
+
+    ``repeats`` is a number, or a vector with one for each element.
+    """
     if dim is None:
         input, dim = ravel(input), 0
     shape = tuple(input.shape)
     dim = wrap_dim(dim, len(shape), "repeat_interleave")
+    if getattr(repeats, "shape", ()):
+        return index_select(input, dim, _repeated(repeats, shape[dim]))
+    repeats = as_index(repeats, "repeat_interleave: repeats")
+    if repeats < 0:
+        raise ValueError(f"repeat_interleave: repeats must not be negative, got {repeats}")
     spread = broadcast_to(unsqueeze(input, dim + 1), (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
     return reshape(copy(spread), (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
 
 
-def diag(input: Any, diagonal_: int = 0) -> Any:
-    """The diagonal of a matrix, or the matrix with a vector on its diagonal."""
+@differentiable
+def _repeated(repeats: Any, n: int) -> Any:
+    """The numbers up to ``n``, each as often as ``repeats`` says."""
+    if repeats.shape not in ((n,), (1,)) or repeats.dtype.kind not in "iu" or (repeats < 0).any():
+        raise ValueError(f"repeat_interleave: repeats must hold one or {n} integers, none negative, got shape {repeats.shape}")
+    return xp(repeats).repeat(xp(repeats).arange(n), repeats)
+
+
+def diag(input: Any, diagonal: int = 0) -> Any:
+    """Diagonal number ``diagonal`` of a matrix, or the matrix with a vector on it."""
     if len(input.shape) == 1:
-        return diag_embed(input, diagonal_)
+        return diag_embed(input, diagonal)
     if len(input.shape) != 2:
         raise ShapeError(f"diag: wants 1 or 2 dimensions, got {len(input.shape)}")
-    return copy(diagonal(input, diagonal_))
+    return copy(layout.diagonal(input, diagonal))
+
+
+def diagflat(input: Any, offset: int = 0) -> Any:
+    """The matrix with all elements of ``input`` on diagonal number ``offset``."""
+    return diag_embed(ravel(input), offset)
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """A tensor without dimensions as a vector; several, or a list of them, as a tuple."""
+    return _each(tensors, lambda x: x if len(x.shape) else reshape(x, (1,)))
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """Vectors as matrices of one row; several, or a list of them, as a tuple."""
+    return _each(tensors, lambda x: x if len(x.shape) > 1 else reshape(x, (1, -1)))
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """With three dimensions: vectors become (1, N, 1), matrices (M, N, 1); several, or a list of them, as a tuple."""
+
+    def three(x: Any) -> Any:
+        return x if len(x.shape) > 2 else unsqueeze(x, -1) if len(x.shape) == 2 else reshape(x, (1, -1, 1))
+
+    return _each(tensors, three)
+
+
+def _each(tensors: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
+    """``change`` of one tensor, or of each of several."""
+    if len(tensors) == 1 and not isinstance(tensors[0], (tuple, list)):
+        return change(tensors[0])
+    return tuple(change(x) for x in (tensors[0] if len(tensors) == 1 else tensors))
+
+
+def fliplr(input: Any) -> Any:
+    """The order of columns, dimension 1, reversed; a copy."""
+    _check_ndim("fliplr", input, 2)
+    return flip(input, 1)
+
+
+def flipud(input: Any) -> Any:
+    """The order of rows, dimension 0, reversed; a copy."""
+    _check_ndim("flipud", input, 1)
+    return flip(input, 0)
+
+
+def _check_ndim(op: str, input: Any, least: int) -> None:
+    if len(input.shape) < least:
+        raise ShapeError(f"{op}: wants at least {least} dimension{'s' * (least > 1)}, got shape {tuple(input.shape)}")
+
+
+def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
+    """The plane of two dimensions turned ``k`` times by 90 degrees, from the first of ``dims`` towards the second; a copy."""
+    _check_ndim("rot90", input, 2)
+    a, b = wrap_dims(tuple(dims), len(input.shape), "rot90") if len(dims) == 2 else (0, 0)
+    if a == b:
+        raise ShapeError(f"rot90: wants two different dims, got {tuple(dims)}")
+    turned = (copy(input), flip(input, b), flip(input, (a, b)), flip(input, a))[k % 4]
+    return transpose(turned, a, b) if k % 2 else turned
+
+
+def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+    """All slices of ``size`` along ``dimension`` that start ``step`` apart, each laid along a new last dimension; a view."""
+    dim = wrap_dim(dimension, len(input.shape), "unfold")
+    return windows(input, dim, size, step) if len(input.shape) else windows(reshape(input, (1,)), dim, size, step)[0]

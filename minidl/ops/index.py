@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import differentiable
+from ..autograd import broadcast_to, differentiable
 from ..autograd.mode import mode
 from ..backend import kernels, xp
-from ..shapes import ShapeError, as_index, wrap_dim
-from .layout import broadcast_tensors, reshape, zeros_for
+from ..shapes import ShapeError, as_index, broadcast_shapes, wrap_dim
+from .layout import broadcast_tensors, permute, reshape, zeros_for
 
 
 @differentiable(view=True)
@@ -127,7 +127,7 @@ def getitem(input: Any, index: Any) -> Any:
 def _check_index(op: str, input: Any, dim: int, index: Any) -> None:
     if index.dtype.kind not in "iu":
         raise TypeError(f"{op}: index must hold integers, got {index.dtype}")
-    if index.ndim != input.ndim:
+    if index.ndim != input.ndim and (index.ndim, input.ndim) != (0, 1):  # one place of a vector needs no dimension
         raise ShapeError(f"{op}: index of shape {index.shape} must have as many dimensions as input of shape {input.shape}")
     _check_range(op, index, dim, input.shape[dim] if input.ndim else 1)
 
@@ -139,11 +139,16 @@ def _check_range(op: str, index: Any, dim: int, n: int) -> None:
         raise IndexError(f"{op}: index {int(bad)} is out of range for dim {dim} of size {n}")
 
 
+def _check_dtype(op: str, input: Any, source: Any) -> None:
+    if source.dtype != input.dtype:
+        raise RuntimeError(f"{op}: input and what is put there want one dtype, got {input.dtype} and {source.dtype}")
+
+
 def _along(x: Any, index: Any, dim: int) -> Any:
     """The positions ``[i][j][index[i][j][k]]`` as one key, for ``dim`` = 2."""
     grid = list(xp(index).ogrid[tuple(slice(n) for n in index.shape)]) if index.ndim else []
     if not grid:
-        return ()
+        return (index,) if x.ndim else ()
     grid[dim] = index
     return tuple(grid)
 
@@ -158,10 +163,11 @@ def gather(input: Any, dim: int, index: Any) -> Any:
     return input[_along(input, index, dim)]
 
 
-def _cut(src: Any, index: Any, op: str) -> Any:
+def _cut(src: Any, index: Any, input: Any, op: str) -> Any:
     """The part of ``src`` that ``index`` covers."""
     if not getattr(src, "ndim", 0) and not hasattr(src, "shape"):
         return src
+    _check_dtype(op, input, src)
     if src.ndim != index.ndim or any(m > n for m, n in zip(index.shape, src.shape)):
         raise ShapeError(f"{op}: index of shape {index.shape} reaches beyond src of shape {src.shape}")
     return src[tuple(slice(n) for n in index.shape)]
@@ -173,7 +179,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     dim = wrap_dim(dim, input.ndim, "scatter_add")
     _check_index("scatter_add", input, dim, index)
     out = input.copy()
-    kernels(out).add_at(out, _along(input, index, dim), _cut(src, index, "scatter_add"))
+    kernels(out).add_at(out, _along(input, index, dim), _cut(src, index, input, "scatter_add"))
     return out
 
 
@@ -182,16 +188,21 @@ def _scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
     dim = wrap_dim(dim, input.ndim, "scatter")
     _check_index("scatter", input, dim, index)
     out = input.copy("K")
-    out[_along(input, index, dim)] = _cut(src, index, "scatter")
+    out[_along(input, index, dim)] = _cut(src, index, input, "scatter")
     return out
 
 
-def scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
-    """``out[i][index[i][j][k]][k] = src[i][j][k]`` for ``dim`` = 1, starting from ``input``; ``src`` may be a number.
+def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
+    """``out[i][index[i][j][k]][k] = src[i][j][k]`` for ``dim`` = 1, starting from ``input``; or ``value``, a number, put there.
 
     Where an index repeats, one of the values stays; its gradient is then not defined, as in PyTorch.
     """
-    return _scatter(input, dim, index, src)
+    if reduce is not None:
+        raise NotImplementedError(f"scatter: reduce {reduce!r} is not supported; use scatter_add or scatter_reduce")
+    if (src is None) == (value is None):
+        raise TypeError("scatter: wants src or value")
+    src = value if src is None else src
+    return _scatter(input, dim, index, broadcast_to(src, tuple(index.shape)) if getattr(src, "ndim", 1) == 0 else src)
 
 
 def _src_rule(g: Any, dim: int, index: Any, src_shape: Any) -> Any:
@@ -209,8 +220,56 @@ _scatter.op.name = "scatter"
 _scatter.vjp(input=lambda g, dim, index: _scatter(g, dim, index, 0.0), src=_src_rule)
 
 
-def take_along_dim(input: Any, indices: Any, dim: int) -> Any:
-    """`gather` under NumPy's name."""
+@differentiable
+def scatter_extreme(input: Any, dim: int, index: Any, src: Any, largest: bool) -> Any:
+    """`scatter_add` with the largest (or smallest) in place of the sum; equal ones share the gradient equally."""
+    dim = wrap_dim(dim, input.ndim, "scatter_reduce")
+    _check_index("scatter_reduce", input, dim, index)
+    out, m = input.copy(), xp(input)
+    (m.maximum if largest else m.minimum).at(out, _along(input, index, dim), _cut(src, index, input, "scatter_reduce"))
+    return out
+
+
+def _extreme_rule(g: Any, input: Any, dim: int, index: Any, src: Any, out: Any) -> tuple[Any, Any]:
+    mine, theirs = (input == out) * 1.0, (src == gather(out, dim, index)) * 1.0
+    share = g / scatter_add(mine, dim, index, theirs)
+    return share * mine, gather(share, dim, index) * theirs
+
+
+scatter_extreme.vjp(_extreme_rule, input=None, src=None)
+
+
+@differentiable(view=True)
+def windows(input: Any, dim: int, size: int, step: int) -> Any:
+    """All slices of ``size`` along ``dim`` that start ``step`` apart, each laid along a new last dimension."""
+    n = input.shape[dim]
+    if not 0 <= size <= n or step < 1:
+        raise ShapeError(f"unfold: size {size} and step {step} do not fit dim {dim} of size {n}")
+    alone = size <= step and input.flags.writeable  # windows that overlap are like something expanded: not to be written to
+    out = xp(input).lib.stride_tricks.sliding_window_view(input, size, dim, writeable=alone)
+    return out[(slice(None),) * dim + (slice(None, None, step),)]
+
+
+def _windows_rule(g: Any, input_shape: Any, dim: int, size: int, step: int) -> Any:
+    places = step * np.arange(g.shape[dim])[:, None] + np.arange(size)
+    order = (*range(dim + 1), len(input_shape), *range(dim + 1, len(input_shape)))
+    return _put_add(zeros_for(g, input_shape), permute(g, order), (*(slice(None),) * dim, places))
+
+
+windows.op.name = "unfold"
+windows.vjp(input=_windows_rule)
+
+
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """`gather` with sizes of 1 stretched; without ``dim`` from all elements in one dimension."""
+    if dim is None:
+        return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
+    dim = wrap_dim(dim, len(input.shape), "take_along_dim")
+    shapes = [tuple(x.shape) for x in (input, indices)]
+    full = broadcast_shapes(*((*shape[:dim], 1, *shape[dim + 1 :]) for shape in shapes), op="take_along_dim")
+    input, indices = (
+        broadcast_to(x, (*full[:dim], shape[dim], *full[dim + 1 :])) for x, shape in zip((input, indices), shapes)
+    )
     return gather(input, dim, indices)
 
 
@@ -233,6 +292,7 @@ def _slices(op: str, input: Any, dim: int, index: Any) -> tuple[Any, ...]:
 
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
     """``input`` with the slices of ``source`` added at the places along ``dim`` listed in the vector ``index``."""
+    _check_dtype("index_add", input, source)
     key = _slices("index_add", input, dim, index)
     wanted = (*input.shape[: len(key) - 1], len(key[-1]), *input.shape[len(key) :])
     if tuple(source.shape) != wanted:
@@ -257,7 +317,7 @@ def _nonzero(input: Any) -> Any:
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The positions of all elements that are not 0: rows of a matrix, or one vector for each dimension."""
-    found = _nonzero(input)
+    found = _nonzero(input if len(input.shape) or not as_tuple else reshape(input, (1,)))
     return tuple(found[:, i] for i in range(found.shape[1])) if as_tuple else found
 
 

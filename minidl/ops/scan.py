@@ -105,14 +105,9 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each integer from 0 occurs in a vector, or the sum of their ``weights``."""
     if input.ndim != 1:
         raise ShapeError(f"bincount: wants a vector, got shape {input.shape}")
-    if input.dtype.kind not in "iub":
+    if input.dtype.kind not in "iu":
         raise TypeError(f"bincount: wants integers, got {input.dtype}")
     if input.size and input.min() < 0:
         raise ValueError(f"bincount: the integers must not be negative, got {int(input.min())}")
-    return xp(input).bincount(input, weights, minlength)
-
-
-@differentiable
-def unique(input: Any) -> Any:
-    """The different elements, in rising order."""
-    return xp(input).unique(input)
+    counts = xp(input).bincount(input, weights, minlength)
+    return counts.astype("float32") if weights is not None and weights.dtype == "float32" else counts
