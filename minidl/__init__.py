@@ -222,6 +222,20 @@ from .functions.statistics import (
     trapezoid,
 )
 from .kernels.threads import get_num_threads, set_num_threads
+from .nn.functional.activation import (
+    celu,
+    celu_,
+    hardshrink,
+    prelu,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    threshold,
+    threshold_,
+)
+from .nn.functional.distance import bilinear, cosine_similarity, pairwise_distance
 from .nn.functional.pooling import adaptive_avg_pool1d, avg_pool1d, max_pool1d
 from .nn.functional.resizing import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.compare import (

@@ -963,7 +963,6 @@ FALLBACKS = {
     "random numbers": lambda x: x + minidl.rand(3),
     "random numbers ": lambda x: x + minidl.randint(0, 1, (3,)),
     "random numbers  ": lambda x: (x * 1).normal_(),
-    "random numbers   ": lambda x: F.dropout(x * 1, 0.5, inplace=True),
     "detach_()": detaching,
     "a hook": hooking,
     "calls grad()": gradient,

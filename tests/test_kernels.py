@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidl.kernels import cpu, reference, threads
+from minidl.kernels.cpu import lines as softmax_kernels
 from minidl.shapes import Window
+from minidl.testing import strategies as mst
 
 LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (0, 2, 3, 1), (3, 0, 1, 2)]
 
@@ -272,10 +274,63 @@ def test_blockwise_is_the_loops(shape, transposed, seed):
         np.testing.assert_array_equal(out, x + 2 * y)
 
 
+@given(mst.shapes(max_dims=3, min_dims=1, max_side=4), st.data(), st.sampled_from([1e-1, 1, 100]), seeds)
+def test_softmax_is_the_loops(shape, data, scale, seed):
+    dim, layout = data.draw(st.integers(0, len(shape) - 1)), data.draw(mst.layouts(len(shape)))
+    rng, block = np.random.default_rng(seed), data.draw(st.sampled_from([1, 5, 100]))
+    x, g = (layout.store(scale * rng.normal(size=shape) + data.draw(st.sampled_from([0, 50, -50]))) for _ in range(2))
+    lines = [1 if d == dim else n for d, n in enumerate(shape)]
+    calls = {"softmax": (x, dim), "log_softmax": (x, dim)}
+    calls |= {name: (g / 100, reference.softmax(x, dim), dim) for name in ("softmax_grad", "log_softmax_grad")}
+    if shape[dim]:
+        places, each = rng.integers(0, shape[dim], lines), rng.normal(size=lines)
+        calls |= {"log_softmax_at": (x, dim, places), "log_softmax_at_grad": (each, x, dim, places)}
+    before, softmax_kernels.BLOCK = softmax_kernels.BLOCK, block
+    try:
+        got = {name: getattr(cpu, name)(*args) for name, args in calls.items()}
+    finally:
+        softmax_kernels.BLOCK = before
+    for name, args in calls.items():
+        np.testing.assert_allclose(got[name], getattr(reference, name)(*args), rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shift", [-300, -9, 0, 9, 60, 300])
+def test_softmax_of_large_numbers(dtype, shift):
+    x = np.array([[0, 1, -2], [1, 1, 1], [-500, 0, 3], [-np.inf, 0, 0]], dtype) + dtype(shift)
+    wanted = reference.log_softmax(x.astype(float), 1)
+    rtol = {np.float16: 4e-3, np.float32: 1e-6, np.float64: 1e-13}[dtype]
+    np.testing.assert_allclose(cpu.log_softmax(x, 1), wanted, rtol, max(abs(shift), 8) * np.finfo(dtype).eps)
+    np.testing.assert_allclose(cpu.softmax(x, 1), np.exp(wanted), rtol, np.finfo(dtype).smallest_subnormal)
+    assert cpu.softmax(x, 1).dtype == cpu.log_softmax(x, 1).dtype == dtype
+
+
 def test_erf_to_the_last_digits():
     x = np.concatenate([np.linspace(-7, 7, 999), [0.0, -0.0, np.inf, -np.inf, 1e-300]])
     np.testing.assert_allclose(cpu.erf(x), reference.erf(x), rtol=4e-16, atol=0)
     assert np.isnan(cpu.erf(np.array([np.nan]))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_erf_in_narrow_dtypes(dtype):
+    x = np.concatenate([np.linspace(-7, 7, 99999), [0.0, np.inf, -np.inf]]).astype(dtype)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(cpu.erf(x), reference.erf(x.astype(float)), rtol=6 * eps, atol=0)
+    assert cpu.erf(x).dtype == dtype and np.isnan(cpu.erf(np.array([np.nan], dtype))).all()
+
+
+@given(st.sampled_from([(3,), (2, 3), (4, 2, 3)]), st.integers(0, 3), st.booleans(), seeds)
+def test_add_at_with_several_index_arrays(shape, n, negative, seed):
+    rng = np.random.default_rng(seed)
+    parts = rng.integers(1, len(shape) + 1)
+    index = tuple(rng.integers(-size if negative else 0, size, (n, 2)) for size in shape[:parts])
+    values = rng.normal(size=(n, 2, *shape[parts:]))
+    for some in (values, values[:1], np.float64(2.0)):
+        a, b = np.zeros(shape), np.zeros(shape)
+        cpu.add_at(a, index, some)
+        reference.add_at(b, index, some)
+        np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 def test_what_is_left_out_of_a_gradient_is_0_even_where_it_was_infinite():

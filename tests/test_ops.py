@@ -31,7 +31,8 @@ TABLES = {
 }
 ELSEWHERE = {  # tested by functions of their own
     "ops.compare": "allclose equal",
-    "ops.dropout": "dropout",
+    "ops.activation": "random_leaky_relu",
+    "ops.dropout": "dropped keep_mask",
     "ops.resize": "resample",
     "ops.unfold": "fold unfold",
     "functions.arithmetic": "nan_to_num",
@@ -51,6 +52,7 @@ NOT_OPS = {  # parts that ops are made of, tested through these
     "ops.index": "as_key split_key windows scatter_extreme",
     "ops.linear": "contract",
     "ops.loss": "reduced check_reduction",
+    "ops.blocks": "blocked",
 }
 PENDING: dict[str, str] = {}  # ops that wait for their row, by file
 

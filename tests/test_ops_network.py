@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from optable import Row, check_gradients, check_values, floating, lifted, same
 
 import minidl
+import minidl.nn.functional as F
 from minidl.functions import convolution as conv
 from minidl.kernels import reference
-from minidl.ops import activation, dropout, elementwise, fused, loss, pool
+from minidl.ops import activation, elementwise, embedding, fused, loss, pool
 from minidl.shapes import Window
 from minidl.testing import adjointcheck
 from minidl.testing import strategies as mst
@@ -59,15 +60,18 @@ ACTIVATIONS = {
     "leaky_relu slope": activated(lambda x: A.leaky_relu(x, 0.5), lambda x: x if x > 0 else 0.5 * x),
     "elu": activated(A.elu, elu),
     "elu alpha": activated(lambda x: A.elu(x, 2.0), lambda x: elu(x, 2.0)),
-    "selu": activated(A.selu, lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772)),
+    "elu scaled": activated(lambda x: A.elu(x, 2.0, 3.0, 0.5), lambda x: 3 * (x if x > 0 else 2 * (math.exp(x / 2) - 1))),
     "silu": activated(A.silu, lambda x: x * sigmoid(x)),
+    "mish": activated(A.mish, lambda x: x * math.tanh(math.log(1 + math.exp(x)))),
     "softplus": activated(A.softplus, lambda x: math.log(1 + math.exp(x))),
     "softplus beta": activated(
         lambda x: A.softplus(x, 2.0, 3.0), lambda x: x if 2 * x > 3 else math.log(1 + math.exp(2 * x)) / 2
     ),
     "logsigmoid": activated(A.logsigmoid, lambda x: math.log(sigmoid(x))),
     "hardtanh": activated(A.hardtanh, lambda x: min(max(x, -1), 1)),
-    "relu6": activated(A.relu6, lambda x: min(max(x, 0), 6), Domain(-4, 8, shift=1 / 37)),
+    "hardsigmoid": activated(A.hardsigmoid, lambda x: min(max(x + 3, 0), 6) / 6),
+    "hardswish": activated(A.hardswish, lambda x: x * min(max(x + 3, 0), 6) / 6),
+    "hardtanh bounds": activated(lambda x: A.hardtanh(x, 0, 6), lambda x: min(max(x, 0), 6), Domain(-4, 8, shift=1 / 37)),
     "gelu": activated(A.gelu, gelu),
     "gelu tanh": activated(lambda x: A.gelu(x, "tanh"), gelu_tanh),
 }
@@ -244,7 +248,10 @@ def soft_entropy(scores, target, weight, *, reduction):
 @st.composite
 def probabilities(draw, dtypes):
     shape, dtype = draw(mst.shapes(max_side=3)), sampled(dtypes, draw)
-    return (draw(mst.arrays(shape, dtype, Domain(1 / 16, 15 / 16))), draw(mst.arrays(shape, dtype, Domain(0, 1)))), {}
+    return (
+        draw(mst.arrays(shape, dtype, Domain(1 / 16, 15 / 16))),
+        draw(mst.arrays(shape, dtype, Domain(1 / 16, 15 / 16))),
+    ), {}
 
 
 @st.composite
@@ -253,6 +260,31 @@ def pairs(draw, dtypes):
     dtype = sampled(dtypes, draw)
     shapes = draw(st.sampled_from([((3, 2), (3, 2)), ((3, 1), (2,)), ((), (2, 2)), ((4,), (4,))]))
     return tuple(draw(mst.arrays(shape, dtype, Domain(-4, 4))) for shape in shapes), {}
+
+
+@st.composite
+def tables(draw, dtypes, padding=True):
+    """A table of rows, and numbers of rows, some of them twice."""
+    n, width, dtype = draw(st.integers(1, 4)), draw(st.integers(0, 3)), sampled(dtypes, draw)
+    rng = np.random.default_rng(draw(mst.seeds()))
+    index = np.array(rng.integers(0, n, draw(mst.shapes(max_dims=2, max_side=4))))
+    options = {"input": index, "padding_idx": draw(st.integers(0, n - 1)) if padding else None}
+    return (draw(mst.arrays((n, width), dtype)),), options
+
+
+def rows_named(table, *, input, padding_idx):
+    if isinstance(table, minidl.Tensor):
+        input = minidl.from_numpy(input)
+    if padding_idx is None:
+        return embedding.embedding(table, input)
+    return minidl.where(input[..., None] == padding_idx, 0.0, embedding.embedding(table, input, padding_idx))
+
+
+def named(table, *, input, padding_idx):
+    out = np.empty((*input.shape, table.shape[1]))
+    for place in np.ndindex(*input.shape):
+        out[place] = 0 if input[place] == padding_idx else table[input[place]]
+    return out
 
 
 # -- several ops in one
@@ -338,12 +370,12 @@ ROWS = {
         FLOAT,
     ),
     "adaptive_avg_pool2d": Row(minidl.nn.functional.adaptive_avg_pool2d, adaptive, adaptive_sizes, FLOAT),
-    "nll_loss": Row(with_target(loss.nll_loss), nll, classified, FLOAT),
-    "nll_loss plain": Row(with_target(loss.nll_loss), nll, lambda d: classified(d, weighted=False), FLOAT),
-    "cross_entropy": Row(with_target(loss.cross_entropy), entropy, classified, FLOAT),
-    "cross_entropy plain": Row(with_target(loss.cross_entropy), entropy, lambda d: classified(d, weighted=False), FLOAT),
-    "cross_entropy smooth": Row(
-        with_target(loss.cross_entropy, label_smoothing=0.25),
+    "picked_loss": Row(with_target(F.nll_loss), nll, classified, FLOAT),
+    "picked_loss plain": Row(with_target(F.nll_loss), nll, lambda d: classified(d, weighted=False), FLOAT),
+    "softmax_loss": Row(with_target(F.cross_entropy), entropy, classified, FLOAT),
+    "softmax_loss plain": Row(with_target(F.cross_entropy), entropy, lambda d: classified(d, weighted=False), FLOAT),
+    "softmax_loss smooth": Row(
+        with_target(F.cross_entropy, label_smoothing=0.25),
         lambda *a, **o: entropy(*a, **o, smoothing=0.25),
         classified,
         FLOAT,
@@ -358,6 +390,8 @@ ROWS = {
         )
         for reduction in ("none", "sum", "mean")
     },
+    "embedding": Row(rows_named, named, tables, FLOAT),
+    "embedding without padding": Row(rows_named, named, lambda d: tables(d, False), FLOAT),
     "binary_losses": Row(
         loss.binary_losses,
         lifted(lambda p, t: -t * math.log(p) - (1 - t) * math.log(1 - p)),
@@ -365,7 +399,7 @@ ROWS = {
         FLOAT,
         floating,
     ),
-    "cross_entropy soft": Row(loss.cross_entropy, soft_entropy, distributions, FLOAT),
+    "softmax_loss soft": Row(F.cross_entropy, soft_entropy, distributions, FLOAT),
 }
 
 
@@ -423,30 +457,30 @@ def test_convolutions_are_transposes_of_each_other_at_real_size_in_float32():
 
 def test_dropout_zeroes_a_share_and_keeps_the_mean():
     x = minidl.ones(100, 100, requires_grad=True)
-    out = dropout.dropout(x, 0.25)
+    out = F.dropout(x, 0.25)
     assert set(out.unique().tolist()) == {0.0, minidl.tensor(4 / 3).item()}
     assert abs((out == 0).double().mean().item() - 0.25) < 5 * (0.1875 / 10000) ** 0.5
     out.sum().backward()
     assert minidl.equal(x.grad, out.detach())
-    assert dropout.dropout(x, 0.25, training=False) is x and dropout.dropout(x, 0.0) is x
-    assert dropout.dropout(x, 1.0).sum().item() == 0
+    assert F.dropout(x, 0.25, training=False) is x and F.dropout(x, 0.0) is x
+    assert F.dropout(x, 1.0).sum().item() == 0
     with pytest.raises(ValueError, match="p must lie"):
-        dropout.dropout(x, 1.5)
+        F.dropout(x, 1.5)
     with pytest.raises(TypeError, match="dropout: wants a floating dtype, got int64"):
-        dropout.dropout(minidl.arange(3))
+        F.dropout(minidl.arange(3))
 
 
 def test_the_gradient_of_dropout_for_a_fixed_mask():
     def dropped(x):
         minidl.manual_seed(3)
-        return dropout.dropout(x, 0.5)
+        return F.dropout(x, 0.5)
 
     check_gradients(Row(dropped, None, None), (np.random.default_rng(0).normal(size=(3, 4)),), {})
 
 
 def test_what_is_ignored_may_be_infinite():
     scores = minidl.tensor([[0.0, -math.inf], [-1.0, -2.0]], requires_grad=True)
-    out = loss.nll_loss(scores, minidl.tensor([-100, 0]))
+    out = F.nll_loss(scores, minidl.tensor([-100, 0]))
     out.backward()
     assert out.item() == 1 and scores.grad.tolist() == [[0, 0], [-1, 0]]
 
@@ -454,10 +488,10 @@ def test_what_is_ignored_may_be_infinite():
 def test_class_weights_that_want_a_gradient_are_refused():
     weight = minidl.ones(2, requires_grad=True)
     with pytest.raises(NotImplementedError, match="weight"):
-        loss.cross_entropy(minidl.zeros(1, 2), minidl.tensor([0]), weight)
+        F.cross_entropy(minidl.zeros(1, 2), minidl.tensor([0]), weight)
 
 
 def test_label_smoothing_takes_arrays_too():
     x, target = np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([0, -100])
-    got = loss.cross_entropy(x, target, label_smoothing=0.1)
-    np.testing.assert_allclose(got, loss.cross_entropy(minidl.tensor(x), minidl.tensor(target), label_smoothing=0.1).item())
+    got = F.cross_entropy(x, target, label_smoothing=0.1)
+    np.testing.assert_allclose(got, F.cross_entropy(minidl.tensor(x), minidl.tensor(target), label_smoothing=0.1).item())

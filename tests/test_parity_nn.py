@@ -309,7 +309,8 @@ def test_function(name):
         results.append((out.detach().numpy(), leaf.grad.numpy()))
     for p, q in zip(*results):
         assert p.dtype == q.dtype
-        np.testing.assert_allclose(q, p, rtol=1e-6 if "float32" in str(p.dtype) else 1e-9, atol=1e-7)
+        narrow = "float32" in str(results[0][0].dtype)  # what came out; the gradient was computed in it too
+        np.testing.assert_allclose(q, p, rtol=1e-6 if narrow else 1e-9, atol=3e-7 if narrow else 1e-7)
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "hardtanh", "relu6", "softplus", "logsigmoid", "silu", "gelu"])

@@ -14,6 +14,10 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``
+``softmax(x, dim)``, ``log_softmax(x, dim)``                along ``dim``
+``softmax_grad(g, out, dim)``, ``log_softmax_grad(...)``   the gradient of x, from the result ``out``
+``log_softmax_at(x, dim, places)``                         ``log_softmax(x)`` at one place of each line; size 1 along ``dim``
+``log_softmax_at_grad(g, x, dim, places)``                 the gradient of x
 ``conv2d(x, w, bias, window, groups)``                     (N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)
 ``conv2d_input_grad(g, w, window, groups, size)``          (N, F, I, J), (F, C/G, K, L) -> (N, C, H, W), ``size`` = (H, W)
 ``conv2d_weight_grad(x, g, window, groups)``               (N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)

@@ -55,6 +55,59 @@ def erf(x: Any) -> Any:
     return np.array([math.erf(v) for v in x.ravel()], x.dtype).reshape(x.shape)
 
 
+def _by_lines(function: Callable[..., Any], dim: int, shape: Any, *arrays: Any) -> Any:
+    """An array of ``shape``, each line along ``dim`` the function of the lines there in ``arrays``, as lists."""
+    out = np.empty(shape, arrays[0].dtype)
+    for place in np.ndindex(*(1 if d == dim else n for d, n in enumerate(shape))):
+        line = *place[:dim], slice(None), *place[dim + 1 :]
+        out[line] = function(*(a[line].tolist() for a in arrays))
+    return out
+
+
+def softmax(x: Any, dim: int) -> Any:
+    """``exp(x) / sum(exp(x))`` along ``dim``."""
+    return np.exp(log_softmax(x, dim))
+
+
+def softmax_grad(g: Any, out: Any, dim: int) -> Any:
+    """The gradient of softmax's input: ``out * (g - sum(g * out))``."""
+
+    def line(g: list[float], out: list[float]) -> list[float]:
+        mean = math.fsum(a * y for a, y in zip(g, out))
+        return [y * (a - mean) for a, y in zip(g, out)]
+
+    return _by_lines(line, dim, out.shape, g, out)
+
+
+def log_softmax(x: Any, dim: int) -> Any:
+    """``log(softmax(x))`` along ``dim``."""
+
+    def line(x: list[float]) -> list[float]:
+        total = math.fsum(math.exp(v - max(x)) for v in x)
+        return [v - max(x) - math.log(total) for v in x]
+
+    return _by_lines(line, dim, x.shape, x)
+
+
+def log_softmax_grad(g: Any, out: Any, dim: int) -> Any:
+    """The gradient of log_softmax's input: ``g - exp(out) * sum(g)``."""
+    return _by_lines(lambda g, out: [a - math.exp(y) * math.fsum(g) for a, y in zip(g, out)], dim, out.shape, g, out)
+
+
+def log_softmax_at(x: Any, dim: int, places: Any) -> Any:
+    """``log_softmax(x)`` at one place of each line along ``dim``."""
+    return _by_lines(lambda y, place: [y[place[0]]], dim, places.shape, log_softmax(x, dim), places)
+
+
+def log_softmax_at_grad(g: Any, x: Any, dim: int, places: Any) -> Any:
+    """The gradient of its input: ``g`` times 1 at ``places`` and 0 elsewhere, less ``softmax(x)``."""
+
+    def line(p: list[float], g: list[float], place: list[int]) -> list[float]:
+        return [g[0] * ((i == place[0]) - v) for i, v in enumerate(p)]
+
+    return _by_lines(line, dim, x.shape, softmax(x, dim), g, places)
+
+
 def relu(x: Any) -> Any:
     """The larger of each element and 0."""
     return np.array([max(v, 0) for v in x.ravel()], x.dtype).reshape(x.shape)

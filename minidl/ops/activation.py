@@ -1,53 +1,72 @@
-"""The nonlinear functions between layers. `relu`, `sigmoid` and `tanh` are with the other functions of one number.
+"""The nonlinear functions between layers. `relu`, `sigmoid` and `tanh` are with the other functions of one number, and what
+needs no rule of its own is in `nn.functional`.
 
 Where a function has a kink the rule follows PyTorch: at it, the slope of the left side.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..autograd import differentiable
-from ..backend import kernels, xp
+from ..backend import xp
+from ..random import rng
+from .blocks import blocked
 from .elementwise import erf, exp, minimum, sigmoid, tanh, where
 
 
-@differentiable
+def _activation(forward: Callable[..., Any]) -> Any:
+    """An op on floating numbers, element by element."""
+    name, compute = forward.__name__.strip("_"), blocked(forward)
+
+    @functools.wraps(forward)
+    def checked(input: Any, *options: Any) -> Any:
+        if hasattr(input, "dtype") and input.dtype.kind != "f":
+            raise TypeError(f"{name}: wants a floating dtype, got {input.dtype}; convert with .float()")
+        return compute(input, *options)
+
+    return differentiable(checked)
+
+
+@_activation
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """``input`` where it is positive, ``negative_slope * input`` elsewhere. Source: Maas et al., 2013."""
     return xp(input).where(input > 0, input, negative_slope * input)
 
 
-@differentiable
-def elu(input: Any, alpha: float = 1.0) -> Any:
-    """``input`` where it is positive, ``alpha * (exp(input) - 1)`` elsewhere. Source: Clevert et al., 2016."""
-    m = xp(input)
-    return m.where(input > 0, input, alpha * m.expm1(m.minimum(input, 0)))
+@_activation
+def elu(input: Any, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
+    """``scale`` times: ``input`` where it is positive, ``alpha * (exp(rate * input) - 1)`` elsewhere.
 
-
-def selu(input: Any) -> Any:
-    """``scale * elu(input, alpha)``, with the two constants that keep mean 0 and variance 1 from layer to layer.
-
-    Source: Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    With the last two at 1 that is ELU (Clevert et al., 2016); SELU and CELU have others.
     """
-    return 1.0507009873554804934193349852946 * elu(input, 1.6732632423543772848170429916717)
+    m = xp(input)
+    return scale * m.where(input > 0, input, alpha * m.expm1(rate * m.minimum(input, 0)))
 
 
-@differentiable(promotes="float")
+@_activation
 def silu(input: Any) -> Any:
     """``input * sigmoid(input)``, also called swish. Source: Hendrycks and Gimpel, 2016; Ramachandran et al., 2017."""
     return input * sigmoid(input)
 
 
-@differentiable(promotes="float")
+@_activation
+def mish(input: Any) -> Any:
+    """``input * tanh(log(1 + exp(input)))``. Source: Misra, Mish, 2019."""
+    return input * _mish_factor(input)[1]
+
+
+@_activation
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """``log(1 + exp(beta * input)) / beta``; where ``beta * input > threshold`` it is as good as ``input``, and is that."""
     m, scaled = xp(input), beta * input
     return m.where(scaled > threshold, input, m.log1p(m.exp(m.minimum(scaled, threshold))) / beta)
 
 
-@differentiable(promotes="float")
+@_activation
 def logsigmoid(input: Any) -> Any:
     """``log(sigmoid(input))`` without overflow: ``min(input, 0) - log(1 + exp(-|input|))``."""
     m = xp(input)
@@ -59,21 +78,29 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """``input`` held between ``min_val`` and ``max_val``, with slope 0 at both (`clamp` has slope 1 there)."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
-    return xp(input).clip(input, min_val, max_val)
+    if input.dtype == bool or (input.dtype.kind == "u" and min_val < 0):
+        raise TypeError(f"hardtanh: wants numbers, and with min_val {min_val} those of a signed dtype; got {input.dtype}")
+    return xp(input).clip(input, input.dtype.type(min_val), input.dtype.type(max_val))
 
 
-def relu6(input: Any) -> Any:
-    """``min(max(input, 0), 6)``. Source: Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010."""
-    return hardtanh(input, 0.0, 6.0)
+@_activation
+def hardsigmoid(input: Any) -> Any:
+    """``min(max(input + 3, 0), 6) / 6``, a sigmoid of three straight pieces."""
+    return xp(input).clip(input + 3, 0, 6) / 6
 
 
-leaky_relu.vjp(input=lambda g, input, negative_slope: where(input > 0, g, g * negative_slope))
-elu.vjp(input=lambda g, input, alpha: where(input > 0, g, g * alpha * exp(minimum(input, 0.0))))
-hardtanh.vjp(input=lambda g, input, min_val, max_val: where((input > min_val) & (input < max_val), g, 0.0))
-logsigmoid.vjp(input=lambda g, input: g * sigmoid(-input))
-softplus.vjp(
-    input=lambda g, input, beta, threshold: where(beta * input > threshold, g, g * sigmoid(beta * input)),
-)
+@_activation
+def hardswish(input: Any) -> Any:
+    """``input * hardsigmoid(input)``. Source: Howard et al., Searching for MobileNetV3, 2019."""
+    return input * xp(input).clip(input + 3, 0, 6) / 6
+
+
+def _leaky_rule(g: Any, input: Any, negative_slope: float) -> Any:
+    return where(input > 0, g, g * negative_slope)
+
+
+def _elu_rule(g: Any, input: Any, alpha: float, scale: float, rate: float) -> Any:
+    return where(input <= 0, g * (alpha * scale * rate) * exp(rate * minimum(input, 0.0)), g * scale)
 
 
 def _silu_rule(g: Any, input: Any) -> Any:
@@ -81,15 +108,42 @@ def _silu_rule(g: Any, input: Any) -> Any:
     return g * s * (1 + input * (1 - s))
 
 
-silu.vjp(input=_silu_rule)
+def _mish_factor(x: Any) -> tuple[Any, Any]:
+    """``e``, the exponential of ``x``, and ``tanh(log(1 + e))``, which is ``n / (n + 2)`` for ``n = e * (e + 2)``."""
+    e = exp(minimum(x, 20.0))  # beyond that the factor is 1
+    n = e * (e + 2)
+    return e, n / (n + 2)
+
+
+def _mish_rule(g: Any, input: Any) -> Any:
+    e, factor = _mish_factor(input)
+    beside = 1 + (1 + e) * (1 + e)  # n + 2
+    return g * (factor + input * (4 * e * (1 + e) / (beside * beside)))
+
+
+leaky_relu.vjp(input=blocked(_leaky_rule))
+elu.vjp(input=blocked(_elu_rule))
+silu.vjp(input=blocked(_silu_rule))
+mish.vjp(input=blocked(_mish_rule))
+softplus.vjp(
+    input=blocked(lambda g, input, beta, threshold: where(beta * input > threshold, g, g * sigmoid(beta * input))),
+)
+logsigmoid.vjp(input=blocked(lambda g, input: g * sigmoid(-input)))
+hardtanh.vjp(
+    input=blocked(lambda g, input, min_val, max_val: where((input <= min_val) | (input >= max_val), 0.0, g)),
+)
+hardsigmoid.vjp(input=blocked(lambda g, input: where((input <= -3) | (input >= 3), 0.0, g / 6)))
+hardswish.vjp(
+    input=blocked(lambda g, input: where(input <= -3, 0.0, g * where(input < 3, input / 3 + 0.5, 1.0))),
+)
 
 
 # -- GELU: the input times the chance that a normal number is below it
 
 
-@differentiable(promotes="float")
+@_activation
 def _gelu(input: Any) -> Any:
-    return 0.5 * input * (1 + kernels(input).erf(input * math.sqrt(0.5)))
+    return 0.5 * input * (1 + erf(input * math.sqrt(0.5)))
 
 
 def _gelu_rule(g: Any, input: Any) -> Any:
@@ -98,13 +152,13 @@ def _gelu_rule(g: Any, input: Any) -> Any:
     return g * (below + input * density)
 
 
-@differentiable(promotes="float")
+@_activation
 def _gelu_tanh(input: Any) -> Any:
-    return 0.5 * input * (1 + xp(input).tanh(_bent(input)))
+    return 0.5 * input * (1 + tanh(_bent(input)))
 
 
 def _bent(x: Any) -> Any:
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    return math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)
 
 
 def _gelu_tanh_rule(g: Any, input: Any) -> Any:
@@ -113,8 +167,8 @@ def _gelu_tanh_rule(g: Any, input: Any) -> Any:
     return g * (0.5 * (1 + t) + 0.5 * input * (1 - t * t) * slope)
 
 
-_gelu.vjp(input=_gelu_rule)
-_gelu_tanh.vjp(input=_gelu_tanh_rule)
+_gelu.vjp(input=blocked(_gelu_rule))
+_gelu_tanh.vjp(input=blocked(_gelu_tanh_rule))
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
@@ -125,3 +179,18 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return _gelu(input) if approximate == "none" else _gelu_tanh(input)
+
+
+# -- with slopes by chance
+
+
+@differentiable(keeps="slope")
+def random_leaky_relu(input: Any, lower: float, upper: float) -> Any:
+    """`leaky_relu` whose slope is drawn for each element, evenly between ``lower`` and ``upper``."""
+    drawn = rng(None).random(input.shape, "float32") * (upper - lower) + lower
+    slope = xp(input).where(input <= 0, drawn, 1).astype(input.dtype)
+    return input * slope, slope
+
+
+random_leaky_relu.op.name = "rrelu"
+random_leaky_relu.vjp(input=lambda g, slope: g * slope)

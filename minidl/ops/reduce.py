@@ -192,12 +192,7 @@ def softmax(input: Any, dim: int) -> Any:
     """``exp(input) / sum(exp(input))`` along ``dim``: positive numbers that add up to 1."""
     _check_floating("softmax", input)
     dim = wrap_dim(dim, input.ndim, "softmax")
-    m = xp(input)
-    if not input.ndim:
-        return m.ones_like(input)
-    e = m.exp(input - input.max(dim, keepdims=True, initial=-math.inf))
-    e /= e.sum(dim, keepdims=True)
-    return e
+    return kernels(input).softmax(input, dim) if input.ndim else xp(input).ones_like(input)
 
 
 @differentiable
@@ -205,19 +200,29 @@ def log_softmax(input: Any, dim: int) -> Any:
     """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
     _check_floating("log_softmax", input)
     dim = wrap_dim(dim, input.ndim, "log_softmax")
-    m = xp(input)
-    if not input.ndim or not input.size:
-        return m.zeros_like(input)
-    shifted = input - input.max(dim, keepdims=True, initial=-math.inf)
-    return shifted - m.log(m.exp(shifted).sum(dim, keepdims=True))
+    return kernels(input).log_softmax(input, dim) if input.ndim else xp(input).zeros_like(input)
 
 
-def _log_softmax_rule(g: Any, out: Any, dim: int) -> Any:
-    return g - exp(out) * sum(g, dim, True)
+@differentiable
+def _softmax_grad(g_out: Any, out: Any, dim: int) -> Any:
+    return kernels(out).softmax_grad(g_out, out, dim % out.ndim) if out.ndim else g_out * 0
 
 
-softmax.vjp(input=lambda g, out, dim: out * (g - sum(g * out, dim, True)))
-log_softmax.vjp(input=_log_softmax_rule)
+@differentiable
+def _log_softmax_grad(g_out: Any, out: Any, dim: int) -> Any:
+    return kernels(out).log_softmax_grad(g_out, out, dim % out.ndim) if out.ndim else g_out * 0
+
+
+softmax.vjp(input=lambda g, out, dim: _softmax_grad(g, out, dim))
+log_softmax.vjp(input=lambda g, out, dim: _log_softmax_grad(g, out, dim))
+_softmax_grad.vjp(  # as a map of g_out it is symmetric
+    g_out=lambda g, out, dim: _softmax_grad(g, out, dim),
+    out=lambda g, g_out, out, dim: g * (g_out - sum(g_out * out, dim, True)) - g_out * sum(g * out, dim, True),
+)
+_log_softmax_grad.vjp(
+    g_out=lambda g, out, dim: g - sum(g * exp(out), dim, True),
+    out=lambda g, g_out, out, dim: -g * exp(out) * sum(g_out, dim, True),
+)
 
 
 def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:

@@ -3,6 +3,7 @@
 from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, relu, relu_grad
+from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .matmul import linear, matmul
 from .norm import normalise, normalise_grad
 from .pool import max_pool2d, max_pool2d_pick, max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
@@ -20,6 +21,10 @@ __all__ = [
     "erf",
     "fold",
     "linear",
+    "log_softmax",
+    "log_softmax_at",
+    "log_softmax_at_grad",
+    "log_softmax_grad",
     "matmul",
     "max_pool2d",
     "max_pool2d_pick",
@@ -30,6 +35,8 @@ __all__ = [
     "relu",
     "relu_grad",
     "resample",
+    "softmax",
+    "softmax_grad",
     "sum",
     "sum_pool2d",
     "sum_pool2d_spread",
