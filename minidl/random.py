@@ -28,7 +28,7 @@ class Generator:
         self.seed()
 
     def manual_seed(self, seed: int) -> Generator:
-        """Start again from ``seed``, an integer of 64 bits (a negative one stands for itself plus ``2**64``); returns itself."""
+        """Start again from ``seed``, an integer of 64 bits (a negative one means itself plus ``2**64``); returns itself."""
         _tell("a random generator is seeded")
         number = as_index(seed, "manual_seed: seed")
         if not -(2**63) <= number < 2**64:

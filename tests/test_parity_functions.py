@@ -526,6 +526,43 @@ def test_line(line):
     same(ours, theirs, 2e-3 if "float16" in line else 2e-6)
 
 
+AXIS = """
+x.std(axis=0)
+x.var(axis=1, keepdims=True)
+x.max(axis=1)
+x.min(axis=0, keepdims=True)
+x.sum(axis=(0, 1))
+x.mean(axis=-1)
+x.argmax(axis=1)
+x.sort(axis=0)
+x.topk(2, axis=1)
+x.median(axis=1)
+x.quantile(0.5, axis=0, keepdims=True)
+x.cummax(axis=1)
+x.unsqueeze(axis=0)
+x.squeeze(axis=0)
+x.chunk(2, axis=1)
+x.unbind(axis=0)
+x.split(1, axis=0)
+x.diff(axis=0)
+x.nansum(axis=0)
+x.unique(axis=0)
+L.stack([x, x], axis=1)
+L.cat([x, x], axis=1)
+L.std_mean(x, axis=0)
+L.aminmax(x, axis=1, keepdims=True)
+L.softmax(x, axis=1)
+L.sum(x, 0, axis=1)
+L.max(x, dim=0, axis=1)
+"""
+
+
+@pytest.mark.parametrize("line", lines(AXIS))
+def test_numpys_names_of_arguments(line):
+    numbers = [[1.0, 5.0, 2.0], [4.0, 3.0, 6.0]]
+    same(*(attempt(lambda lib=lib: run(line, lib, x=lib.tensor(numbers))) for lib in (minidl, torch)), 1e-6)
+
+
 GRADIENTS = """
 L.copysign(x, y)
 L.fmax(x, y)

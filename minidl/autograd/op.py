@@ -248,6 +248,20 @@ def differentiable(
     return call
 
 
+def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``axis`` and ``keepdims`` be said for ``dim`` and ``keepdim``, as an op does, to a function composed of ops."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if options:
+            for alias, name in _ALIASES.items():
+                if alias in options and name not in options:
+                    options[name] = options.pop(alias)
+        return function(*args, **options)
+
+    return call
+
+
 def _unwrap(value: Any) -> Any:
     if isinstance(value, TensorBase):
         return value._array

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable
-from ..autograd.op import cast
+from ..autograd.op import cast, numpy_names
 from ..backend import xp
 from ..dtypes import as_dtype, int32, int64
 from ..ops.elementwise import div, maximum, where
@@ -63,6 +63,7 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     return (_put_add if accumulate else put_at)(input, values, as_key(tuple(indices)))
 
 
+@numpy_names
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """``input`` with the slices of ``source`` at the places along ``dim`` listed in the vector ``index``."""
     _check_dtype("index_copy", input, source)
@@ -73,6 +74,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     return put_at(input, source, key)
 
 
+@numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """``input`` with ``value``, a number, at the places along ``dim`` listed in the vector ``index``."""
     if getattr(value, "ndim", 0):
@@ -95,6 +97,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     return put_at(input, reshape(source, (-1,))[:count], (places,))
 
 
+@numpy_names
 def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
     """For each place, all ``src`` that ``index`` sends there (see `scatter`) and, with ``include_self``, what is there in
     ``input``, brought to one number: ``reduce`` is ``"sum"``, ``"mean"``, ``"amax"`` or ``"amin"``.

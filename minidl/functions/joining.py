@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import broadcast_to
+from ..autograd.op import numpy_names
 from ..dtypes import as_dtype
 from ..ops.index import getitem
 from ..ops.layout import cat, constant_pad, narrow, reshape, transpose, unsqueeze
@@ -18,6 +19,7 @@ from .creation import tensor
 from .shaping import atleast_2d, atleast_3d
 
 
+@numpy_names
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """``tensors`` of one shape joined along a new dimension ``dim``."""
     if not len(tensors):
@@ -80,6 +82,7 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, 
     return tuple(pieces)
 
 
+@numpy_names
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """``input`` cut along ``dim`` into at most ``chunks`` pieces of equal size (the last may be smaller); views."""
     if chunks < 1:
@@ -89,12 +92,14 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)
 
 
+@numpy_names
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The slices along ``dim``, that dimension removed; views."""
     dim = wrap_dim(dim, len(input.shape), "unbind")
     return tuple(input[(slice(None),) * dim + (i,)] for i in range(input.shape[dim]))
 
 
+@numpy_names
 def select(input: Any, dim: int, index: int) -> Any:
     """The slice number ``index`` along ``dim``, that dimension removed; a view."""
     return input[(slice(None),) * wrap_dim(dim, len(input.shape), "select") + (index,)]
@@ -146,6 +151,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 # -- pieces
 
 
+@numpy_names
 def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """``input`` cut along ``dim`` into so many pieces, the first larger by 1 if need be, or before the places listed; views."""
     if not len(input.shape):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..autograd import differentiable
-from ..autograd.op import cast
+from ..autograd.op import cast, numpy_names
 from ..backend import xp
 from ..dtypes import as_dtype, int64
 from ..ops.elementwise import ceil, clamp, floor, maximum, minimum, round, where
@@ -26,11 +26,13 @@ class max_result(NamedTuple):
     indices: Any
 
 
+@numpy_names
 def max(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `maximum`."""
     return _extreme("max", input, dim, keepdim)
 
 
+@numpy_names
 def min(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; or with ``dim`` a pair ``(values, indices)``; or with a tensor as ``dim``, `minimum`."""
     return _extreme("min", input, dim, keepdim)
@@ -49,17 +51,20 @@ def _extreme(op: str, input: Any, dim: Any, keepdim: bool) -> Any:
     return max_result(values, indices)
 
 
+@numpy_names
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> tuple[Any, Any]:
     """The smallest and the largest element."""
     return amin(input, dim, keepdim), amax(input, dim, keepdim)
 
 
+@numpy_names
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """``(values, indices)`` along ``dim`` in rising (or falling) order; always stable."""
     indices = argsort(input, dim, descending)
     return max_result(gather(input, dim, indices), indices)
 
 
+@numpy_names
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """``(values, indices)`` of the ``k`` largest (or smallest) elements along ``dim``, in order."""
     n = input.shape[wrap_dim(dim, len(input.shape), "topk")] if len(input.shape) else 1
@@ -69,6 +74,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     return max_result(narrow(values, dim, 0, k), narrow(indices, dim, 0, k)) if len(input.shape) else (values, indices)
 
 
+@numpy_names
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element (the lower one of two), or NaN if there is one; with ``dim`` a pair ``(values, indices)``.
 
@@ -77,6 +83,7 @@ def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     return _median("median", input, dim, keepdim)
 
 
+@numpy_names
 def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """`median` of all that is not NaN."""
     return _median("nanmedian", input, dim, keepdim)
@@ -112,6 +119,7 @@ def _picked(flat: Any, axis: int, indices: Any, keepdim: bool, input: Any) -> An
     return max_result(squeeze(values, axis), squeeze(indices, axis))
 
 
+@numpy_names
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """``(value, index)`` of the ``k``-th smallest element along ``dim``, counted from 1."""
     flat = input if len(input.shape) else reshape(input, (1,))
@@ -121,6 +129,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     return _picked(flat, axis, narrow(argsort(flat, axis), axis, k - 1, 1), keepdim, input)
 
 
+@numpy_names
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     """``(value, index)`` of the most frequent element along ``dim``: the smallest of them, and the last place where it is."""
     flat = input if len(input.shape) else reshape(input, (1,))
@@ -146,6 +155,7 @@ def msort(input: Any) -> Any:
     return sort(input, 0)[0]
 
 
+@numpy_names
 def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The element that a share ``q`` of the others is below, between 0 and 1; several ``q`` give a first dimension for them.
 
@@ -155,6 +165,7 @@ def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, 
     return _quantile("quantile", input, q, dim, keepdim, interpolation)
 
 
+@numpy_names
 def nanquantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """`quantile` of all that is not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation)
@@ -215,11 +226,13 @@ def _running(op: str, input: Any, dim: int) -> Any:
     return max_result(*(reshape(x, tuple(input.shape)) for x in found))
 
 
+@numpy_names
 def cummax(input: Any, dim: int) -> Any:
     """``(values, indices)`` of the largest element so far along ``dim``, the last one of equal ones."""
     return _running("cummax", input, dim)
 
 
+@numpy_names
 def cummin(input: Any, dim: int) -> Any:
     """``(values, indices)`` of the smallest element so far along ``dim``, the last one of equal ones."""
     return _running("cummin", input, dim)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import broadcast_to, differentiable
+from ..autograd.op import numpy_names
 from ..backend import xp
 from ..ops import layout
 from ..ops.index import index_select, windows
@@ -49,6 +50,7 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
     return reshape(input, (*shape[:dim], *infer_size(tuple(sizes), shape[dim], "unflatten"), *shape[dim + 1 :]))
 
 
+@numpy_names
 def squeeze(input: Any, dim: Any = None) -> Any:
     """``input`` without its dimensions of size 1, or without those among ``dim``."""
     shape = tuple(input.shape)
@@ -111,6 +113,7 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(input, *(1,) * (len(input.shape) - len(counts)), *counts)
 
 
+@numpy_names
 def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
     """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor.
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import differentiable
+from ..autograd.op import numpy_names
 from ..backend import xp
 from ..dtypes import as_dtype
 from ..ops.compare import isnan, logical_xor
@@ -19,6 +20,7 @@ from .products import _check_same_dtype
 from .shaping import squeeze
 
 
+@numpy_names
 def std_mean(
     input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None
 ) -> tuple[Any, Any]:
@@ -29,6 +31,7 @@ def std_mean(
 # -- without NaN
 
 
+@numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over ``dim``, NaN counting as 0."""
     if as_dtype(input.dtype).is_floating_point:
@@ -36,6 +39,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return sum(input, dim, keepdim, dtype)
 
 
+@numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean over ``dim`` of all that is not NaN."""
     check_floating("nanmean", input)
@@ -46,6 +50,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 # -- running
 
 
+@numpy_names
 def logcumsumexp(input: Any, dim: int) -> Any:
     """``log(cumsum(exp(input)))`` along ``dim``, without overflow: the largest element so far is taken out of each sum."""
     check_floating("logcumsumexp", input)
@@ -61,6 +66,7 @@ def logcumsumexp(input: Any, dim: int) -> Any:
     return reshape(cat(totals, dim), tuple(input.shape))
 
 
+@numpy_names
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The differences of neighbours along ``dim``, taken ``n`` times; ``prepend`` and ``append`` are joined on before."""
     if not len(input.shape):
@@ -79,6 +85,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     return input
 
 
+@numpy_names
 def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
     """The area under a curve along ``dim`` by the trapezoidal rule: at places ``x``, or ``dx`` apart."""
     dim = wrap_dim(dim, len(y.shape), "trapezoid")

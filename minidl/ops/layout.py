@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
+from ..autograd.op import numpy_names
 from ..backend import xp
 from ..shapes import ShapeError, as_shape, broadcast_shapes, infer_size, wrap_dim, wrap_dims
 
@@ -19,6 +20,7 @@ def reshape(input: Any, shape: Any) -> Any:
     return input.reshape(infer_size(shape, input.size, "reshape"))
 
 
+@numpy_names
 def unsqueeze(input: Any, dim: int) -> Any:
     """``input`` with a dimension of size 1 put in at ``dim``."""
     shape = tuple(input.shape)
@@ -221,6 +223,7 @@ def _uncat(g: Any, ends: Any) -> Any:
 cat.vjp(tensors=_uncat)
 
 
+@numpy_names
 def narrow(input: Any, dim: int, start: int, length: int) -> Any:
     """The slice ``start`` to ``start + length`` along ``dim``; a view."""
     dim = wrap_dim(dim, len(input.shape), "narrow")

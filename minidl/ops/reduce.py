@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
+from ..autograd.op import numpy_names
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
 from .elementwise import abs, exp, sign, where
@@ -19,6 +20,7 @@ def _kept(shape: Any, dim: Any, op: str) -> tuple[int, ...]:
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
 
+@numpy_names
 def spread(x: Any, shape: Any, dim: Any, op: str) -> Any:
     """A reduced tensor stretched back to the shape it was reduced from."""
     return broadcast_to(reshape(x, _kept(shape, dim, op)), tuple(shape))
@@ -59,6 +61,7 @@ sum.vjp(input=lambda g, input_shape, dim: spread(g, input_shape, dim, "sum"))
 mean.vjp(input=lambda g, input_shape, dim: spread(g / (_count(input_shape, dim, "mean") or 1), input_shape, dim, "mean"))
 
 
+@numpy_names
 def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
     """The variance over ``dim``: squared distances from the mean, over their count less ``correction``.
 
@@ -72,6 +75,7 @@ def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = F
     return total / n if n > 0 else total * math.nan
 
 
+@numpy_names
 def std(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
     """The standard deviation over ``dim``, the square root of `var`; where it is 0 so is its gradient, as in PyTorch."""
     return _root(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
@@ -91,6 +95,7 @@ _root.op.name = "std"
 _root.vjp(input=_root_rule)
 
 
+@numpy_names
 def var_mean(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Any, Any]:
     """`var` and `mean` together."""
     return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
