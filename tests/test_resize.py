@@ -232,24 +232,28 @@ def maps(draw):
 
 
 @pytest.mark.usefixtures("some_threads")
-@given(maps(), st.integers(0, 3), st.sampled_from(LAYOUTS), seeds)
-def test_resampling_is_the_loops(case, dim, layout, seed):
-    n, m, groups = case
-    x = numbers(seed, *(n if d == dim else 2 for d in range(4)), layout=layout)
-    np.testing.assert_allclose(cpu.resample(x, dim, groups, m), reference.resample(x, dim, groups, m), atol=1e-12)
-    g = numbers(seed + 1, *(m if d == dim else 2 for d in range(4)), layout=layout)
-    back = resize._transposed(groups)
-    np.testing.assert_allclose(cpu.resample(g, dim, back, n), reference.resample(g, dim, back, n), atol=1e-12)
-    forward = np.vdot(reference.resample(x, dim, groups, m), g)
-    np.testing.assert_allclose(forward, np.vdot(x, reference.resample(g, dim, back, n)), atol=1e-9)
+@given(st.lists(maps(), min_size=1, max_size=2), st.permutations(range(4)), st.sampled_from(LAYOUTS), seeds, st.booleans())
+def test_resampling_is_the_loops(cases, dims, layout, seed, long):
+    sides = [9 if long else 2] * 4
+    for dim, (n, _, _) in zip(dims, cases):
+        sides[dim] = n
+    x = numbers(seed, *sides, layout=layout)
+    forward = [(dim, groups, m) for dim, (_, m, groups) in zip(dims, cases)]
+    out, wanted = cpu.resample(x, forward), reference.resample(x, forward)
+    np.testing.assert_allclose(out, wanted, atol=1e-12)
+    g = numbers(seed + 1, *out.shape, layout=layout)
+    back = [(dim, resize._transposed(groups), n) for dim, (n, _, groups) in zip(dims, cases)][::-1]
+    np.testing.assert_allclose(cpu.resample(g, back), reference.resample(g, back), atol=1e-12)
+    np.testing.assert_allclose(np.vdot(wanted, g), np.vdot(x, reference.resample(g, back)), atol=1e-9)
 
 
 def test_resampling_in_small_blocks_is_the_same(monkeypatch):
     x = numbers(1, 3, 4, 5, 6, layout=(1, 2, 3, 0))
     groups = [((0, 10, 2), (((0, 5, 1), 0.5),)), ((1, 10, 2), (((0, 5, 1), None),))]
-    whole = cpu.resample(x, 2, groups, 10)
+    whole, before = cpu.resample(x, [(2, groups, 10)]), np.getbufsize()
     monkeypatch.setattr(cpu.resize, "BLOCK_BYTES", 1)
-    np.testing.assert_array_equal(cpu.resample(x, 2, groups, 10), whole)
+    np.testing.assert_array_equal(cpu.resample(x, [(2, groups, 10)]), whole)
+    assert np.getbufsize() == before
 
 
 def test_interpolating_bytes_and_an_empty_batch():

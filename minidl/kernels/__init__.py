@@ -30,7 +30,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``sum_pool2d_spread(g, window, size)``                     (N, C, I, J) -> (N, C, H, W): each g added to its whole window
 ``unfold(x, window)``                                      (N, C, H, W) -> (N, C * K * L, I * J): what each window sees
 ``fold(columns, window, size)``                            (N, C * K * L, I * J) -> (N, C, H, W): each added where it was seen
-``resample(x, dim, groups, size)``                         a map of one dimension to ``size``, its groups as in `ops.resize`
+``resample(x, maps)``                                      some dimensions mapped to other sizes, as in `ops.resize`
 ``normalise(x, weight, bias, dims, eps, ...)``              (x - center) / sqrt(variance + eps) * weight + bias, and these two
 ``normalise_grad(g, x, weight, center, ...)``              the gradients of x, weight and bias
 ========================================================= ===================================================================

@@ -253,16 +253,17 @@ def fold(columns: Any, window: Window, size: tuple[int, int]) -> Any:
     return out
 
 
-def resample(x: Any, dim: int, groups: Any, size: int) -> Any:
-    """Slice by slice: ``out[to] += x[source] * weight``."""
-    x = np.moveaxis(x, dim, 0)
-    out = np.zeros((size, *x.shape[1:]), x.dtype)
-    for to, terms in groups:
-        for source, weight in terms:
-            targets, sources = (range(*p) if isinstance(p, tuple) else p for p in (to, source))
-            for i, (o, s) in enumerate(zip(targets, sources)):
-                out[o] += x[s] * (1 if weight is None else weight if isinstance(weight, float) else weight[i])
-    return np.moveaxis(out, 0, dim)
+def resample(x: Any, maps: Any) -> Any:
+    """Dimension by dimension, slice by slice: ``out[to] += x[source] * weight``."""
+    for dim, groups, size in maps:
+        x, before = np.zeros((size, *np.moveaxis(x, dim, 0).shape[1:]), x.dtype), np.moveaxis(x, dim, 0)
+        for to, terms in groups:
+            for source, weight in terms:
+                targets, sources = (range(*p) if isinstance(p, tuple) else p for p in (to, source))
+                for i, (o, s) in enumerate(zip(targets, sources)):
+                    x[o] += before[s] * (1 if weight is None else weight if isinstance(weight, float) else weight[i])
+        x = np.moveaxis(x, 0, dim)
+    return x
 
 
 def normalise(

@@ -1,9 +1,9 @@
-"""Making one dimension longer or shorter: every output is a weighted sum of a few inputs.
+"""Dimensions made longer or shorter, one after the other: every output is a weighted sum of a few inputs.
 
-Such a map is written as groups ``(to, ((source, weight), ...))``: the outputs at places ``to`` get the sum over the terms of
-the inputs at ``source`` times ``weight``. Places are (start, stop, step) or an array of integers, all different; a weight is
-a number, a vector with one for each place, or None for 1. The transpose of the map is written in the same way, so one op is
-its own rule.
+The map of one dimension is ``(dim, groups, size)``, its groups ``(to, ((source, weight), ...))``: the outputs at places ``to``
+get the sum over the terms of the inputs at ``source`` times ``weight``; what no group names is 0. Places are (start, stop,
+step) or an array of integers, all different; a weight is a number, a vector with one for each place, or None for 1. The
+transpose of such a map is written in the same way, so one op is its own rule.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..backend import kernels
 
 
 @differentiable
-def resample(input: Any, dim: int, groups: Any, size: int) -> Any:
-    """Dimension ``dim`` (not negative) mapped by ``groups`` to one of ``size``; what no group names is 0."""
-    return kernels(input).resample(input, dim, groups, size)
+def resample(input: Any, maps: Any) -> Any:
+    """Each of ``maps`` applied in turn; their dimensions are not negative."""
+    return kernels(input).resample(input, maps)
 
 
 def _transposed(groups: Any) -> Any:
@@ -30,4 +30,8 @@ def _transposed(groups: Any) -> Any:
     return [*found.values()]
 
 
-resample.vjp(input=lambda g, dim, groups, input_shape: resample(g, dim, _transposed(groups), input_shape[dim]))
+resample.vjp(
+    input=lambda g, maps, input_shape: resample(
+        g, [(d, _transposed(groups), input_shape[d]) for d, groups, _ in reversed(maps)]
+    )
+)

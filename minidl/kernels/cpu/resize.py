@@ -1,4 +1,4 @@
-"""Weighted sums along one dimension, whole slices at a time."""
+"""Weighted sums along some dimensions, whole slices at a time, in blocks that stay in the cache through all dimensions."""
 
 from __future__ import annotations
 
@@ -10,56 +10,90 @@ import numpy as np
 from .. import threads
 from .order import order_of
 
-BLOCK_BYTES = 1 << 18  # of the output at a time, so that what is computed in between stays in the cache
+BLOCK_BYTES = 1 << 19  # of the output at a time
+ITEM = 8  # slices of so many numbers or more are moved as one item
+ROW = 1024  # NumPy takes rows that are shorter than its buffer through it; with a buffer of so many numbers, only short ones
 
 
 def _key(places: Any) -> Any:
     return slice(*places) if isinstance(places, tuple) else places
 
 
-def resample(x: Any, dim: int, groups: Any, size: int) -> Any:
-    """In the memory order of x: slices of ``inner`` numbers, side by side along ``dim``, in blocks of what lies around."""
-    order = order_of(x)
-    axis, y = order.index(dim), np.ascontiguousarray(x.transpose(order))
-    lead, inner = math.prod(y.shape[:axis]), math.prod(y.shape[axis + 1 :])
-    y, out = y.reshape(lead, y.shape[axis], inner), np.empty((lead, size, inner), x.dtype)
-    written, clean, steps = np.zeros(size, bool), True, []
-    for to, terms in groups:
-        before = written[_key(to)]
-        clean &= bool(before.all() == before.any())
-        steps.append((_key(to), [(_key(source), _factor(weight, x.dtype)) for source, weight in terms], before.any()))
-        written[_key(to)] = True
-    clean &= bool(written.all())
+class _Map:
+    """One dimension's map, ready for blocks: what to write where, and whether anything was written there before."""
 
-    def work(part: slice) -> None:
-        step = max(1, BLOCK_BYTES // max(out.nbytes // max(lead, 1), 1))
-        for start in range(part.start, part.stop, step):
-            block = slice(start, min(start + step, part.stop))
-            _map(y[block], out[block], steps, clean)
+    def __init__(self, groups: Any, size: int, dtype: Any) -> None:
+        self.size, self.steps, self.clean = size, [], True
+        written = np.zeros(size, bool)
+        for to, terms in groups:
+            before = written[_key(to)]
+            self.clean &= bool(before.all() == before.any())
+            self.steps.append((_key(to), [(_key(source), _factor(w, dtype)) for source, w in terms], before.any()))
+            written[_key(to)] = True
+        self.clean &= bool(written.all())
+        self.factors = {w for _, terms, _ in self.steps for _, w in terms if isinstance(w, float)}
 
-    threads.run(work, threads.parts(lead, 4 * (y.nbytes + out.nbytes)))
-    shape = [x.shape[d] if d != dim else size for d in order]
-    return out.reshape(shape).transpose([order.index(d) for d in range(x.ndim)])
+    def __call__(self, x: Any, out: Any) -> None:
+        """From (L, n, inner) to (L, size, inner)."""
+        products = {w: x * x.dtype.type(w) for w in self.factors}
+        if not self.clean:
+            out[...] = 0
+        for to, terms, again in self.steps:
+            parts = [_pick(products.get(w, x) if isinstance(w, float) else x, source, w) for source, w in terms]
+            total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+            for part in parts[2:]:
+                total += part
+            if again or not self.clean:
+                out[:, to] += total
+            else:
+                _items(out)[:, to] = _items(total)
 
 
 def _factor(weight: Any, dtype: Any) -> Any:
     return weight if weight is None or isinstance(weight, float) else weight.astype(dtype)[:, None]
 
 
-def _map(x: Any, out: Any, steps: Any, clean: bool) -> None:
-    """The groups of one block; ``clean`` if each place is either written first or added to as a whole group."""
-    products = {w: x * x.dtype.type(w) for w in {w for _, terms, _ in steps for _, w in terms if isinstance(w, float)}}
-    if not clean:
-        out[...] = 0
-    for to, terms, again in steps:
-        parts = [
-            products[w][:, source] if isinstance(w, float) else x[:, source] if w is None else x[:, source] * w
-            for source, w in terms
-        ]
-        total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        for part in parts[2:]:
-            total += part
-        if again or not clean:
-            out[:, to] += total
-        else:
-            out[:, to] = total
+def _items(x: Any) -> Any:
+    """The slices of ``x`` as one item each, if they are long enough and in one piece."""
+    long = x.shape[2] >= ITEM and x.strides[2] == x.itemsize
+    return x.view(f"V{x.shape[2] * x.itemsize}") if long else x
+
+
+def _pick(x: Any, source: Any, weight: Any) -> Any:
+    """The slices at ``source``; put side by side if they are short and lie apart."""
+    apart = not isinstance(source, slice) or source.step > 1
+    part = _items(x)[:, source].copy().view(x.dtype) if apart and x.shape[2] < ROW else x[:, source]
+    return part if weight is None or isinstance(weight, float) else part * weight
+
+
+def resample(x: Any, maps: Any) -> Any:
+    """In the memory order of x; what lies around all mapped dimensions is cut into blocks, which the threads share."""
+    order = order_of(x)
+    y = np.ascontiguousarray(x.transpose(order))
+    first = min(order.index(dim) for dim, _, _ in maps)
+    lead, shape = math.prod(y.shape[:first]), list(y.shape[first:])
+    y, steps = y.reshape(lead, math.prod(shape)), []
+    for dim, groups, size in maps:
+        axis = order.index(dim) - first
+        n, inner, shape[axis] = shape[axis], math.prod(shape[axis + 1 :]), size
+        steps.append((_Map(groups, size, x.dtype), n, inner))
+    out = np.empty((lead, math.prod(shape)), x.dtype)
+
+    def work(part: slice) -> None:
+        at_once, before = max(1, BLOCK_BYTES * lead // max(out.nbytes, 1)), np.setbufsize(ROW)
+        try:
+            for start in range(part.start, part.stop, at_once):
+                block = slice(start, min(start + at_once, part.stop))
+                now = y[block]
+                for i, (step, n, inner) in enumerate(steps, 1):
+                    now = now.reshape(-1, n, inner)
+                    size = (len(now), step.size, inner)
+                    after = out[block].reshape(size) if i == len(steps) else np.empty(size, x.dtype)
+                    step(now, after)
+                    now = after
+        finally:
+            np.setbufsize(before)
+
+    threads.run(work, threads.parts(lead, 4 * (y.nbytes + out.nbytes)))
+    whole = [*(x.shape[d] for d in order[:first]), *shape]
+    return out.reshape(whole).transpose([order.index(d) for d in range(x.ndim)])

@@ -130,7 +130,7 @@ def _mean_along(input: Any, dim: int, k: int) -> Any:
     for length in sorted({*(end - start).tolist()}):
         to = np.flatnonzero(end - start == length)
         groups += grouped(to, [start[to] + i for i in range(length)], [np.full(len(to), 1 / length)] * length)
-    return resample(input, dim, groups, k)
+    return resample(input, [(dim, groups, k)])
 
 
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:

@@ -68,16 +68,17 @@ def interpolate(
     if tuple(wanted) == shape[2:] and "nearest" not in mode:
         return copy(input)
     number = np.float64 if dtype == np.float64 else np.float32
+    maps: list[Any] = []
     for dim in range(n_dims + 1, 1, -1):
         n, m, factor = shape[dim], wanted[dim - 2], factors[dim - 2]
         if n == 1:
             input = broadcast_to(input, (*input.shape[:dim], m, *input.shape[dim + 1 :]))
         elif "nearest" in mode:
             source = _nearest(n, m, factor, mode == "nearest-exact", None if n_dims == 2 else number)
-            input = resample(input, dim, [*grouped(np.arange(m), [source], [None])], m)
+            maps.append((dim, [*grouped(np.arange(m), [source], [None])], m))
         elif n != m:
-            input = resample(input, dim, _linear(n, m, factor, bool(align_corners), number), m)
-    return copy(input) if 1 in shape[2:] else input
+            maps.append((dim, _linear(n, m, factor, bool(align_corners), number), m))
+    return resample(input, maps) if maps else copy(input)
 
 
 def _sizes(before: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[list[int], list[Any]]:
