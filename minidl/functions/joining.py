@@ -193,4 +193,5 @@ def _split_evenly(op: str, input: Any, pieces: Any, dim: int, least: int) -> tup
         raise ShapeError(f"{op}: wants at least {least} dimension{'s' * (least > 1)}, got shape {tuple(input.shape)}")
     if isinstance(pieces, int) and (pieces < 1 or input.shape[dim] % pieces):
         raise ShapeError(f"{op}: dim {dim} of size {input.shape[dim]} cannot be cut into {pieces} equal pieces")
-    return tensor_split(input, pieces, dim)
+    cut: tuple[Any, ...] = tensor_split(input, pieces, dim)
+    return cut
