@@ -25,16 +25,16 @@ TABLES = {
     **test_ops_layout.FLAT,
     **test_ops_linear.ROWS,
     **test_ops_network.ROWS,
+    **test_norm.ROWS,
     **test_functions.ROWS,
     **test_functions.FLAT,
-    **test_norm.ROWS,
 }
 ELSEWHERE = {  # tested by functions of their own
     "ops.compare": "allclose equal",
     "ops.activation": "random_leaky_relu",
     "ops.dropout": "dropped keep_mask",
     "ops.resize": "resample",
-    "ops.unfold": "fold unfold",
+    "ops.unfold": "columns picture",
     "functions.arithmetic": "nan_to_num",
     "functions.creation": "arange as_tensor empty empty_like eye from_dlpack from_numpy full full_like is_tensor linspace ones "
     "ones_like tensor zeros zeros_like",

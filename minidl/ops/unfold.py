@@ -6,63 +6,22 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import kernels
-from ..shapes import ShapeError, Window, pair
-from .layout import reshape
+from ..shapes import Window
 
 
 @differentiable
-def _unfold(input: Any, window: Window) -> Any:
+def columns(input: Any, window: Window) -> Any:
+    """What the window sees at each position, (N, C, H, W) -> (N, C * K * L, positions)."""
     return kernels(input).unfold(input, window)
 
 
 @differentiable
-def _fold(input: Any, window: Window, size: tuple[int, int]) -> Any:
+def picture(input: Any, window: Window, size: tuple[int, int]) -> Any:
+    """Columns added where the window saw them, (N, C * K * L, positions) -> (N, C, H, W) with ``size`` = (H, W)."""
     return kernels(input).fold(input, window, size)
 
 
-_unfold.vjp(input=lambda g, window, input_shape: _fold(g, window, input_shape[2:]))
-_fold.vjp(input=lambda g, window: _unfold(g, window))
-
-
-def _window(op: str, size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Window:
-    kernel, stride, padding, dilation = (
-        pair(value, f"{op}: {name}")
-        for name, value in (("kernel_size", kernel_size), ("stride", stride), ("padding", padding), ("dilation", dilation))
-    )
-    return Window(kernel, stride, padding, padding, dilation).check(size, op)
-
-
-def _batch(op: str, input: Any, ndim: int) -> Any:
-    """``input`` of ``ndim`` dimensions, the first, which alone may be empty, put there if it is missing."""
-    shape = tuple(input.shape)
-    if len(shape) not in (ndim - 1, ndim) or 0 in shape[len(shape) - ndim + 1 :]:
-        raise ShapeError(
-            f"{op}: wants {ndim} dimensions, or {ndim - 1} without the batch, and only that empty; got shape {shape}"
-        )
-    return input if len(shape) == ndim else reshape(input, (1, *shape))
-
-
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
-    """What a window sees at each of its positions, as a column (zeros in the padding).
-
-    Shapes: (N, C, H, W) -> (N, C * K * L, positions); also without N. `conv2d` is a matrix product with these columns.
-    """
-    batch = _batch("unfold", input, 4)
-    out = _unfold(batch, _window("unfold", batch.shape[2:], kernel_size, dilation, padding, stride))
-    return out if len(input.shape) == 4 else reshape(out, out.shape[1:])
-
-
-def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
-    """Columns as `unfold` makes them, each added to the pixels where its window stands; the transpose of `unfold`.
-
-    Shapes: (N, C * K * L, positions) -> (N, C, H, W) with ``output_size`` = (H, W); also without N.
-    """
-    batch, size = _batch("fold", input, 3), pair(output_size, "fold: output_size")
-    window = _window("fold", size, kernel_size, dilation, padding, stride)
-    taps, (rows, columns) = window.kernel[0] * window.kernel[1], window.out_size(size)
-    if batch.shape[1] % taps or batch.shape[2] != rows * columns:
-        raise ShapeError(
-            f"fold: wants columns of a multiple of {taps} elements for {rows} x {columns} positions, got {tuple(input.shape)}"
-        )
-    out = _fold(batch, window, size)
-    return out if len(input.shape) == 3 else reshape(out, out.shape[1:])
+columns.op.name = "unfold"
+columns.vjp(input=lambda g, window, input_shape: picture(g, window, input_shape[2:]))
+picture.op.name = "fold"
+picture.vjp(input=lambda g, window: columns(g, window))

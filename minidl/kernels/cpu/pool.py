@@ -12,15 +12,21 @@ from .. import threads
 from .elementwise import without
 from .order import empty, order_of, ordered
 
+BLOCK_BYTES = 1 << 20  # of all arrays at a time, so that they stay in the cache from one tap to the next
+
 
 def share(function: Callable[..., None], *arrays: Any) -> None:
-    """Call ``function`` with each thread's part of the arrays: some of the images or of the channels, all their pixels."""
-    axis = min(order_of(arrays[0])[0], 1)
+    """Call ``function`` with some of the images or of the channels, all their pixels, at a time; the threads share them."""
+    axis, nbytes = min(order_of(arrays[0])[0], 1), sum(a.nbytes for a in arrays)
+    n = arrays[0].shape[axis]
+    step = max(1, BLOCK_BYTES * n // max(nbytes, 1))
 
     def work(part: slice) -> None:
-        function(*(a[part] if axis == 0 else a[:, part] for a in arrays))
+        for start in range(part.start, part.stop, step):
+            block = slice(start, min(start + step, part.stop))
+            function(*(a[block] if axis == 0 else a[:, block] for a in arrays))
 
-    threads.run(work, threads.parts(arrays[0].shape[axis], sum(a.nbytes for a in arrays)))
+    threads.run(work, threads.parts(n, nbytes))
 
 
 def _taps(window: Window, size: tuple[int, int]) -> Iterator[tuple[int, Any, Any]]:
@@ -99,6 +105,8 @@ def _look(x: Any, out: Any, taps: Any, steps: Any) -> None:
             found &= missing[positions]
             missing[positions] ^= found
             taps[positions] += found * taps.dtype.type(number)
+        if not missing.any():
+            break
 
 
 def max_pool2d_place(g: Any, taps: Any, window: Window, size: tuple[int, int]) -> Any:

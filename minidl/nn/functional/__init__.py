@@ -6,7 +6,6 @@ from ...ops.elementwise import sigmoid, tanh
 from ...ops.index import one_hot
 from ...ops.linear import linear
 from ...ops.pool import avg_pool2d, max_pool2d
-from ...ops.unfold import fold, unfold
 from .activation import (
     celu,
     celu_,
@@ -76,6 +75,7 @@ from .pooling import (
     max_unpool2d,
 )
 from .resizing import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
+from .unfolding import fold, unfold
 
 __all__ = [
     "adaptive_avg_pool1d",
