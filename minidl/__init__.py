@@ -85,6 +85,7 @@ from .functions.creation import (
     zeros,
     zeros_like,
 )
+from .functions.deviation import norm, std, var, var_mean
 from .functions.filling import (
     poisson,
 )
@@ -186,6 +187,7 @@ from .functions.sampling import (
     randn_like,
     randperm,
 )
+from .functions.selecting import index_add, index_select, masked_select, take_along_dim
 from .functions.shaping import (
     atleast_1d,
     atleast_2d,
@@ -308,17 +310,7 @@ from .ops.elementwise import (
     trunc,
     where,
 )
-from .ops.index import (
-    gather,
-    index_add,
-    index_select,
-    masked_select,
-    nonzero,
-    one_hot,
-    scatter,
-    scatter_add,
-    take_along_dim,
-)
+from .ops.index import gather, nonzero, one_hot, scatter, scatter_add
 from .ops.layout import (
     broadcast_tensors,
     cat,
@@ -340,24 +332,7 @@ from .ops.layout import (
 )
 from .ops.linear import linear, matmul
 from .ops.pool import max_pool2d
-from .ops.reduce import (
-    all,
-    amax,
-    amin,
-    any,
-    argmax,
-    argmin,
-    count_nonzero,
-    log_softmax,
-    logsumexp,
-    mean,
-    norm,
-    softmax,
-    std,
-    sum,
-    var,
-    var_mean,
-)
+from .ops.reduce import all, amax, amin, any, argmax, argmin, count_nonzero, log_softmax, logsumexp, mean, softmax, sum
 from .ops.scan import argsort, bincount, cumprod, cumsum, prod
 from .printing import set_printoptions
 from .random import (

@@ -10,7 +10,20 @@ import numpy as np
 from .autograd import inplace
 from .autograd.mode import enable_grad, mode
 from .autograd.tape import TensorBase, give_history, wrap
-from .functions import arithmetic, filling, indexing, joining, ordering, products, queries, sampling, shaping, statistics
+from .functions import (
+    arithmetic,
+    deviation,
+    filling,
+    indexing,
+    joining,
+    ordering,
+    products,
+    queries,
+    sampling,
+    selecting,
+    shaping,
+    statistics,
+)
 from .ops import compare, elementwise, index, layout, linear, reduce, scan
 
 
@@ -76,10 +89,10 @@ METHODS: dict[Any, str] = {
     "abs sign floor ceil trunc round maximum minimum clamp",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
     "isnan isinf isfinite isclose allclose equal",
-    reduce: "sum mean var std amax amin argmax argmin all any count_nonzero logsumexp softmax log_softmax norm",
+    reduce: "sum mean amax amin argmax argmin all any count_nonzero logsumexp softmax log_softmax",
     scan: "prod cumsum cumprod argsort bincount",
     layout: "unsqueeze permute transpose roll contiguous diagonal diag_embed tril triu narrow",
-    index: "gather scatter scatter_add take_along_dim index_select index_add masked_select nonzero",
+    index: "gather scatter scatter_add nonzero",
     linear: "matmul",
     arithmetic: "add sub square lerp frac masked_fill nan_to_num clamp_min clamp_max fmax fmin signbit copysign heaviside "
     "isposinf isneginf positive float_power ldexp xlogy logaddexp2 hypot logit sinc erfc deg2rad rad2deg",
@@ -89,6 +102,8 @@ METHODS: dict[Any, str] = {
     ordering: "max min aminmax sort topk median nanmedian kthvalue mode msort quantile nanquantile cummax cummin",
     products: "mm mv bmm dot outer addmm trace inner vdot kron cross matrix_power addbmm baddbmm addmv addr",
     sampling: "bernoulli multinomial",
+    deviation: "var std norm",
+    selecting: "take_along_dim index_select index_add masked_select",
     statistics: "nansum nanmean logcumsumexp diff cov corrcoef histc dist",
     indexing: "argwhere take put index_put index_copy index_fill masked_scatter scatter_reduce unique unique_consecutive",
     queries: "is_complex is_signed is_nonzero is_same_size pin_memory",

@@ -105,6 +105,10 @@ def boolean(*arrays):
     return np.dtype(bool)
 
 
+def truth(a):
+    return a.dtype if a.dtype == np.uint8 else np.dtype(bool)
+
+
 def long(*arrays):
     return np.dtype(np.int64)
 

@@ -493,7 +493,7 @@ POSITIONS = {
     "getitem": Row(lambda x, key: i.getitem(x, key), lambda a, key: a[key], given_key),
     "put": Row(lambda x, key: i.put(x, 2, key), lambda a, key: np.where(hit(a.shape, key), 2, a), given_key, NUMBERS),
     "gather": Row(with_tensor(i.gather, "index"), gathered, given_gather),
-    "take_along_dim": Row(with_tensor(lambda x, dim, index: i.take_along_dim(x, index, dim), "index"), taken, given_take),
+    "take_along_dim": Row(with_tensor(lambda x, dim, index: m.take_along_dim(x, index, dim), "index"), taken, given_take),
     "scatter_add": Row(
         with_tensor(put_last(i.scatter_add), "index"), scattered(True), lambda d: given_gather(d, True), NUMBERS
     ),
@@ -504,20 +504,20 @@ POSITIONS = {
         given_gather,
         NUMBERS,
     ),
-    "index_select": Row(with_tensor(i.index_select, "index"), lambda a, dim, index: np.take(a, index, dim), given_slices),
+    "index_select": Row(with_tensor(m.index_select, "index"), lambda a, dim, index: np.take(a, index, dim), given_slices),
     "index_add": Row(
-        with_tensor(lambda x, source, dim, index: i.index_add(x, dim, index, source), "index"),
+        with_tensor(lambda x, source, dim, index: m.index_add(x, dim, index, source), "index"),
         added,
         lambda d: given_slices(d, True),
         NUMBERS,
     ),
     "index_add alpha": Row(
-        with_tensor(lambda x, source, dim, index: i.index_add(x, dim, index, source, alpha=3), "index"),
+        with_tensor(lambda x, source, dim, index: m.index_add(x, dim, index, source, alpha=3), "index"),
         lambda a, source, dim, index: added(a, source, dim, index, 3),
         lambda d: given_slices(d, True),
         NUMBERS,
     ),
-    "masked_select": Row(with_tensor(i.masked_select, "mask"), unmasked, given_masked),
+    "masked_select": Row(with_tensor(m.masked_select, "mask"), unmasked, given_masked),
 }
 FLAT = {
     "nonzero": Row(i.nonzero, places_that_count, given_array(), dtype=long),

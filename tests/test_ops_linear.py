@@ -109,6 +109,9 @@ ROWS = {
     "einsum attention": einsum_row("bhid,bhjd->bhij"),
     "einsum of three": einsum_row("ab,bc,cd->ad"),
     "einsum with a lonely letter": einsum_row("ab,bc->c"),
+    "einsum diagonal": einsum_row("aa->a"),
+    "einsum trace": einsum_row("aa->"),
+    "einsum diagonal in a product": einsum_row("aba,bc->ac"),
 }
 
 

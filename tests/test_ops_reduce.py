@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optable import Row, along, boolean, check_gradients, check_values, long, reduced, summed
+from optable import Row, along, check_gradients, check_values, long, reduced, summed, truth
 
 import minidl
 from minidl.testing import strategies as mst
@@ -214,8 +214,8 @@ ROWS = {
 FLAT = {  # no gradient
     "argmax": Row(r.argmax, reduced(lambda x: x.index(max(x))), dims(many=False, min_side=1), NUMBERS, long),
     "argmin": Row(r.argmin, reduced(lambda x: x.index(min(x))), dims(many=False, min_side=1), NUMBERS, long),
-    "all": Row(r.all, reduced(all), dims(), ALL, boolean),
-    "any": Row(r.any, reduced(any), dims(), ALL, boolean),
+    "all": Row(r.all, reduced(all), dims(), ALL, truth),
+    "any": Row(r.any, reduced(any), dims(), ALL, truth),
     "count_nonzero": Row(r.count_nonzero, reduced(lambda x: sum(map(bool, x))), dims(keepdim=False), ALL, long),
     "argsort": Row(s.argsort, along(order), with_order, ALL, long),
     "bincount": Row(

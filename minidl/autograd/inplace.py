@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import dtypes
 from ..shapes import ShapeError
-from .mode import mode
+from .mode import effect, mode
 from .op import differentiable
 from .tape import TensorBase, give_history, look_again, mark_changed, source, wrap
 
@@ -80,13 +80,11 @@ placed.vjp(input=lambda g, path, order: placed(g, 0.0, path, order), part=lambda
 
 def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> Any:
     """Put the value and the history of ``op(t, ...)`` in the place of ``t``'s; returns ``t``."""
-    if mode.watcher is None:
-        _change(t, op, args, options, name)
-    else:
-        mode.watcher.effect(_change, (t, op, args, options, name))
+    _change(t, op, args, options, name)
     return t
 
 
+@effect
 def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> None:
     prepare(t, name)
     recorded = mode.recording and any(
@@ -104,15 +102,9 @@ def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], nam
         rewrite(t, new)
 
 
+@effect
 def change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     """``t[key] = value``, recorded as ``op(t, value, key)``."""
-    if mode.watcher is None:
-        _change_part(t, op, key, value, name)
-    else:
-        mode.watcher.effect(_change_part, (t, op, key, value, name))
-
-
-def _change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     prepare(t, name)
     array = getattr(value, "_array", value)
     try:

@@ -17,6 +17,16 @@ class _Mode(threading.local):
 mode = _Mode()
 
 
+def effect(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For a function that does something to tensors which outlive the program: a watcher is called around it."""
+
+    @functools.wraps(function)
+    def watched(*args: Any) -> Any:
+        return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
+
+    return watched
+
+
 def is_grad_enabled() -> bool:
     """Whether operations on tensors that require a gradient are being recorded in this thread."""
     return mode.recording

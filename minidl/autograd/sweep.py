@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend
 from ..shapes import ShapeError
-from .mode import RecordingSwitch, mode
+from .mode import RecordingSwitch, effect, mode
 from .op import cast, differentiable
 from .tape import Node, TensorBase, boxed, flat_parents, mark_changed, source, wrap
 
@@ -254,13 +254,10 @@ def backward(
     inputs : Tensor or sequence of them, optional
         Only these get a gradient.
     """
-    args = tensors, grad_tensors, retain_graph, create_graph, inputs
-    if mode.watcher is None:
-        _backward(*args)
-    else:
-        mode.watcher.effect(_backward, args)
+    _backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
 
 
+@effect
 def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
     roots, seeds = _start(tensors, grad_tensors, create_graph, "backward")
     targets = None if inputs is None else {_wants(t, "backward"): t for t in _as_tuple(inputs)}

@@ -13,8 +13,8 @@ from ..ops import elementwise
 from ..ops.compare import isnan
 from ..ops.elementwise import clamp, erf, log, logaddexp, pow, sin, trunc, where
 from ..ops.layout import broadcast_tensors, copy
-from ..ops.reduce import norm
 from ..shapes import ShapeError
+from .deviation import norm
 from .joining import stack
 
 

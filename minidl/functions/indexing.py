@@ -12,22 +12,12 @@ from ..autograd.op import cast, numpy_names
 from ..backend import xp
 from ..dtypes import as_dtype, int32, int64
 from ..ops.elementwise import div, maximum, where
-from ..ops.index import (
-    _check_dtype,
-    _put_add,
-    _slices,
-    as_key,
-    getitem,
-    index_select,
-    nonzero,
-    scatter,
-    scatter_add,
-    scatter_extreme,
-)
+from ..ops.index import _check_dtype, _put_add, as_key, getitem, nonzero, scatter, scatter_add, scatter_extreme
 from ..ops.index import put as put_at
 from ..ops.layout import reshape, zeros_for
 from ..ops.scan import bincount, cumsum
 from ..shapes import ShapeError, as_index, wrap_dim
+from .selecting import _slices, index_select
 from .shaping import expand
 
 

@@ -9,13 +9,14 @@ from ..autograd.op import cast, numpy_names
 from ..backend import xp
 from ..dtypes import as_dtype, int64
 from ..ops.elementwise import ceil, clamp, floor, maximum, minimum, round, where
-from ..ops.index import gather, masked_select
+from ..ops.index import gather
 from ..ops.layout import narrow, reshape, unsqueeze, zeros_for
 from ..ops.reduce import amax, amin, argmax, argmin, mean, sum
 from ..ops.scan import argsort
 from ..shapes import ShapeError, wrap_dim
 from .arithmetic import lerp
 from .joining import select
+from .selecting import masked_select
 from .shaping import movedim, squeeze
 
 

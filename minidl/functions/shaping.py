@@ -10,9 +10,10 @@ from ..autograd import broadcast_to, differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
 from ..ops import layout
-from ..ops.index import index_select, windows
+from ..ops.index import windows
 from ..ops.layout import copy, diag_embed, flip, permute, reshape, transpose, unsqueeze
 from ..shapes import ShapeError, as_index, as_shape, infer_size, wrap_dim, wrap_dims
+from .selecting import index_select
 
 
 def view(input: Any, *size: Any) -> Any:

@@ -13,19 +13,21 @@ from ..ops.compare import isnan, logical_xor
 from ..ops.elementwise import clamp, logaddexp, sqrt, where
 from ..ops.layout import cat, diagonal, narrow, reshape, transpose, unsqueeze, zeros_for
 from ..ops.linear import matmul
-from ..ops.reduce import _root, mean, norm, std, sum
+from ..ops.reduce import _root, mean, sum
 from ..shapes import ShapeError, wrap_dim
 from .arithmetic import check_floating
+from .deviation import norm, std
 from .products import _check_same_dtype
 from .shaping import squeeze
 
 
 @numpy_names
 def std_mean(
-    input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Any, Any]:
     """`std` and `mean` together."""
-    return std(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased), mean(input, dim, keepdim)
+    spread = std(input, dim, unbiased, keepdim, correction=correction)
+    return spread, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
 # -- without NaN

@@ -1,4 +1,4 @@
-"""Many numbers to few: sums, products, extremes, and what is made of them."""
+"""Many numbers to few: sums, means, extremes, sums of exponentials."""
 
 from __future__ import annotations
 
@@ -7,37 +7,42 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
-from ..autograd.op import numpy_names
 from ..backend import kernels, xp
 from ..shapes import ShapeError, wrap_dim, wrap_dims
 from .elementwise import abs, exp, sign, where
 from .layout import reshape
 
 
+def _over(dim: Any, ndim: int, op: str) -> tuple[int, ...]:
+    """The dimensions that are reduced: all of them for None and, as in PyTorch, for an empty tuple or list."""
+    return wrap_dims(None if dim in ((), []) else dim, ndim, op)
+
+
 def _kept(shape: Any, dim: Any, op: str) -> tuple[int, ...]:
     """The shape with the reduced dimensions left at size 1."""
-    dims = wrap_dims(dim, len(shape), op)
+    dims = _over(dim, len(shape), op)
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
 
-@numpy_names
 def spread(x: Any, shape: Any, dim: Any, op: str) -> Any:
     """A reduced tensor stretched back to the shape it was reduced from."""
     return broadcast_to(reshape(x, _kept(shape, dim, op)), tuple(shape))
 
 
 def _count(shape: Any, dim: Any, op: str) -> int:
-    return math.prod(shape[i] for i in wrap_dims(dim, len(shape), op))
+    return math.prod(shape[i] for i in _over(dim, len(shape), op))
+
+
+def _in(dtype: Any, input: Any) -> Any:
+    """``input`` in ``dtype``, if one was asked for."""
+    return input if dtype is None else input.astype(dtypes.as_dtype(dtype).dtype, copy=False)
 
 
 @differentiable
 def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The sum over ``dim`` (one, several, or None for all). Bools and integers add up in int64."""
-    if dtype is None and input.dtype.kind != "f":
-        dtype = dtypes.int64
-    if dtype is not None:
-        input = input.astype(dtypes.as_dtype(dtype).dtype, copy=False)
-    return kernels(input).sum(input, wrap_dims(dim, input.ndim, "sum"), keepdim)
+    input = _in(dtypes.int64 if dtype is None and input.dtype.kind != "f" else dtype, input)
+    return kernels(input).sum(input, _over(dim, input.ndim, "sum"), keepdim)
 
 
 def _check_floating(op: str, input: Any) -> None:
@@ -48,37 +53,18 @@ def _check_floating(op: str, input: Any) -> None:
 @differentiable
 def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over ``dim`` (one, several, or None for all)."""
-    if dtype is not None:
-        input = input.astype(dtypes.as_dtype(dtype).dtype)
+    input = _in(dtype, input)
     _check_floating("mean", input)
-    dims = wrap_dims(dim, input.ndim, "mean")
+    dims = _over(dim, input.ndim, "mean")
     if input.size == 0:  # 0 / 0, without NumPy's warning
         return xp(input).full(input.sum(dims, keepdims=keepdim).shape, math.nan, input.dtype)
-    return input.mean(dims, keepdims=keepdim)
+    if input.dtype == "float16":  # whose sum may be too large for it
+        return input.mean(dims, keepdims=keepdim)
+    return kernels(input).sum(input, dims, keepdim) / _count(input.shape, dim, "mean")
 
 
 sum.vjp(input=lambda g, input_shape, dim: spread(g, input_shape, dim, "sum"))
 mean.vjp(input=lambda g, input_shape, dim: spread(g / (_count(input_shape, dim, "mean") or 1), input_shape, dim, "mean"))
-
-
-@numpy_names
-def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
-    """The variance over ``dim``: squared distances from the mean, over their count less ``correction``.
-
-    ``correction=1`` (``unbiased=True``) is the estimate from a sample, ``correction=0`` the variance of what is there.
-    """
-    if unbiased is not None:
-        correction = int(unbiased)
-    distance = input - mean(input, dim, True)
-    n = _count(input.shape, dim, "var") - correction
-    total = sum(distance * distance, dim, keepdim)
-    return total / n if n > 0 else total * math.nan
-
-
-@numpy_names
-def std(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Any:
-    """The standard deviation over ``dim``, the square root of `var`; where it is 0 so is its gradient, as in PyTorch."""
-    return _root(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
 
 
 @differentiable
@@ -95,12 +81,6 @@ _root.op.name = "std"
 _root.vjp(input=_root_rule)
 
 
-@numpy_names
-def var_mean(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Any, Any]:
-    """`var` and `mean` together."""
-    return var(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
-
-
 # -- extremes
 
 
@@ -112,7 +92,7 @@ def _check_any(op: str, input: Any, dims: Any) -> None:
 @differentiable
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element over ``dim``; equal ones share the gradient equally."""
-    dims = wrap_dims(dim, input.ndim, "amax")
+    dims = _over(dim, input.ndim, "amax")
     _check_any("amax", input, dims)
     return input.max(dims, keepdims=keepdim)
 
@@ -120,7 +100,7 @@ def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 @differentiable
 def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element over ``dim``; equal ones share the gradient equally."""
-    dims = wrap_dims(dim, input.ndim, "amin")
+    dims = _over(dim, input.ndim, "amin")
     _check_any("amin", input, dims)
     return input.min(dims, keepdims=keepdim)
 
@@ -156,13 +136,18 @@ def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Any:
 @differentiable
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether every element is true (not 0)."""
-    return xp(input).all(input, wrap_dims(dim, input.ndim, "all"), keepdims=keepdim)
+    return _truth("all", input, dim, keepdim)
 
 
 @differentiable
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether some element is true (not 0)."""
-    return xp(input).any(input, wrap_dims(dim, input.ndim, "any"), keepdims=keepdim)
+    return _truth("any", input, dim, keepdim)
+
+
+def _truth(op: str, input: Any, dim: Any, keepdim: bool) -> Any:
+    out = getattr(xp(input), op)(input, wrap_dims(dim, input.ndim, op), keepdims=keepdim)
+    return out.astype(input.dtype) if input.dtype == "uint8" else out  # PyTorch's bool of old
 
 
 @differentiable
@@ -177,7 +162,7 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
 @differentiable(promotes="float")
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """``log(sum(exp(input)))`` over ``dim``, without overflow: the largest element is taken out first."""
-    m, dims = xp(input), wrap_dims(dim, input.ndim, "logsumexp")
+    m, dims = xp(input), _over(dim, input.ndim, "logsumexp")
     top = input.max(dims, keepdims=True, initial=-math.inf)
     top = m.where(m.isfinite(top), top, m.zeros_like(top))
     with m.errstate(divide="ignore"):  # the log of an empty sum is -inf
@@ -193,16 +178,18 @@ logsumexp.vjp(input=_logsumexp_rule)
 
 
 @differentiable
-def softmax(input: Any, dim: int) -> Any:
+def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """``exp(input) / sum(exp(input))`` along ``dim``: positive numbers that add up to 1."""
+    input = _in(dtype, input)
     _check_floating("softmax", input)
     dim = wrap_dim(dim, input.ndim, "softmax")
     return kernels(input).softmax(input, dim) if input.ndim else xp(input).ones_like(input)
 
 
 @differentiable
-def log_softmax(input: Any, dim: int) -> Any:
+def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
+    input = _in(dtype, input)
     _check_floating("log_softmax", input)
     dim = wrap_dim(dim, input.ndim, "log_softmax")
     return kernels(input).log_softmax(input, dim) if input.ndim else xp(input).zeros_like(input)
@@ -230,31 +217,9 @@ _log_softmax_grad.vjp(
 )
 
 
-def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """The p-norm ``sum(|input| ** p) ** (1 / p)`` over ``dim``; ``p`` may be ``"fro"`` (2), 0, inf or -inf.
-
-    At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).
-    """
-    _check_floating("norm", getattr(input, "_array", input))
-    p = 2 if p in ("fro", None) else p
-    if isinstance(p, str):
-        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
-    if p == math.inf:
-        return amax(abs(input), dim, keepdim)
-    if p == -math.inf:
-        return amin(abs(input), dim, keepdim)
-    if p == 0:
-        return sum(where(input != 0, 1.0, 0.0 * input), dim, keepdim)
-    if p == 1:
-        return sum(abs(input), dim, keepdim)
-    if p == 2:
-        return _norm2(input, dim, keepdim)
-    return _norm_p(input, p, dim, keepdim)
-
-
 @differentiable
 def _norm_p(input: Any, p: float, dim: Any, keepdim: bool) -> Any:
-    return (xp(input).abs(input) ** p).sum(wrap_dims(dim, input.ndim, "norm"), keepdims=keepdim) ** (1 / p)
+    return (xp(input).abs(input) ** p).sum(_over(dim, input.ndim, "norm"), keepdims=keepdim) ** (1 / p)
 
 
 def _norm_p_rule(g: Any, input: Any, out: Any, p: float, dim: Any) -> Any:
@@ -267,7 +232,7 @@ def _norm_p_rule(g: Any, input: Any, out: Any, p: float, dim: Any) -> Any:
 
 @differentiable
 def _norm2(input: Any, dim: Any, keepdim: bool) -> Any:
-    return xp(input).sqrt((input * input).sum(wrap_dims(dim, input.ndim, "norm"), keepdims=keepdim))
+    return xp(input).sqrt((input * input).sum(_over(dim, input.ndim, "norm"), keepdims=keepdim))
 
 
 def _norm2_rule(g: Any, input: Any, out: Any, dim: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Running totals and order: cumulative sums and products, sorting, the largest few."""
+"""Running totals and order: cumulative sums and products, places in order, counts."""
 
 from __future__ import annotations
 

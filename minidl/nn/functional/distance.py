@@ -6,10 +6,11 @@ from typing import Any
 
 from ...autograd import no_grad
 from ...functions.arithmetic import check_floating
+from ...functions.deviation import norm
 from ...functions.products import einsum
 from ...ops.elementwise import clamp
 from ...ops.layout import broadcast_tensors
-from ...ops.reduce import norm, sum
+from ...ops.reduce import sum
 from ...shapes import ShapeError, broadcast_shapes, wrap_dim
 
 

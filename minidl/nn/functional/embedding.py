@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd import no_grad
+from ...functions.deviation import norm
 from ...ops import embedding as ops
-from ...ops.reduce import norm
 from ...shapes import ShapeError
 
 
