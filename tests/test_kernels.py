@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minidl.kernels import cpu, reference, threads
 from minidl.kernels.cpu import lines as softmax_kernels
+from minidl.kernels.cpu.phases import phases
 from minidl.shapes import Window
 from minidl.testing import strategies as mst
 
@@ -74,6 +75,79 @@ def test_convolutions_are_the_loops(geometry, groups, channels, filters, n, seed
     np.testing.assert_allclose(
         cpu.conv2d_weight_grad(x, g, window, groups), reference.conv2d_weight_grad(x, g, window, groups), atol=1e-12
     )
+
+
+@given(st.data(), seeds, st.sampled_from(LAYOUTS))
+def test_convolutions_in_many_groups_are_the_loops(data, seed, layout):
+    """Tall enough for several bands of rows; in blocks of one group and one band, of some, and of all."""
+    each = [data.draw(st.tuples(*[st.integers(1, 3)] * 3, *[st.integers(0, 2)] * 2, st.integers(0, 10))) for _ in range(2)]
+    kernel, stride, dilation, before, after, extra = zip(*each)
+    size = tuple(max(1, d * (k - 1) + 1 - b - a) + n for k, d, b, a, n in zip(kernel, dilation, before, after, extra))
+    window, groups = Window(kernel, stride, before, after, dilation), data.draw(st.integers(2, 5))
+    (channels, filters), n = data.draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 5), (2, 9)])), data.draw(st.integers(0, 2))
+    x = numbers(seed, n, channels * groups, *size, layout=layout)
+    w = numbers(seed + 1, filters * groups, channels, *kernel)
+    g = numbers(seed + 2, n, filters * groups, *window.out_size(size), layout=layout)
+    bias = data.draw(st.sampled_from([None, numbers(seed + 3, 1, 1, 1, len(w)).ravel()]))
+    whole, cpu.grouped.BLOCK_BYTES = cpu.grouped.BLOCK_BYTES, data.draw(st.sampled_from([1, 1000, 1 << 21]))
+    try:
+        out = cpu.conv2d(x, w, bias, window, groups)
+        gx, gw = cpu.conv2d_input_grad(g, w, window, groups, size), cpu.conv2d_weight_grad(x, g, window, groups)
+        few = cpu.grouped.conv2d_weight_grad(x, g, window, groups)
+    finally:
+        cpu.grouped.BLOCK_BYTES = whole
+    np.testing.assert_allclose(out, reference.conv2d(x, w, bias, window, groups), atol=1e-12)
+    np.testing.assert_allclose(gx, reference.conv2d_input_grad(g, w, window, groups, size), atol=1e-12)
+    wanted = reference.conv2d_weight_grad(x, g, window, groups)
+    np.testing.assert_allclose(gw, wanted, atol=1e-12)
+    np.testing.assert_allclose(few, wanted, atol=1e-12)
+
+
+@given(windows())
+def test_phases_part_the_taps_and_the_pixels(geometry):
+    """Every tap that meets a pixel is in one phase, with the very positions and pixels that the window itself gives it."""
+    window, size = geometry
+    met = set()
+    for phase in phases(window, size):
+        taps, pixels = (
+            list(itertools.product(*(range(n)[s] for n, s in zip(sides, place[2:]))))
+            for sides, place in ((window.kernel, phase.taps), (size, phase.pixels))
+        )
+        inner = tuple(len(range(n)[s]) for n, s in zip(size, phase.pixels[2:]))
+        assert phase.window.out_size(inner) == window.out_size(size)
+        for k, l, rows, columns, rows_in, columns_in in phase.window.taps(inner):
+            seen = [pixels[i * inner[1] + j] for i in range(inner[0])[rows_in] for j in range(inner[1])[columns_in]]
+            positions = itertools.product(range(rows.start, rows.stop), range(columns.start, columns.stop))
+            met |= {(taps[k * phase.window.kernel[1] + l], *pair) for pair in zip(positions, seen, strict=True)}
+    wanted = set()
+    for k, l, rows, columns, rows_in, columns_in in window.taps(size):
+        seen = itertools.product(range(size[0])[rows_in], range(size[1])[columns_in])
+        positions = itertools.product(range(rows.start, rows.stop), range(columns.start, columns.stop))
+        wanted |= {((k, l), *pair) for pair in zip(positions, seen, strict=True)}
+    assert met == wanted
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("groups", "filters"), [(4, 1), (2, 2)])
+def test_bands_of_rows_do_not_spread_what_is_not_finite(monkeypatch, bad, groups, filters):
+    x, w = numbers(1, 2, 4, 11, 3), numbers(2, filters * groups, 4 // groups, 3, 2)
+    bias, window = np.arange(1.0, len(w) + 1), Window((3, 2), (1, 1), (1, 0), (1, 0))
+    x[0, 1, 6, 1] = bad
+    wanted = reference.conv2d(x, w, bias, window, groups)
+    for block in (1, 1 << 21):
+        monkeypatch.setattr(cpu.grouped, "BLOCK_BYTES", block)
+        np.testing.assert_allclose(cpu.conv2d(x, w, bias, window, groups), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int64])
+def test_convolutions_in_groups_of_other_dtypes(dtype):
+    x, w = (np.round(4 * numbers(seed, 2, 4, 7, 3)).astype(dtype) for seed in (1, 2))
+    w, window = w.reshape(-1)[: 4 * 9].reshape(4, 1, 3, 3), Window((3, 3), (1, 1), (1, 1), (1, 1))
+    out = cpu.conv2d(x, w, None, window, 4)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, reference.conv2d(x, w, None, window, 4))
+    g = np.ones(out.shape, dtype)
+    np.testing.assert_array_equal(cpu.conv2d_weight_grad(x, g, window, 4), reference.conv2d_weight_grad(x, g, window, 4))
 
 
 @given(st.data(), windows(), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), st.sampled_from(LAYOUTS), st.booleans())
@@ -156,6 +230,7 @@ SIZES = {
     "second layer": ((8, 32, 16, 16), 64, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1),
     "strided": ((4, 16, 15, 17), 32, Window((5, 3), (2, 3), (2, 1), (2, 1)), 1),
     "grouped and dilated": ((4, 16, 14, 14), 32, Window((3, 3), (1, 1), (2, 2), (2, 2), (2, 2)), 4),
+    "depthwise, strided": ((4, 16, 15, 14), 32, Window((3, 3), (2, 2), (1, 1), (1, 1)), 16),
     "depthwise": ((4, 16, 14, 14), 16, Window((3, 3), (1, 1), (1, 1), (1, 1)), 16),
     "one image": ((1, 32, 16, 16), 64, Window((3, 3), (1, 1), (1, 1), (1, 1)), 1),
 }

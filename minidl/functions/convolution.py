@@ -152,10 +152,9 @@ def _transpose(
     )
     if min(size) < 0:
         raise ShapeError(f"{op}: padding {padding} leaves nothing of the output for input of shape {tuple(input.shape)}")
-    size = (1, *size)[-2:]
     if not any(beyond):
-        return _as_before(_input_grad(x, w, window, groups, size, bias), dims, batched)
-    out = constant_pad(_input_grad(x, w, window, groups, size), (0,) * 4, (*(0,) * (4 - dims), *beyond), 0.0)
+        return _as_before(_input_grad(x, w, window, groups, _both(1, size), bias), dims, batched)
+    out = constant_pad(_input_grad(x, w, window, groups, _both(1, size)), (0,) * 4, (*(0,) * (4 - dims), *beyond), 0.0)
     return _as_before(out if bias is None else out + reshape(bias, (-1, 1, 1)), dims, batched)
 
 
@@ -184,16 +183,21 @@ def _check(op: str, dims: int, input: Any, weight: Any, bias: Any, groups: int, 
         raise RuntimeError(f"{op}: wants one dtype for all, got {', '.join(map(str, dtypes))}; use .to(dtype)")
 
 
+def _both(vertical: int, values: Shape) -> tuple[int, int]:
+    """Numbers for two dimensions; the ``vertical`` one is for a picture of one row."""
+    first, second = (vertical, *values)[-2:]
+    return first, second
+
+
 def _window(kernel: Shape, stride: Shape, before: Shape, after: Shape, dilation: Shape) -> Window:
     """The window, a single row high where there is one dimension."""
-    fields = (stride, before, after, dilation)
-    return Window((1, *kernel)[-2:], *((neutral, *field)[-2:] for neutral, field in zip((1, 0, 0, 1), fields)))
+    return Window(_both(1, kernel), _both(1, stride), _both(0, before), _both(0, after), _both(1, dilation))
 
 
 def _as_pictures(x: Any, dims: int, batched: bool = True) -> Any:
     """(N, C, H, W), with one image or one row where there is no such dimension."""
     shape = tuple(x.shape) if batched else (1, *x.shape)
-    shape = (*shape[:2], *(1, *shape[2:])[-2:])
+    shape = (*shape[:2], *_both(1, shape[2:]))
     return x if shape == tuple(x.shape) else reshape(x, shape)
 
 

@@ -117,7 +117,7 @@ def _taps_that_meet(low: int, high: int, height: int, taps: int, dilation: int) 
 
 def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     """The same columns times the gradient of their strip, added up over the strips: by each thread, then over the threads."""
-    if grouped.is_fine(g.shape[1] // groups, x.shape[1] // groups, groups):
+    if grouped.is_few(g.shape[1] // groups, x.shape[1] // groups, groups):
         return grouped.conv2d_weight_grad(x, g, window, groups)
     padded, g, f, c = batch_last(x, window), batch_last(g, Window((1, 1))), g.shape[1] // groups, x.shape[1] // groups
     taps, n = c * window.kernel[0] * window.kernel[1], x.shape[0]
@@ -137,8 +137,12 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
 
 
 def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
-    """The pixels of each phase (see `phases`) from a convolution of the gradient with the mirrored taps."""
+    """With stride 1, or where there is hardly a matrix, convolutions of the gradient with the mirrored taps, one for each phase
+    (see `phases`); else by way of the columns' gradient.
+    """
     f, c, (k, l) = w.shape[0] // groups, w.shape[1], window.kernel
+    if window.stride != (1, 1) and not grouped.is_few(f, c, groups):
+        return _add_columns_back(g, w, window, groups, size)
     turned = w.reshape(groups, f, c, k, l).swapaxes(1, 2).reshape(groups * c, f, k, l)
     out = np.zeros((groups * c, *size, g.shape[0]), np.result_type(g, w)).transpose(3, 0, 1, 2)
     for phase in phases(window, size):
@@ -146,14 +150,44 @@ def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[i
         found = conv2d(g[seen], turned[phase.taps][:, :, ::-1, ::-1], None, back, groups)
         if found.shape == out.shape:
             return found
-        _put(out[phase.pixels], found)
+        out[phase.pixels] = found
     return out
 
 
-def _put(place: Any, values: Any) -> None:
-    """``place[...] = values``; the threads share the channels."""
+def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> tuple[slice, slice, slice]:
+    """Which pixels of the padded picture tap (k, l) falls on while the window is at these positions."""
+    (dk, dl), (sk, sl) = window.dilation, window.stride
+    top, left = rows.start * sk + k * dk, columns.start * sl + l * dl
+    return (
+        slice(None),
+        slice(top, top + (rows.stop - rows.start - 1) * sk + 1, sk),
+        slice(left, left + (columns.stop - columns.start - 1) * sl + 1, sl),
+    )
+
+
+def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
+    """The gradient of the columns, each row of it added where it was copied from; the threads share the channels."""
+    g, f, c, (k, l) = batch_last(g, Window((1, 1))), w.shape[0] // groups, w.shape[1], window.kernel
+    weights = w.reshape(groups, f, c, k * l).transpose(0, 2, 3, 1)
+    padded_size = [n + b + a for n, b, a in zip(size, window.before, window.after)]
+    out = np.empty((c * groups, *padded_size, g.shape[3]), np.result_type(g, w))
+    channels = threads.parts(c, threads.as_bytes(g.size * c * k * l))
 
     def work(part: slice) -> None:
-        place[:, part] = values[:, part]
+        share = part.stop - part.start
+        for group in range(groups):
+            pixels = out[group * c + part.start : group * c + part.stop]
+            pixels[...] = 0
+            kernel = weights[group, part].reshape(share * k * l, f)
+            for rows, columns in strips(slice(0, g.shape[1]), slice(0, g.shape[2]), share * k * l * g.shape[3] * g.itemsize):
+                gradient = g[group * f : (group + 1) * f, rows, columns]
+                positions = math.prod(gradient.shape[1:])
+                strip = threads.scratch("columns", (share * k * l, positions), out.dtype)
+                np.matmul(kernel, gradient.reshape(f, positions), out=strip)
+                strip = strip.reshape(share, k, l, *gradient.shape[1:])
+                for tap in itertools.product(range(k), range(l)):
+                    pixels[_under_tap(window, *tap, rows, columns)] += strip[:, tap[0], tap[1]]
 
-    threads.run(work, threads.parts(place.shape[1], 2 * values.nbytes))
+    threads.run(work, channels)
+    top, left = window.before
+    return out[:, top : top + size[0], left : left + size[1]].transpose(3, 0, 1, 2)

@@ -26,12 +26,17 @@ from .phases import phases
 
 ROWS, PRODUCT_ROWS = 4, 8  # rows of the output at a time, at most; and of a group's product, filters and all
 BLOCK_BYTES = 1 << 21  # of columns at a time
-FEW = 2  # filters times channels of a group: up to this many, sums of products of rows are quicker than BLAS
+FEW = 8  # filters times channels of a group: up to this many, sums of products of rows are quicker than BLAS
 
 
 def is_fine(f: int, c: int, groups: int) -> bool:
     """Whether groups of ``f`` filters that see ``c`` channels are too small for a matrix product each."""
     return groups > 1 and 0 < f <= PRODUCT_ROWS and c > 0
+
+
+def is_few(f: int, c: int, groups: int) -> bool:
+    """Whether so few products are to be added up that they are no matrix product, to be done by `conv2d_weight_grad`."""
+    return groups > 1 and f * c <= FEW
 
 
 def banded(w: Any, window: Window, groups: int, rows: int) -> Any:

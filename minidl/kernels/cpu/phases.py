@@ -28,10 +28,10 @@ class Phase(NamedTuple):
 
 def phases(window: Window, size: Sequence[int]) -> list[Phase]:
     """The groups that see a pixel of a picture of ``size``; their pixels do not overlap."""
-    found, everything = [], (slice(None), slice(None))
-    for vertical, horizontal in itertools.product(*(_along(window, i, size[i], window.out_size(size)[i]) for i in (0, 1))):
-        taps, pixels, kernel, before, after, dilation = zip(vertical, horizontal)
-        found.append(Phase((*everything, *taps), (*everything, *pixels), Window(kernel, (1, 1), before, after, dilation)))
+    all_of, found = slice(None), []
+    for v, h in itertools.product(*(_along(window, i, size[i], window.out_size(size)[i]) for i in (0, 1))):
+        plain = Window((v[2], h[2]), (1, 1), (v[3], h[3]), (v[4], h[4]), (v[5], h[5]))
+        found.append(Phase((all_of, all_of, v[0], h[0]), (all_of, all_of, v[1], h[1]), plain))
     return found
 
 
