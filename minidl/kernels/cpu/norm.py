@@ -26,7 +26,7 @@ class _View:
         self.axes = tuple(i for i, d in enumerate(order, 1) if d in dims)
         shape = self(x).shape
         kept = [i for i in range(max(self.axes, default=x.ndim + 1)) if i not in self.axes]
-        self.cut = max(kept, key=lambda i: shape[i])  # the axis along which blocks and threads' parts are cut
+        self.cut = max(kept, key=lambda i: min(shape[i], 32))  # where blocks are cut: far out in memory, if there are enough
         self.parts = threads.parts(shape[self.cut], 4 * x.nbytes) if x.size else []
         self.step = max(1, BLOCK_BYTES * shape[self.cut] // max(x.nbytes, 1))
 
@@ -65,25 +65,28 @@ def _wide(p: Any, x: Any, axes: Axes) -> Any:
 
 def _sum(a: Any, axes: Axes) -> Any:
     """The sum over ``axes``, which stay, 1 wide; whole runs first."""
+    axes = tuple([i for i in axes if a.shape[i] > 1])
     near = _near(a, axes)
     if near:
         a = np.add.reduce(a, tuple(i for i in axes if i not in near), keepdims=True)
-    return np.add.reduce(a, axes, keepdims=True)
+    return np.add.reduce(a, axes, keepdims=True) if axes else a
 
 
 def _dot(a: Any, b: Any, axes: Axes) -> Any:
     """The sum of ``a * b`` over ``axes``, likewise; ``b`` may be 1 wide."""
-    first = a.ndim
-    while first - 1 in axes and a.shape[first - 1] == b.shape[first - 1]:
+    axes, first = tuple([i for i in axes if a.shape[i] > 1]), a.ndim
+    while first and (a.shape[first - 1] == 1 or (first - 1 in axes and a.shape[first - 1] == b.shape[first - 1])):
         first -= 1
-    if first < a.ndim:
+    if not axes:
+        return a * b
+    if axes[-1] >= first:
         rows = [x.reshape(*x.shape[:first], math.prod(x.shape[first:])) for x in (a, b)]
         sums = np.vecdot(*rows).reshape(*a.shape[:first], *[1] * (a.ndim - first))
     else:
         near, letters = _near(a, axes), [*range(a.ndim)]
         kept = [i for i in letters if i not in axes or i in near]
         sums = np.einsum(a, letters, b, letters, kept).reshape([a.shape[i] if i in kept else 1 for i in letters])
-    return np.add.reduce(sums, axes, keepdims=True)
+    return _sum(sums, axes)
 
 
 def normalise(
@@ -93,8 +96,9 @@ def normalise(
     if x.dtype == np.float16:
         out, *moments = normalise(x.astype(np.float32), weight, bias, dims, eps, center, variance)
         return out.astype(x.dtype), *moments
-    view, out, shape = _View(x, dims), empty(x.shape, x.dtype, x), [1 if d in dims else n for d, n in enumerate(x.shape)]
-    axes, count, own_center, own_variance = view.axes, math.prod(x.shape[d] for d in dims), center is None, variance is None
+    own_center, own_variance, count = center is None, variance is None, math.prod(x.shape[d] for d in dims)
+    view = _View(x, dims if own_variance else ())  # what needs no sums may be cut anywhere
+    out, axes, shape = empty(x.shape, x.dtype, x), view.axes, [1 if d in dims else n for d, n in enumerate(x.shape)]
     center = np.zeros(shape, x.dtype) if own_center else center
     variance = np.zeros(shape, x.dtype) if own_variance else variance
 
@@ -104,7 +108,7 @@ def normalise(
         if own_variance:
             np.subtract(row, _wide(c, row, axes), out=to)
             v[...] = _dot(to, to, axes) / count
-            if own_center and axes != tuple(range(row.ndim))[-len(axes) :]:  # not summed in pairs: rounding has left something
+            if own_center and axes and axes[0] != row.ndim - len(axes):  # not summed in pairs: rounding has left something
                 rest = _sum(to, axes) / count
                 if (rest * rest > 2.0**-36 * v).any():
                     c += rest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd.mode import mode
+from ...autograd.mode import effect
 from ...autograd.tape import TensorBase, mark_changed
 from ...ops.layout import constant_pad, narrow, reshape
 from ...ops.norm import normalise
@@ -57,18 +57,16 @@ def _with_statistics(
     per_channel = (shape[1],) + (1,) * (len(shape) - 2)
     out = normalise(input, weight, bias, dims, per_channel, eps, (training, training), mean, var, momentum)
     if training and mean is not None:
-        if mode.watcher is None:
-            _mark(mean, var)
-        else:
-            mode.watcher.effect(_mark, (mean, var))
+        _mark(op, mean, var)
     return out
 
 
-def _mark(*running: Any) -> None:
+@effect
+def _mark(op: str, *running: Any) -> None:
     """Count the changes that the op has made."""
     for t in running:
         if isinstance(t, TensorBase):
-            mark_changed(t, "batch_norm")
+            mark_changed(t, op)
 
 
 def batch_norm(
