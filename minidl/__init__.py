@@ -39,6 +39,8 @@ from .dtypes import float_ as float
 from .dtypes import int_ as int
 from .functions.arithmetic import (
     add,
+    addcdiv,
+    addcmul,
     clamp_max,
     clamp_min,
     copysign,
@@ -67,6 +69,7 @@ from .functions.arithmetic import (
     xlogy,
 )
 from .functions.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from .functions.counting import bincount, one_hot
 from .functions.creation import (
     arange,
     as_tensor,
@@ -266,8 +269,6 @@ from .ops.elementwise import (
     abs,
     acos,
     acosh,
-    addcdiv,
-    addcmul,
     asin,
     asinh,
     atan,
@@ -310,7 +311,7 @@ from .ops.elementwise import (
     trunc,
     where,
 )
-from .ops.index import gather, nonzero, one_hot, scatter, scatter_add
+from .ops.index import gather, nonzero, scatter, scatter_add
 from .ops.layout import (
     broadcast_tensors,
     cat,
@@ -333,7 +334,7 @@ from .ops.layout import (
 from .ops.linear import linear, matmul
 from .ops.pool import max_pool2d
 from .ops.reduce import all, amax, amin, any, argmax, argmin, count_nonzero, log_softmax, logsumexp, mean, softmax, sum
-from .ops.scan import argsort, bincount, cumprod, cumsum, prod
+from .ops.scan import argsort, cumprod, cumsum, prod
 from .printing import set_printoptions
 from .random import (
     Generator,

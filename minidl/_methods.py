@@ -12,6 +12,7 @@ from .autograd.mode import enable_grad, mode
 from .autograd.tape import TensorBase, give_history, wrap
 from .functions import (
     arithmetic,
+    counting,
     deviation,
     filling,
     indexing,
@@ -84,24 +85,25 @@ def turned_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 # These functions are methods too, with the tensor as first argument ...
 METHODS: dict[Any, str] = {
-    elementwise: "mul div floor_divide remainder fmod pow neg addcmul addcdiv exp exp2 expm1 log log2 log10 "
+    elementwise: "mul div floor_divide remainder fmod pow neg exp exp2 expm1 log log2 log10 "
     "log1p logaddexp sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sigmoid erf relu "
     "abs sign floor ceil trunc round maximum minimum clamp",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not "
     "isnan isinf isfinite isclose allclose equal",
     reduce: "sum mean amax amin argmax argmin all any count_nonzero logsumexp softmax log_softmax",
-    scan: "prod cumsum cumprod argsort bincount",
+    scan: "prod cumsum cumprod argsort",
     layout: "unsqueeze permute transpose roll contiguous diagonal diag_embed tril triu narrow",
     index: "gather scatter scatter_add nonzero",
     linear: "matmul",
-    arithmetic: "add sub square lerp frac masked_fill nan_to_num clamp_min clamp_max fmax fmin signbit copysign heaviside "
-    "isposinf isneginf positive float_power ldexp xlogy logaddexp2 hypot logit sinc erfc deg2rad rad2deg",
+    arithmetic: "add sub addcmul addcdiv square lerp frac masked_fill nan_to_num clamp_min clamp_max fmax fmin signbit "
+    "copysign heaviside isposinf isneginf positive float_power ldexp xlogy logaddexp2 hypot logit sinc erfc deg2rad rad2deg",
     shaping: "flatten ravel unflatten squeeze t movedim expand expand_as repeat tile repeat_interleave diag diagflat fliplr "
     "flipud rot90 unfold",
     joining: "split chunk unbind select tensor_split hsplit vsplit dsplit",
     ordering: "max min aminmax sort topk median nanmedian kthvalue mode msort quantile nanquantile cummax cummin",
     products: "mm mv bmm dot outer addmm trace inner vdot kron cross matrix_power addbmm baddbmm addmv addr",
     sampling: "bernoulli multinomial",
+    counting: "bincount",
     deviation: "var std norm",
     selecting: "take_along_dim index_select index_add masked_select",
     statistics: "nansum nanmean logcumsumexp diff cov corrcoef histc dist",

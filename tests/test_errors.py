@@ -91,7 +91,7 @@ TABLE = {
     "where": (lambda: minidl.where(V, A, 0.0), TypeError, ["where", "condition", "bool", "int64"]),
     "clamp": (lambda: A.clamp(), ValueError, ["clamp", "min, max"]),
     "topk": (lambda: A.topk(4), RuntimeError, ["topk", "k = 4", "3"]),
-    "one_hot": (lambda: minidl.ops.index.one_hot(V, 2), ValueError, ["one_hot", "2"]),
+    "one_hot": (lambda: minidl.nn.functional.one_hot(V, 2), ValueError, ["one_hot", "2"]),
     "einsum terms": (lambda: minidl.einsum("ij,jk", A), ValueError, ["einsum", "2 terms", "1 operand"]),
     "einsum sizes": (lambda: minidl.einsum("ij,jk->ik", A, A), RuntimeError, ["einsum", "'j'", "3", "2"]),
     "item": (lambda: A.item(), RuntimeError, ["item", "6 elements", "(2, 3)"]),

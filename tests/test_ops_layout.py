@@ -522,7 +522,7 @@ POSITIONS = {
 FLAT = {
     "nonzero": Row(i.nonzero, places_that_count, given_array(), dtype=long),
     "one_hot": Row(
-        i.one_hot,
+        m.one_hot,
         lambda a, num_classes: np.array([[int(c == x) for c in range(num_classes)] for x in a.reshape(-1)], int).reshape(
             *a.shape, num_classes
         ),

@@ -11,14 +11,14 @@ from ..autograd.mode import mode
 from ..autograd.op import Op
 from ..autograd.tape import TensorBase, source
 from ..autograd.watch import Watcher
-from ..functions import indexing
+from ..functions import counting, indexing
 from ..nn.module import Module
-from ..ops import index, scan
+from ..ops import index
 from .program import Ref, Step
 from .signature import Untraceable, flatten
 
-SIZED_BY_NUMBERS = {index._nonzero.op, indexing._unique.op, scan.bincount.op}
-ONE_HOT = index.one_hot.op
+SIZED_BY_NUMBERS = {index._nonzero.op, indexing._unique.op, counting.bincount.op}
+ONE_HOT = counting.one_hot.op
 
 
 class Tracer(Watcher):

@@ -26,19 +26,32 @@ def check_floating(op: str, *tensors: Any) -> None:
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``input + alpha * other``."""
-    return elementwise.add(input, _times("add", alpha, input, other))
+    return elementwise.add(input, _times("add: alpha", alpha, input, other))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """``input - alpha * other``."""
-    return elementwise.sub(input, _times("sub", alpha, input, other))
+    return elementwise.sub(input, _times("sub: alpha", alpha, input, other))
 
 
-def _times(op: str, alpha: Any, input: Any, other: Any) -> Any:
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """``input + value * tensor1 * tensor2``."""
+    input, tensor1, tensor2 = _promoted(input, tensor1, tensor2, floating=False)
+    return elementwise.add(input, _times("addcmul: value", value, input, tensor1 * tensor2))
+
+
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """``input + value * tensor1 / tensor2``."""
+    input, tensor1, tensor2 = _promoted(input, tensor1, tensor2)
+    return elementwise.add(input, _times("addcdiv: value", value, input, tensor1 / tensor2))
+
+
+def _times(what: str, alpha: Any, input: Any, other: Any) -> Any:
+    """``other`` so many times."""
     if alpha == 1:
         return other
     if isinstance(alpha, float) and dtypes.result_type(*(getattr(x, "_array", x) for x in (input, other))).category < 2:
-        raise TypeError(f"{op}: alpha must be an integer where input and other are, got {alpha}")
+        raise TypeError(f"{what} must be an integer where the tensors hold integers, got {alpha}")
     return other * alpha
 
 
@@ -83,10 +96,10 @@ def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf
     return where(input == -math.inf, float(limits.min) if neginf is None else neginf, out)
 
 
-def _promoted(*numbers: Any) -> list[Any]:
-    """Tensors in their common floating dtype; Python numbers as they are."""
+def _promoted(*numbers: Any, floating: bool = True) -> list[Any]:
+    """Tensors in their common (floating) dtype; Python numbers as they are."""
     common = dtypes.result_type(*(getattr(x, "_array", x) for x in numbers))
-    wanted = (common if common.is_floating_point else dtypes.get_default_dtype()).dtype
+    wanted = (common if common.is_floating_point or not floating else dtypes.get_default_dtype()).dtype
     return [x if isinstance(x, (int, float)) or x.dtype == wanted else cast(x, wanted) for x in numbers]
 
 

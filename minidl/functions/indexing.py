@@ -15,8 +15,9 @@ from ..ops.elementwise import div, maximum, where
 from ..ops.index import _check_dtype, _put_add, as_key, getitem, nonzero, scatter, scatter_add, scatter_extreme
 from ..ops.index import put as put_at
 from ..ops.layout import reshape, zeros_for
-from ..ops.scan import bincount, cumsum
+from ..ops.scan import cumsum
 from ..shapes import ShapeError, as_index, wrap_dim
+from .counting import bincount
 from .selecting import _slices, index_select
 from .shaping import expand
 

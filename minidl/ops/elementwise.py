@@ -147,40 +147,6 @@ pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
 neg.vjp(input=lambda g: -g)
 
 
-@differentiable(promotes="common")
-def _addcmul(input: Any, tensor1: Any, tensor2: Any, value: float) -> Any:
-    return input + value * (tensor1 * tensor2)
-
-
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
-    """``input + value * tensor1 * tensor2``."""
-    return _addcmul(input, tensor1, tensor2, value)
-
-
-@differentiable(promotes="float")
-def _addcdiv(input: Any, tensor1: Any, tensor2: Any, value: float) -> Any:
-    return input + value * (tensor1 / tensor2)
-
-
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
-    """``input + value * tensor1 / tensor2``."""
-    return _addcdiv(input, tensor1, tensor2, value)
-
-
-_addcmul.op.name = "addcmul"
-_addcmul.vjp(
-    input=lambda g: g,
-    tensor1=lambda g, tensor2, value: g * value * tensor2,
-    tensor2=lambda g, tensor1, value: g * value * tensor1,
-)
-_addcdiv.op.name = "addcdiv"
-_addcdiv.vjp(
-    input=lambda g: g,
-    tensor1=lambda g, tensor2, value: g * value / tensor2,
-    tensor2=lambda g, tensor1, tensor2, value: -g * value * tensor1 / (tensor2 * tensor2),
-)
-
-
 # -- exponentials, logarithms, roots
 
 

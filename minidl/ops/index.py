@@ -269,19 +269,3 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The positions of all elements that are not 0: rows of a matrix, or one vector for each dimension."""
     found = _nonzero(input if len(input.shape) or not as_tuple else reshape(input, (1,)))
     return tuple(found[:, i] for i in range(found.shape[1])) if as_tuple else found
-
-
-@differentiable
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """A last dimension of ``num_classes`` with a 1 at the place each integer names (-1: one more than the largest)."""
-    if tensor.dtype.kind not in "iu":
-        raise TypeError(f"one_hot: wants integers, got {tensor.dtype}")
-    if tensor.size and tensor.min() < 0:
-        raise ValueError(f"one_hot: class numbers must not be negative, got {int(tensor.min())}")
-    if num_classes == -1:
-        if not tensor.size:
-            raise ValueError("one_hot: give num_classes, for there is no element to take it from")
-        num_classes = int(tensor.max()) + 1
-    if tensor.size and tensor.max() >= num_classes:
-        raise ValueError(f"one_hot: class number {int(tensor.max())} does not fit num_classes {num_classes}")
-    return (tensor[..., None] == xp(tensor).arange(num_classes)).astype("int64")

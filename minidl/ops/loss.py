@@ -113,7 +113,7 @@ def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
         return distance
     if reduction == "sum":
         return distance.sum()
-    return distance.mean() if distance.size else xp(distance).full((), math.nan, distance.dtype)  # 0 / 0
+    return mean(distance)
 
 
 def _squared_error_rule(g: Any, input: Any, target: Any, reduction: str) -> Any:

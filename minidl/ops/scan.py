@@ -1,4 +1,4 @@
-"""Running totals and order: cumulative sums and products, places in order, counts."""
+"""Running totals and order: cumulative sums and products, places in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from .. import dtypes
 from ..autograd import differentiable
 from ..backend import xp
-from ..shapes import ShapeError, wrap_dim, wrap_dims
+from ..shapes import wrap_dim, wrap_dims
 from .layout import cat, flip, narrow, reshape
 from .reduce import spread
 
@@ -98,16 +98,3 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
         return m.argsort(input, dim, kind="stable")
     n = input.shape[dim]  # sorting the reversed input and reversing the result keeps equal elements in order
     return n - 1 - m.flip(m.argsort(m.flip(input, dim), dim, kind="stable"), dim)
-
-
-@differentiable
-def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each integer from 0 occurs in a vector, or the sum of their ``weights``."""
-    if input.ndim != 1:
-        raise ShapeError(f"bincount: wants a vector, got shape {input.shape}")
-    if input.dtype.kind not in "iu":
-        raise TypeError(f"bincount: wants integers, got {input.dtype}")
-    if input.size and input.min() < 0:
-        raise ValueError(f"bincount: the integers must not be negative, got {int(input.min())}")
-    counts = xp(input).bincount(input, weights, minlength)
-    return counts.astype("float32") if weights is not None and weights.dtype == "float32" else counts

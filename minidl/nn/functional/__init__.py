@@ -1,9 +1,9 @@
 """Layers and losses as functions. Those that are ops are only named here; the files beside this one compose the others."""
 
 from ...functions.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from ...functions.counting import one_hot
 from ...ops.activation import gelu, logsigmoid, softplus
 from ...ops.elementwise import sigmoid, tanh
-from ...ops.index import one_hot
 from ...ops.linear import linear
 from ...ops.pool import avg_pool2d, max_pool2d
 from .activation import (

@@ -1,0 +1,38 @@
+"""How often, and which one: integers as counts and as ones among zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import differentiable
+from ..backend import xp
+from ..shapes import ShapeError
+
+
+@differentiable
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each integer from 0 occurs in a vector, or the sum of their ``weights``."""
+    if input.ndim != 1:
+        raise ShapeError(f"bincount: wants a vector, got shape {input.shape}")
+    if input.dtype.kind not in "iu":
+        raise TypeError(f"bincount: wants integers, got {input.dtype}")
+    if input.size and input.min() < 0:
+        raise ValueError(f"bincount: the integers must not be negative, got {int(input.min())}")
+    counts = xp(input).bincount(input, weights, minlength)
+    return counts.astype("float32") if weights is not None and weights.dtype == "float32" else counts
+
+
+@differentiable
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """A last dimension of ``num_classes`` with a 1 at the place each integer names (-1: one more than the largest)."""
+    if tensor.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: wants integers, got {tensor.dtype}")
+    if tensor.size and tensor.min() < 0:
+        raise ValueError(f"one_hot: class numbers must not be negative, got {int(tensor.min())}")
+    if num_classes == -1:
+        if not tensor.size:
+            raise ValueError("one_hot: give num_classes, for there is no element to take it from")
+        num_classes = int(tensor.max()) + 1
+    if tensor.size and tensor.max() >= num_classes:
+        raise ValueError(f"one_hot: class number {int(tensor.max())} does not fit num_classes {num_classes}")
+    return (tensor[..., None] == xp(tensor).arange(num_classes)).astype("int64")
