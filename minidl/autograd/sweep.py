@@ -70,7 +70,7 @@ def sweep(
             if node.hooks or node.retained is not None:
                 g = _show(node, g, create_graph)
             if node in wanted:
-                found[node] = g if create_graph else g.copy()
+                found[node] = g if create_graph else g.copy("K")
                 if not any(p in needed for p in flat_parents(node)):  # type: ignore[operator]
                     continue  # the way ends here
             pulled = node.pull(g, create_graph, needed) if watcher is None else watcher.pull(node, g, create_graph, needed)
@@ -88,7 +88,7 @@ def sweep(
                 ours = leaf in new and not leaf._hooks  # a hook may have kept the array it saw
                 if leaf._hooks:
                     g = _run_hooks(leaf._hooks, g, create_graph)
-                found[leaf] = g if create_graph or ours else g.copy()
+                found[leaf] = g if create_graph or ours else g.copy("K")
     return found
 
 
@@ -137,7 +137,7 @@ def _show(node: Node, g: Any, graph: bool) -> Any:
     g = _run_hooks(node.hooks, g, graph)
     t = node.retained() if node.retained is not None else None
     if t is not None:
-        deposit(t, g if graph else g.copy(), graph)
+        deposit(t, g if graph else g.copy("K"), graph)
     return g
 
 
