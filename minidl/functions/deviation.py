@@ -11,9 +11,7 @@ from ..ops.reduce import _check_floating, _count, _norm2, _norm_p, _root, amax, 
 
 
 @numpy_names
-def var(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
-) -> Any:
+def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Any:
     """The variance over ``dim``: squared distances from the mean, over their count less ``correction``.
 
     ``correction=1`` (the default, and ``unbiased=True``) is the estimate from a sample, ``correction=0`` the variance of
@@ -21,10 +19,10 @@ def var(
     """
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    if unbiased is not None and correction is not None:
-        raise TypeError(f"var: got both unbiased={unbiased} and correction={correction}")
-    if correction is None:
-        correction = 1 if unbiased is None else int(unbiased)
+    if unbiased is not None:
+        if correction != 1:
+            raise TypeError(f"var: got both unbiased={unbiased} and correction={correction}")
+        correction = int(unbiased)
     distance = input - mean(input, dim, True)
     n = _count(input.shape, dim, "var") - correction
     total = sum(distance * distance, dim, keepdim)
@@ -32,23 +30,21 @@ def var(
 
 
 @numpy_names
-def std(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
-) -> Any:
+def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Any:
     """The standard deviation over ``dim``, the square root of `var`; where it is 0 so is its gradient, as in PyTorch."""
     return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 @numpy_names
 def var_mean(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
 ) -> tuple[Any, Any]:
     """`var` and `mean` together."""
-    spread_ = var(input, dim, unbiased, keepdim, correction=correction)
-    return spread_, mean(input, None if isinstance(dim, bool) else dim, keepdim)
+    variance = var(input, dim, unbiased, keepdim, correction=correction)
+    return variance, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
-def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The p-norm ``sum(|input| ** p) ** (1 / p)`` over ``dim``; ``p`` may be ``"fro"`` (2), 0, inf or -inf.
 
     At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).

@@ -23,7 +23,7 @@ from .shaping import squeeze
 
 @numpy_names
 def std_mean(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1
 ) -> tuple[Any, Any]:
     """`std` and `mean` together."""
     spread = std(input, dim, unbiased, keepdim, correction=correction)
