@@ -22,6 +22,7 @@ import cifar10
 import environment
 import matplotlib.pyplot as plt
 import resnet_cifar10
+from environment import head, row
 from sides.networks import cifar_network, resnet20
 
 import minidl
@@ -103,11 +104,13 @@ def run_epoch(side, batches, test):
 def write(curves, args, where):
     """The table and the picture."""
     names = list(curves)
-    rows = ["| epoch | " + " | ".join(f"{n}: training loss | {n}: test accuracy | {n}: s" for n in names) + " |"]
-    rows.append("| --- |" + " ---: | ---: | ---: |" * len(names))
+    columns = ["training loss", "test accuracy", *([] if args.untimed else ["s"])]
+    rows = head("epoch", *(f"{name}: {column}" for name in names for column in columns))
     for epoch in range(args.epochs):
-        cells = [f"{c['loss']:.3f} | {c['accuracy']:.1%} | {c['seconds']:.1f}" for c in (curves[n][epoch] for n in names)]
-        rows.append(f"| {epoch + 1} | " + " | ".join(cells) + " |")
+        cells = []
+        for c in (curves[name][epoch] for name in names):
+            cells += [f"{c['loss']:.3f}", f"{c['accuracy']:.1%}", *([] if args.untimed else [f"{c['seconds']:.1f}"])]
+        rows.append(row(epoch + 1, *cells))
     said = f"Batch {args.batch_size}, SGD lr {args.lr} momentum {args.momentum}, seed {args.seed}, data: {where}."
     kind = args.example.removesuffix("_cifar10")
     Path(args.output, f"{kind}-results.md").write_text("\n".join([*rows, "", said, "", environment.describe(), ""]))
@@ -130,6 +133,7 @@ def main():
     parser.add_argument("--epochs", type=int, help="(the example's)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default=str(HERE.parent / "docs"))
+    parser.add_argument("--untimed", action="store_true", help="leave out the seconds: other programs run meanwhile")
     parser.add_argument("--smoke", action="store_true", help="a few steps on the embedded pictures, written nowhere")
     args = parser.parse_args()
     example = EXAMPLES[args.example][0]
