@@ -276,3 +276,10 @@ def test_a_float_bound_makes_integers_floats_of_the_default_dtype():
     x = minidl.tensor([1, 2, 3])
     assert minidl.clamp(x, 1.5).dtype == minidl.float32 and minidl.clamp(x, 1.5, 2).tolist() == [1.5, 2, 2]
     assert minidl.clamp(x, 1, 2).dtype == minidl.int64
+
+
+def test_sigmoid_far_out():
+    """It keeps its digits where it is small, and does not overflow."""
+    x = minidl.tensor([-1000.0, -80.0, -20.0, 20.0, 1000.0])
+    want = [0.0, 1.8048514e-35, 2.0611537e-09, 1.0, 1.0]
+    np.testing.assert_allclose(minidl.sigmoid(x).numpy(), want, 1e-6)

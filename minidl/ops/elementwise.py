@@ -11,6 +11,7 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import kernels, xp
+from .blocks import blocked
 from .index import nonzero
 
 # -- arithmetic
@@ -338,9 +339,12 @@ atanh.vjp(input=lambda g, input: g / (1 - input * input))
 
 
 @differentiable(promotes="float")
+@blocked
 def sigmoid(input: Any) -> Any:
-    """``1 / (1 + exp(-input))``, computed without overflow as ``(1 + tanh(input / 2)) / 2``."""
-    return 0.5 * (1 + xp(input).tanh(0.5 * input))
+    """``1 / (1 + exp(-input))``. Where the exponential overflows the result is 0, as it should be."""
+    m = xp(input)
+    with m.errstate(over="ignore"):
+        return 1 / (1 + m.exp(-input))
 
 
 @differentiable(promotes="float")
