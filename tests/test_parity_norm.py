@@ -194,6 +194,8 @@ MODULES = {
     "instance 2d, tracking": (lambda nn: nn.InstanceNorm2d(3, momentum=0.7, track_running_stats=True), (4, 3, 5, 2)),
     "instance 2d, evaluating": (lambda nn: nn.InstanceNorm2d(3, track_running_stats=True).eval(), (4, 3, 5, 2)),
     "instance 2d, momentum None": (lambda nn: nn.InstanceNorm2d(3, momentum=None, track_running_stats=True), (4, 3, 5, 2)),
+    "local response": (lambda nn: nn.LocalResponseNorm(3, 0.5, 0.6, 1.5), (2, 5, 4)),
+    "local response, plain": (lambda nn: nn.LocalResponseNorm(2), (2, 5, 4, 3)),
     "batch, evaluating without statistics": (lambda nn: nn.BatchNorm2d(3, track_running_stats=False).eval(), (4, 3, 5, 2)),
     "batch, of none": (lambda nn: nn.BatchNorm2d(3), (0, 3, 5, 2)),
     "batch, of one": (lambda nn: nn.BatchNorm2d(3), (1, 3, 5, 2)),

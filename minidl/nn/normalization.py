@@ -1,4 +1,4 @@
-"""Normalisation of groups of channels, and over the last dimensions."""
+"""Normalisation of groups of channels, over the last dimensions, and by the neighbouring channels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from ..shapes import as_index
 from . import functional as F
 from .batchnorm import _Affine
+from .module import Module
 
 
 class GroupNorm(_Affine):
@@ -133,3 +134,22 @@ class RMSNorm(_Affine):
     def extra_repr(self) -> str:
         """The options."""
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class LocalResponseNorm(Module):
+    """Each number divided by a power of the mean square of ``size`` channels around it; `nn.functional.local_response_norm`.
+
+    Source: Krizhevsky, Sutskever and Hinton, ImageNet Classification, 2012.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Any) -> Any:
+        """See `nn.functional.local_response_norm`."""
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
