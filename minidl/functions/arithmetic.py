@@ -9,6 +9,7 @@ from .. import dtypes
 from ..autograd import differentiable
 from ..autograd.op import cast
 from ..backend import xp
+from ..dtypes import check_floating
 from ..ops import elementwise
 from ..ops.compare import isnan
 from ..ops.elementwise import clamp, erf, log, logaddexp, pow, sin, trunc, where
@@ -16,12 +17,6 @@ from ..ops.layout import broadcast_tensors, copy
 from ..shapes import ShapeError
 from .deviation import norm
 from .joining import stack
-
-
-def check_floating(op: str, *tensors: Any) -> None:
-    """Refuse integers where PyTorch does; beside a floating tensor they will do."""
-    if dtypes.result_type(*(getattr(x, "_array", x) for x in tensors)).category < 2:
-        raise TypeError(f"{op}: wants a floating dtype, got {' and '.join(str(x.dtype) for x in tensors)}; write .float()")
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from ..autograd.op import numpy_names
+from ..dtypes import check_floating
 from ..ops.elementwise import abs, where
-from ..ops.reduce import _check_floating, _count, _norm2, _norm_p, _root, amax, amin, mean, sum
+from ..ops.reduce import _count, _norm2, _norm_p, _root, amax, amin, mean, sum
 
 
 @numpy_names
@@ -50,7 +51,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, 
     At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).
     """
     input = input if dtype is None else input.to(dtype)
-    _check_floating("norm", getattr(input, "_array", input))
+    check_floating("norm", input)
     p = 2 if p in ("fro", None) else p
     if isinstance(p, str):
         raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")

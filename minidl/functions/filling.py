@@ -9,19 +9,15 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd.tape import wrap
+from ..dtypes import check_floating
 from ..random import Generator, rng
 from ..shapes import ShapeError
 from .creation import _like
 
 
-def _floating(op: str, t: Any) -> None:
-    if not t.dtype.is_floating_point:
-        raise TypeError(f"{op}: wants a floating dtype, got {t.dtype}")
-
-
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn evenly from ``[from_, to)``, in place."""
-    _floating("uniform_", self)
+    check_floating("uniform_", self)
     if from_ > to:
         raise ValueError(f"uniform_: from_ must not be above to, got {from_} and {to}")
     drawn = np.asarray(rng(generator).uniform(from_, to, self.shape), self.dtype)
@@ -31,28 +27,28 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Gener
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from a normal distribution, in place."""
-    _floating("normal_", self)
+    check_floating("normal_", self)
     _check("normal_", "std must not be negative", std, std >= 0)
     return self._put(..., rng(generator).normal(mean, std, self.shape), "normal_")
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Any:
     """Numbers whose logarithm is normally distributed with this mean and standard deviation, in place."""
-    _floating("log_normal_", self)
+    check_floating("log_normal_", self)
     _check("log_normal_", "std must be positive", std, std > 0)
     return self._put(..., rng(generator).lognormal(mean, std, self.shape), "log_normal_")
 
 
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from the Cauchy distribution around ``median``, in place."""
-    _floating("cauchy_", self)
+    check_floating("cauchy_", self)
     _check("cauchy_", "sigma must be positive", sigma, sigma > 0)
     return self._put(..., median + sigma * rng(generator).standard_cauchy(self.shape), "cauchy_")
 
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from the exponential distribution with rate ``lambd`` (mean ``1 / lambd``), in place."""
-    _floating("exponential_", self)
+    check_floating("exponential_", self)
     _check("exponential_", "lambd must be positive", lambd, lambd > 0)
     return self._put(..., rng(generator).exponential(1 / lambd, self.shape), "exponential_")
 

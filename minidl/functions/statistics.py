@@ -8,14 +8,13 @@ from typing import Any
 from ..autograd import differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
-from ..dtypes import as_dtype
+from ..dtypes import as_dtype, check_floating
 from ..ops.compare import isnan, logical_xor
 from ..ops.elementwise import clamp, logaddexp, sqrt, where
 from ..ops.layout import cat, diagonal, narrow, reshape, transpose, unsqueeze, zeros_for
 from ..ops.linear import matmul
 from ..ops.reduce import _root, mean, sum
 from ..shapes import ShapeError, wrap_dim
-from .arithmetic import check_floating
 from .deviation import norm, std
 from .products import _check_same_dtype
 from .shaping import squeeze
@@ -155,8 +154,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
 
     Elements outside, and NaN, are not counted.
     """
-    if input.dtype.kind != "f":
-        raise TypeError(f"histc: wants a floating dtype, got {input.dtype}; convert with .float()")
+    check_floating("histc", input)
     if bins < 1 or max < min:
         raise ValueError(f"histc: wants at least 1 bin and max not below min, got bins {bins}, min {min}, max {max}")
     if min == max and input.size:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import xp
+from ..dtypes import check_floating
 from ..random import rng
 from .blocks import blocked
 from .elementwise import erf, exp, minimum, sigmoid, tanh, where
@@ -24,8 +25,7 @@ def _activation(forward: Callable[..., Any]) -> Any:
 
     @functools.wraps(forward)
     def checked(input: Any, *options: Any) -> Any:
-        if hasattr(input, "dtype") and input.dtype.kind != "f":
-            raise TypeError(f"{name}: wants a floating dtype, got {input.dtype}; convert with .float()")
+        check_floating(name, input)
         return compute(input, *options)
 
     return differentiable(checked)

@@ -8,6 +8,7 @@ from typing import Any
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import kernels, xp
+from ..dtypes import check_floating
 from ..shapes import ShapeError, wrap_dim, wrap_dims
 from .elementwise import abs, exp, sign, where
 from .layout import reshape
@@ -45,16 +46,11 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     return kernels(input).sum(input, _over(dim, input.ndim, "sum"), keepdim)
 
 
-def _check_floating(op: str, input: Any) -> None:
-    if input.dtype.kind != "f":
-        raise TypeError(f"{op}: wants a floating dtype, got {input.dtype}; convert with .float()")
-
-
 @differentiable
 def mean(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over ``dim`` (one, several, or None for all)."""
     input = _in(dtype, input)
-    _check_floating("mean", input)
+    check_floating("mean", input)
     dims = _over(dim, input.ndim, "mean")
     if input.size == 0:  # 0 / 0, without NumPy's warning
         return xp(input).full(input.sum(dims, keepdims=keepdim).shape, math.nan, input.dtype)
@@ -181,7 +177,7 @@ logsumexp.vjp(input=_logsumexp_rule)
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """``exp(input) / sum(exp(input))`` along ``dim``: positive numbers that add up to 1."""
     input = _in(dtype, input)
-    _check_floating("softmax", input)
+    check_floating("softmax", input)
     dim = wrap_dim(dim, input.ndim, "softmax")
     return kernels(input).softmax(input, dim) if input.ndim else xp(input).ones_like(input)
 
@@ -190,7 +186,7 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
 def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """``log(softmax(input))`` along ``dim``, computed as ``input - logsumexp(input)``."""
     input = _in(dtype, input)
-    _check_floating("log_softmax", input)
+    check_floating("log_softmax", input)
     dim = wrap_dim(dim, input.ndim, "log_softmax")
     return kernels(input).log_softmax(input, dim) if input.ndim else xp(input).zeros_like(input)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.inplace import change
-from ...dtypes import finfo
+from ...dtypes import check_floating, finfo
 from ...functions.arithmetic import masked_fill
 from ...functions.sampling import rand_like
 from ...ops import activation, elementwise, reduce
@@ -21,12 +21,6 @@ from ...shapes import ShapeError, wrap_dim
 def _activate(op: Callable[..., Any], input: Any, inplace: bool, *options: Any, name: str | None = None) -> Any:
     """``op(input, *options)``, put in the place of ``input`` if ``inplace``."""
     return change(input, op, options, {}, f"{name or op.__name__}_") if inplace else op(input, *options)
-
-
-def _floating(op: str, input: Any) -> None:
-    dtype = getattr(input, "_array", input).dtype
-    if dtype.kind != "f":
-        raise TypeError(f"{op}: wants a floating dtype, got {dtype}; convert with .float()")
 
 
 def _numbers(op: str, input: Any) -> None:
@@ -67,7 +61,7 @@ def prelu(input: Any, weight: Any) -> Any:
     """
     if input.dtype != weight.dtype:
         raise TypeError(f"prelu: input is {input.dtype} and weight {weight.dtype}; they must have the same dtype")
-    _floating("prelu", input)
+    check_floating("prelu", input)
     ndim, n = len(input.shape), tuple(weight.shape)
     if n not in ((), (1,)):
         channels = input.shape[1] if ndim > 1 else 1
@@ -88,7 +82,7 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
     """
     if lower > upper:
         raise ValueError(f"rrelu: lower {lower} must not be above upper {upper}")
-    _floating("rrelu", input)
+    check_floating("rrelu", input)
     if training:
         return _activate(activation.random_leaky_relu, input, inplace, lower, upper, name="rrelu")
     return _activate(activation.leaky_relu, input, inplace, (lower + upper) / 2, name="rrelu")
@@ -116,7 +110,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """``input`` where it is positive, ``alpha * (exp(input / alpha) - 1)`` elsewhere. Source: Barron, 2017."""
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
-    _floating("celu", input)
+    check_floating("celu", input)
     return _activate(activation.elu, input, inplace, alpha, 1.0, 1 / alpha, name="celu")
 
 
@@ -125,7 +119,7 @@ def selu(input: Any, inplace: bool = False) -> Any:
 
     Source: Klambauer et al., Self-Normalizing Neural Networks, 2017.
     """
-    _floating("selu", input)
+    check_floating("selu", input)
     return _activate(activation.elu, input, inplace, 1.6732632423543772848, 1.0507009873554804934, name="selu")
 
 
@@ -161,7 +155,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     """
     if not len(input.shape) or input.shape[wrap_dim(dim, len(input.shape), "glu")] % 2:
         raise ShapeError(f"glu: wants an even size along dim {dim} to halve, got shape {tuple(input.shape)}")
-    _floating("glu", input)
+    check_floating("glu", input)
     half = input.shape[dim] // 2
     return narrow(input, dim, 0, half) * sigmoid(narrow(input, dim, half, half))
 
@@ -186,7 +180,7 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """0 between ``-lambd`` and ``lambd``, ``input`` elsewhere."""
-    _floating("hardshrink", input)
+    check_floating("hardshrink", input)
     return where((input >= -lambd) & (input <= lambd), 0.0, input)
 
 
@@ -194,7 +188,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """``input`` moved towards 0 by ``lambd``, and 0 where that would cross it."""
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    _floating("softshrink", input)
+    check_floating("softshrink", input)
     return input - clamp(input, -lambd, lambd)
 
 
@@ -247,7 +241,7 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     """
     if eps != 1e-10:
         warnings.warn("gumbel_softmax: eps has no effect, as in PyTorch", UserWarning, stacklevel=2)
-    _floating("gumbel_softmax", logits)
+    check_floating("gumbel_softmax", logits)
     waiting = clamp(-log(1 - rand_like(logits)), finfo(logits.dtype).tiny)  # 0 would be a class that is always drawn
     soft = reduce.softmax((logits - log(waiting)) / tau, dim)
     if not hard:

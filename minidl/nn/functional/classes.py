@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import xp
+from ...dtypes import as_dtype, check_floating
 from ...ops.activation import logsigmoid
 from ...ops.elementwise import relu, where
 from ...ops.index import gather
@@ -14,20 +15,15 @@ from ...ops.reduce import log_softmax, mean, sum
 from ...shapes import ShapeError
 
 
-def _dtype(x: Any) -> Any:
-    return getattr(x, "_array", x).dtype
-
-
 def _check_classes(op: str, input: Any, target: Any, weight: Any) -> None:
     if len(input.shape) < 2 or tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise ShapeError(
             f"{op}: input of shape {tuple(input.shape)} (N, C, ...) wants target of shape "
             f"{(input.shape[0], *input.shape[2:]) if input.shape else '(N, ...)'}, got {tuple(target.shape)}"
         )
-    if _dtype(target).kind not in "iu":
-        raise TypeError(f"{op}: target must hold class numbers as integers, got {_dtype(target)}")
-    if _dtype(input).kind != "f":
-        raise TypeError(f"{op}: input must be of a floating dtype, got {_dtype(input)}")
+    if as_dtype(target.dtype).category != 1:
+        raise TypeError(f"{op}: target must hold class numbers as integers, got {as_dtype(target.dtype).name}")
+    check_floating(op, input)
     _check_weight(op, weight, input.shape[1])
     if getattr(weight, "requires_grad", False):
         raise NotImplementedError(f"{op}: weight has no gradient here, as in PyTorch; pass weight.detach()")
@@ -87,7 +83,7 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
     if not len(input.shape):
         raise ShapeError("cross_entropy: wants input (C,) or (N, C, ...), got a single number")
-    if tuple(input.shape) == tuple(target.shape) and _dtype(target).kind == "f":
+    if tuple(input.shape) == tuple(target.shape) and as_dtype(target.dtype).is_floating_point:
         if ignore_index >= 0:
             raise ValueError(f"cross_entropy: ignore_index {ignore_index} has no meaning for a target of probabilities")
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd import no_grad
-from ...functions.arithmetic import check_floating
+from ...dtypes import check_floating
 from ...functions.deviation import norm
 from ...functions.products import einsum
 from ...ops.elementwise import clamp

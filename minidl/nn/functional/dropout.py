@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from ...autograd.inplace import change
+from ...dtypes import check_floating
 from ...ops.dropout import dropped, keep_mask
 from ...shapes import ShapeError
 
@@ -19,9 +20,7 @@ def _drop(op: str, drop: Any, input: Any, p: float, training: bool, inplace: boo
         return input
     if channels and len(input.shape) < 2 and p < 1:
         raise ShapeError(f"{op}: wants input with channels in dimension 1, got shape {tuple(input.shape)}")
-    dtype = getattr(input, "_array", input).dtype
-    if dtype.kind != "f":
-        raise TypeError(f"{op}: wants a floating dtype, got {dtype}")
+    check_floating(op, input)
     return change(input, drop, (p, channels), {}, f"{op}_") if inplace else drop(input, p, channels)
 
 

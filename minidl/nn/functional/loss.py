@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd import no_grad
-from ...functions.arithmetic import check_floating, xlogy
+from ...dtypes import check_floating
+from ...functions.arithmetic import xlogy
 from ...ops.activation import logsigmoid
 from ...ops.elementwise import abs, clamp, exp, log, minimum, sqrt, where
 from ...ops.layout import unsqueeze

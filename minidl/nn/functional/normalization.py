@@ -9,6 +9,7 @@ import numpy as np
 
 from ...autograd.mode import effect
 from ...autograd.tape import TensorBase, mark_changed
+from ...dtypes import check_floating
 from ...ops.layout import constant_pad, narrow, reshape
 from ...ops.norm import normalise
 from ...shapes import ShapeError, as_index
@@ -16,9 +17,8 @@ from ...shapes import ShapeError, as_index
 
 def _check(op: str, input: Any, shape: tuple[int, ...], mixed: bool = False, **others: Any) -> None:
     """That all others have that shape and, unless ``mixed``, the input's dtype; float16 goes with float32 as well."""
+    check_floating(op, input)
     dtype = getattr(input, "_array", input).dtype
-    if dtype.kind != "f":
-        raise TypeError(f"{op}: wants input of a floating dtype, got {dtype}; convert with .float()")
     others = {name: getattr(x, "_array", x) for name, x in others.items() if x is not None}
     for name, x in others.items():
         if tuple(x.shape) != shape:
