@@ -110,7 +110,7 @@ LEFT_OUT = {
     ),
     "recurrent and attention layers: not yet": (
         "RNN.*|LSTM.*|GRU.*|[gl]ru|lstm|rnn_.*|.*[tT]ransformer.*|Multihead.*|multi_head.*|"
-        "ctc_loss|CTCLoss|[eE]mbedding_?[bB]ag"
+        "ctc_loss|CTCLoss|[eE]mbedding_?[bB]ag|scaled_dot_product_attention"
     ),
     "volumes (3-d)": (".*3d(_with_indices)?"),
     "layers that are rare in courses: not yet": (
@@ -134,7 +134,7 @@ class Parameter(NamedTuple):
 def names_of(space: str) -> list[str]:
     """The public names of a namespace of PyTorch: those it lists, or else all that is its own."""
     there = BY_NAME[space]
-    own = re.compile(r"torch\b(?!\._C\._)|None")
+    own = re.compile(r"torch\b(?!\._C\._(?!nn\b))|None")
     listed = getattr(there, "__all__", None) or [
         name for name in dir(there) if own.match(str(getattr(getattr(there, name, None), "__module__", None)))
     ]

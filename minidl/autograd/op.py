@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend, dtypes
-from ..shapes import broadcast_shapes
+from ..shapes import ShapeError, broadcast_shapes
 from .mode import mode
 from .tape import Counter, Node, TensorBase, counter, describe_site, source, wrap
 
@@ -128,8 +128,8 @@ class Op:
             arrays = promote(self, arrays)
         try:
             result = self.forward(*arrays)
-        except ValueError:
-            if self.promotes is not None:  # say it with names, if it is that they do not broadcast
+        except ValueError as error:
+            if self.promotes is not None and not isinstance(error, ShapeError):  # say it with names, if it is broadcasting
                 broadcast_shapes(*(a.shape for a in arrays if hasattr(a, "shape")), op=self.name)
             raise
         out, extras = (result[0], result[1:]) if self.keeps else (result, ())

@@ -71,6 +71,8 @@ def inner(input: Any, other: Any) -> Any:
     _check_same_dtype("inner", input, other)
     if not len(input.shape) or not len(other.shape):
         return input * other
+    if input.shape[-1] != other.shape[-1]:
+        raise ShapeError(f"inner: shapes {tuple(input.shape)} and {tuple(other.shape)} differ in their last dimension")
     return tensordot(input, other, ([-1], [-1]))
 
 

@@ -34,6 +34,8 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
 def _slices(op: str, input: Any, dim: int, index: Any) -> tuple[Any, ...]:
     """The key of the slices along ``dim`` listed in the vector ``index``."""
     dim = wrap_dim(dim, len(input.shape), op)
+    if not input.shape:
+        raise ShapeError(f"{op}: wants at least 1 dimension, got a tensor without any")
     if len(index.shape) > 1:
         raise ShapeError(f"{op}: index must be a vector, got shape {tuple(index.shape)}")
     (places,) = as_key(index if len(index.shape) else index[None])

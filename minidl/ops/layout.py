@@ -200,6 +200,8 @@ def cat(tensors: Any, dim: int = 0) -> Any:
         raise ShapeError("cat: wants at least one tensor")
     solid = [x.shape != (0,) for x in tensors]
     first = tensors[solid.index(True) if any(solid) else 0]
+    if not all(x.ndim for x in tensors):
+        raise ShapeError("cat: a tensor without dimensions has none to be joined along; use stack(...)")
     dim = wrap_dim(dim, first.ndim, "cat")
     for i, x in enumerate(tensors):
         fits = x.ndim == first.ndim and all(m == n for k, (m, n) in enumerate(zip(x.shape, first.shape)) if k != dim)
