@@ -11,7 +11,7 @@ from typing import Any
 from .. import dtypes
 from .._tensor import Tensor
 from ..autograd import no_grad
-from ..autograd.mode import mode
+from ..autograd.mode import effect, mode
 from ..autograd.tape import Handle
 from ..backend import check_device
 from ..backend import device as Device
@@ -460,15 +460,9 @@ def layout_repr(name: str, extra: list[str], parts: list[str]) -> str:
     return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
+@effect
 def clear_grads(tensors: Callable[[], Iterable[Any]], set_to_none: bool) -> None:
     """Drop the gradients of what ``tensors()`` gives, or set them to 0. A watcher gets the function: its result may change."""
-    if mode.watcher is None:
-        _clear(tensors, set_to_none)
-    else:
-        mode.watcher.effect(_clear, (tensors, set_to_none))
-
-
-def _clear(tensors: Callable[[], Iterable[Any]], set_to_none: bool) -> None:
     for t in tensors():
         if t._grad is None:
             continue

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._tensor import Tensor
 from ..autograd import no_grad
-from ..autograd.mode import mode
+from ..autograd.mode import effect
 from ..autograd.tape import mark_changed, wrap
 from ..backend import xp
 from ..functions.creation import as_tensor
@@ -18,10 +18,6 @@ from ..shapes import ShapeError
 
 def _each(parameters: Any) -> Iterable[Any]:
     return [parameters] if isinstance(parameters, Tensor) else parameters
-
-
-def _effect(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
 
 
 def _refuse(name: str, foreach: bool | None) -> None:
@@ -40,13 +36,13 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0, error_if_nonfinite: boo
         If ``foreach`` is set, which is PyTorch's.
     """
     _refuse("get_total_norm", foreach)
-    return _effect(_total_norm, "get_total_norm", [*_each(tensors)], float(norm_type), error_if_nonfinite)
+    return _total_norm("get_total_norm", [*_each(tensors)], float(norm_type), error_if_nonfinite)
 
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Multiply all gradients, in place, by ``min(1, max_norm / (total_norm + 1e-6))``: see `clip_grad_norm_`."""
     _refuse("clip_grads_with_norm_", foreach)
-    _effect(_scale, "clip_grads_with_norm_", [*_each(parameters)], float(max_norm), total_norm)
+    _scale("clip_grads_with_norm_", [*_each(parameters)], float(max_norm), total_norm)
 
 
 def clip_grad_norm_(
@@ -76,9 +72,10 @@ def clip_grad_norm_(
     each = [*_each(parameters)]
     if not each and isinstance(parameters, Iterator):
         warnings.warn("clip_grad_norm_: parameters is an iterator that has nothing left, so nothing is clipped", stacklevel=2)
-    return _effect(_clip_norm, each, float(max_norm), float(norm_type), error_if_nonfinite)
+    return _clip_norm(each, float(max_norm), float(norm_type), error_if_nonfinite)
 
 
+@effect
 def _clip_norm(parameters: list[Any], max_norm: float, norm_type: float, error_if_nonfinite: bool) -> Any:
     grads = [p.grad for p in parameters if p.grad is not None]
     total = _total_norm("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
@@ -86,6 +83,7 @@ def _clip_norm(parameters: list[Any], max_norm: float, norm_type: float, error_i
     return total
 
 
+@effect
 def _total_norm(name: str, tensors: list[Any], norm_type: float, error_if_nonfinite: bool) -> Any:
     if not tensors:
         return wrap(xp(0.0).zeros((), "float32"))
@@ -101,6 +99,7 @@ def _total_norm(name: str, tensors: list[Any], norm_type: float, error_if_nonfin
     return wrap(total)
 
 
+@effect
 def _scale(name: str, parameters: list[Any], max_norm: float, total_norm: Any) -> None:
     total = as_tensor(total_norm)._array
     scale = xp(total).minimum(max_norm / (total + 1e-6), 1)
@@ -113,9 +112,10 @@ def _scale(name: str, parameters: list[Any], max_norm: float, total_norm: Any) -
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
     """Hold every element of every gradient between ``-clip_value`` and ``clip_value``, in place."""
     _refuse("clip_grad_value_", foreach)
-    _effect(_clip_values, [*_each(parameters)], float(clip_value))
+    _clip_values([*_each(parameters)], float(clip_value))
 
 
+@effect
 def _clip_values(parameters: list[Any], clip_value: float) -> None:
     for g in [p.grad for p in parameters if p.grad is not None]:
         xp(g._array).clip(g._array, -clip_value, clip_value, out=g._array)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import dtypes
 from ..autograd import no_grad
-from ..autograd.mode import mode
+from ..autograd.mode import effect
 from ..functions.creation import tensor
 from ..nn.batchnorm import _BatchNorm
 from ..nn.module import Module
@@ -136,11 +136,9 @@ class AveragedModel(Module):
         ValueError
             If they do not fit; nothing is changed then.
         """
-        if mode.watcher is None:
-            self._update(model)
-        else:
-            mode.watcher.effect(self._update, (model,))
+        self._update(model)
 
+    @effect
     @no_grad()
     def _update(self, model: Module) -> None:
         kinds = [(list(m.parameters()), list(m.buffers())) for m in (self.module, model)]

@@ -16,7 +16,7 @@ from ...ops.layout import copy, reshape, unsqueeze, zeros_for
 from ...ops.pool import avg_pool2d, max_pool2d
 from ...ops.reduce import mean
 from ...ops.resize import resample
-from ...shapes import ShapeError, as_index, pair
+from ...shapes import ShapeError, as_index, pair, per_dim
 
 # -- along one dimension: a picture of one row
 
@@ -28,19 +28,11 @@ def _row(op: str, input: Any) -> Any:
     return unsqueeze(input, -2)
 
 
-def _single(value: Any, what: str) -> int:
-    """A size for the only dimension, also as a tuple of one."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(values) != 1:
-        raise ShapeError(f"{what} wants one integer, got {value!r}")
-    return as_index(values[0], what)
-
-
 def _in_a_row(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[Any, Any, Any]:
     """The arguments of a window as those of one of height 1."""
-    kernel = _single(kernel_size, f"{op}: kernel_size")
-    stride = kernel if stride is None or stride == () else _single(stride, f"{op}: stride")
-    return (1, kernel), (1, stride), (0, _single(padding, f"{op}: padding"))
+    kernel = per_dim(kernel_size, 1, f"{op}: kernel_size")
+    stride = kernel if stride is None or stride == () else per_dim(stride, 1, f"{op}: stride")
+    return (1, *kernel), (1, *stride), (0, *per_dim(padding, 1, f"{op}: padding"))
 
 
 def _flat(out: Any) -> Any:
@@ -61,7 +53,7 @@ def max_pool1d(
     Shapes: (N, C, L) or (C, L) -> the same with the positions for L.
     """
     window = _in_a_row("max_pool1d", kernel_size, stride, padding)
-    dilation = (1, _single(dilation, "max_pool1d: dilation"))
+    dilation = (1, *per_dim(dilation, 1, "max_pool1d: dilation"))
     out = max_pool2d(_row("max_pool1d", input), *window, dilation, ceil_mode, return_indices)
     return (_flat(out[0]), _flat(out[1])) if return_indices else _flat(out)
 
@@ -98,7 +90,7 @@ def _spans(n: int, k: int) -> tuple[Any, Any]:
     return i * n // max(k, 1), -(-(i + 1) * n // max(k, 1))
 
 
-def places(numbers: Any) -> Any:
+def _places(numbers: Any) -> Any:
     """Rising integers as (start, stop, step) if they are evenly spaced."""
     step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
     even = step > 0 and bool((np.diff(numbers) == step).all())
@@ -113,7 +105,7 @@ def grouped(to: Any, sources: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
     turn = np.arange(len(to)) - np.searchsorted(sources[0], sources[0])  # how often this source was there before
     for n in range(turn.max(initial=-1) + 1):
         now = turn == n
-        yield places(to[now]), tuple((places(s[now]), w if w is None else _even(w[now])) for s, w in zip(sources, weights))
+        yield _places(to[now]), tuple((_places(s[now]), w if w is None else _even(w[now])) for s, w in zip(sources, weights))
 
 
 def _even(weights: Any) -> Any:
@@ -147,8 +139,8 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
 
 def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
     """`adaptive_avg_pool2d` of one row. Shapes: (N, C, L) or (C, L) -> the same with ``output_size`` for L."""
-    size = _single(output_size, "adaptive_avg_pool1d: output_size")
-    return _flat(adaptive_avg_pool2d(_row("adaptive_avg_pool1d", input), (1, size)))
+    size = per_dim(output_size, 1, "adaptive_avg_pool1d: output_size")
+    return _flat(adaptive_avg_pool2d(_row("adaptive_avg_pool1d", input), (1, *size)))
 
 
 @differentiable
@@ -178,16 +170,15 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
     if 0 in input.shape[1:]:
         raise ShapeError(f"adaptive_max_pool2d: only the batch may be of size 0, got shape {tuple(input.shape)}")
     found, lead = _largest(input, size), tuple(input.shape[:-2])
-    places = reshape(found, (*lead, size[0] * size[1]))
-    flat = reshape(input, (*lead, input.shape[-2] * input.shape[-1]))
-    out = reshape(gather(flat, len(lead), places), (*lead, *size))
+    pixels = reshape(input, (*lead, input.shape[-2] * input.shape[-1]))
+    out = reshape(gather(pixels, len(lead), reshape(found, (*lead, size[0] * size[1]))), (*lead, *size))
     return (out, found) if return_indices else out
 
 
 def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """`adaptive_max_pool2d` of one row. Shapes: (N, C, L) or (C, L) -> the same with ``output_size`` for L."""
-    size = _single(output_size, "adaptive_max_pool1d: output_size")
-    out, found = adaptive_max_pool2d(_row("adaptive_max_pool1d", input), (1, size), True)
+    size = per_dim(output_size, 1, "adaptive_max_pool1d: output_size")
+    out, found = adaptive_max_pool2d(_row("adaptive_max_pool1d", input), (1, *size), True)
     return (_flat(out), _flat(found)) if return_indices else _flat(out)
 
 
