@@ -844,7 +844,7 @@ def test_the_median_shares_its_gradient_among_equals(a):
     out.backward()
     assert out.item() == statistics.median_low(x.detach().numpy().reshape(-1).tolist())
     hits = (x == out).detach().numpy()
-    np.testing.assert_allclose(x.grad.numpy(), hits / hits.sum())
+    np.testing.assert_allclose(x.grad.numpy(), hits / hits.sum(), rtol=1e-12)
 
 
 @given(st.data())
@@ -910,7 +910,7 @@ def test_covariances_with_weights_are_those_of_the_repeated_table():
     rng = np.random.default_rng(0)
     table, often = rng.normal(size=(3, 4)), np.array([1, 3, 0, 2])
     x = minidl.from_numpy(table)
-    np.testing.assert_allclose(minidl.cov(x, fweights=minidl.from_numpy(often)), covariance(table.repeat(often, 1)))
+    np.testing.assert_allclose(minidl.cov(x, fweights=minidl.from_numpy(often)), covariance(table.repeat(often, 1)), rtol=1e-12)
     weights = rng.random(4)
     np.testing.assert_allclose(
         minidl.cov(x, aweights=minidl.from_numpy(weights), fweights=minidl.from_numpy(often)),
@@ -926,10 +926,10 @@ def test_covariances_with_weights_are_those_of_the_repeated_table():
 def test_distances_by_way_of_a_product():
     rng = np.random.default_rng(0)
     a, b = (minidl.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((2, 3, 4), (30, 4)))
-    np.testing.assert_allclose(minidl.cdist(a, b).detach(), distances(a.detach().numpy(), b.detach().numpy(), 2.0))
+    np.testing.assert_allclose(minidl.cdist(a, b).detach(), distances(a.detach().numpy(), b.detach().numpy(), 2.0), rtol=1e-12)
     for mode in ("use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
         near, far = minidl.cdist(a, b, compute_mode=mode), minidl.cdist(a, b)
-        np.testing.assert_allclose(near.detach(), far.detach())
+        np.testing.assert_allclose(near.detach(), far.detach(), rtol=1e-12)
     c = b[:3].detach().requires_grad_()
     assert gradcheck(lambda a, c: minidl.cdist(a, c, compute_mode="use_mm_for_euclid_dist"), (a, c))
     x = minidl.zeros(2, 3, requires_grad=True)

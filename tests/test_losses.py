@@ -126,22 +126,22 @@ def test_weights(seed):
     x, y, w = rng.normal(size=(3, 4, 2))
     a, b, c = (minidl.from_numpy(v).requires_grad_() for v in (x, y, w))
     for f, formula in ((F.mse_loss, (x - y) ** 2), (F.l1_loss, abs(x - y))):
-        np.testing.assert_allclose(f(a, b, weight=c, reduction="none").detach(), formula * w)
-        np.testing.assert_allclose(f(a, b, weight=c, reduction="sum").item(), (formula * w).sum())
-        np.testing.assert_allclose(f(a, b, weight=c).item(), (formula * w).sum() / w.sum())
+        np.testing.assert_allclose(f(a, b, weight=c, reduction="none").detach(), formula * w, rtol=1e-12)
+        np.testing.assert_allclose(f(a, b, weight=c, reduction="sum").item(), (formula * w).sum(), rtol=1e-12)
+        np.testing.assert_allclose(f(a, b, weight=c).item(), (formula * w).sum() / w.sum(), rtol=1e-12)
         assert gradcheck(lambda a, b, c, f=f: f(a, b, weight=c), (a, b, c))
     each = np.vectorize(huber)(x - y, 1.0) * w
-    np.testing.assert_allclose(F.huber_loss(a, b, weight=c).item(), each.mean())
+    np.testing.assert_allclose(F.huber_loss(a, b, weight=c).item(), each.mean(), rtol=1e-12)
     p = 1 / (1 + np.exp(-x))
     q = 1 / (1 + np.exp(-y))
     each = -w * (q * np.log(p) + (1 - q) * np.log(1 - p))
-    np.testing.assert_allclose(F.binary_cross_entropy(*map(minidl.tensor, (p, q)), c).item(), each.mean())
+    np.testing.assert_allclose(F.binary_cross_entropy(*map(minidl.tensor, (p, q)), c).item(), each.mean(), rtol=1e-12)
     each = -w * (w[0] * q * np.log(p) + (1 - q) * np.log(1 - p))
     got = F.binary_cross_entropy_with_logits(a, minidl.tensor(q), c, pos_weight=c[0])
-    np.testing.assert_allclose(got.item(), each.mean())
+    np.testing.assert_allclose(got.item(), each.mean(), rtol=1e-12)
     each = -(w * (q * np.log(p) + (1 - q) * np.log(1 - p))).mean(1)
     got = F.multilabel_soft_margin_loss(a, minidl.tensor(q), c, reduction="none")
-    np.testing.assert_allclose(got.detach(), each)
+    np.testing.assert_allclose(got.detach(), each, rtol=1e-12)
 
 
 def margins(x, target, p, margin, weight):
@@ -204,8 +204,8 @@ def test_vectors(n, d, p, swap, seed):
     np.testing.assert_allclose(got.item(), np.mean(each), 1e-9, 1e-12)
     sides = minidl.from_numpy(signs(rng, n))
     each = [1 - cosine(u, v) if s > 0 else max(0, cosine(u, v) - 0.1) for u, v, s in zip(*arrays[:2], sides.tolist())]
-    np.testing.assert_allclose(F.cosine_embedding_loss(a, b, sides, 0.1, reduction="none").detach(), each, 1e-6, 1e-9)
-    np.testing.assert_allclose(F.cosine_embedding_loss(a[0], b[0], sides[0], 0.1).item(), each[0], 1e-6, 1e-9)
+    np.testing.assert_allclose(F.cosine_embedding_loss(a, b, sides, 0.1, reduction="none").detach(), each, 1e-9, 1e-9)
+    np.testing.assert_allclose(F.cosine_embedding_loss(a[0], b[0], sides[0], 0.1).item(), each[0], 1e-9, 1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KinkWarning)
         gradcheck(lambda a, b, c: F.triplet_margin_loss(a, b, c, 0.5, 2, eps, swap, reduction="none"), (a, b, c))

@@ -250,7 +250,7 @@ def test_kernels_shared_by_threads_are_numpy(dims, seen, order):
         for n in (1, 3):
             minidl.set_num_threads(n)
             out, c, v = cpu.normalise(x, w, b, dims, 1e-5)
-            np.testing.assert_allclose(out, standard * w + b, atol=1e-10)
+            np.testing.assert_allclose(out, standard * w + b, rtol=1e-12, atol=1e-10)
             assert cpu.order.order_of(out) == cpu.order.order_of(x)
             found = cpu.normalise_grad(g, x, w, c, v, dims, 1e-5, (True, True), seen)
             wanted = inner, (g * standard).sum(other).reshape(seen), g.sum(other).reshape(seen)
@@ -332,8 +332,8 @@ def test_running_statistics_move_towards_the_batch():
     mean, var = minidl.zeros(3, dtype=minidl.float64), minidl.ones(3, dtype=minidl.float64)
     F.batch_norm(x, mean, var, training=True, momentum=0.25)
     parts = x.numpy().transpose(1, 0, 2).reshape(3, -1)
-    np.testing.assert_allclose(mean, 0.25 * parts.mean(1))
-    np.testing.assert_allclose(var, 0.75 + 0.25 * parts.var(1, ddof=1))
+    np.testing.assert_allclose(mean, 0.25 * parts.mean(1), rtol=1e-12)
+    np.testing.assert_allclose(var, 0.75 + 0.25 * parts.var(1, ddof=1), rtol=1e-12)
 
 
 def test_running_statistics_of_single_pictures_move_towards_their_average():
@@ -341,8 +341,8 @@ def test_running_statistics_of_single_pictures_move_towards_their_average():
     mean, var = minidl.zeros(3, dtype=minidl.float64), minidl.ones(3, dtype=minidl.float64)
     F.instance_norm(x, mean, var, momentum=0.25)
     parts = x.numpy().reshape(5, 3, 8)
-    np.testing.assert_allclose(mean, 0.25 * parts.mean((0, 2)))
-    np.testing.assert_allclose(var, 0.75 + 0.25 * parts.var(2, ddof=1).mean(0))
+    np.testing.assert_allclose(mean, 0.25 * parts.mean((0, 2)), rtol=1e-12)
+    np.testing.assert_allclose(var, 0.75 + 0.25 * parts.var(2, ddof=1).mean(0), rtol=1e-12)
 
 
 def test_a_change_of_running_statistics_is_counted():
@@ -497,8 +497,8 @@ def test_groups_of_what_comes_out_of_a_convolution(order):
     """Group normalisation of one channel each is instance normalisation, of all of them layer normalisation, in any order."""
     x = np.random.default_rng(0).normal(size=[(3, 4, 5, 6)[d] for d in order]).transpose(np.argsort(order))
     x = minidl.from_numpy(x)
-    np.testing.assert_allclose(F.group_norm(x, 4), F.instance_norm(x), atol=1e-12)
-    np.testing.assert_allclose(F.group_norm(x, 1), F.layer_norm(x, (4, 5, 6)), atol=1e-12)
+    np.testing.assert_allclose(F.group_norm(x, 4), F.instance_norm(x), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(F.group_norm(x, 1), F.layer_norm(x, (4, 5, 6)), rtol=1e-12, atol=1e-12)
 
 
 def test_all_are_compiled():
