@@ -166,18 +166,21 @@ def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> t
 
 
 def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
-    """The gradient of the columns, each row of it added where it was copied from; the threads share the channels."""
+    """The gradient of the columns, each row of it added where it was copied from; the threads share the channels. Where the
+    windows tile the picture every pixel was copied once, and gets its row.
+    """
     g, f, c, (k, l) = batch_last(g, Window((1, 1))), w.shape[0] // groups, w.shape[1], window.kernel
     weights = w.reshape(groups, f, c, k * l).transpose(0, 2, 3, 1)
     padded_size = [n + b + a for n, b, a in zip(size, window.before, window.after)]
     out = np.empty((c * groups, *padded_size, g.shape[3]), np.result_type(g, w))
-    channels = threads.parts(c, threads.as_bytes(g.size * c * k * l))
+    channels, tiles = threads.parts(c, threads.as_bytes(g.size * c * k * l)), window.tiles(size)
 
     def work(part: slice) -> None:
         share = part.stop - part.start
         for group in range(groups):
             pixels = out[group * c + part.start : group * c + part.stop]
-            pixels[...] = 0
+            if not tiles:
+                pixels[...] = 0
             kernel = weights[group, part].reshape(share * k * l, f)
             for rows, columns in strips(slice(0, g.shape[1]), slice(0, g.shape[2]), share * k * l * g.shape[3] * g.itemsize):
                 gradient = g[group * f : (group + 1) * f, rows, columns]
@@ -186,7 +189,11 @@ def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[i
                 np.matmul(kernel, gradient.reshape(f, positions), out=strip)
                 strip = strip.reshape(share, k, l, *gradient.shape[1:])
                 for tap in itertools.product(range(k), range(l)):
-                    pixels[_under_tap(window, *tap, rows, columns)] += strip[:, tap[0], tap[1]]
+                    seen = pixels[_under_tap(window, *tap, rows, columns)]
+                    if tiles:
+                        seen[...] = strip[:, tap[0], tap[1]]
+                    else:
+                        seen += strip[:, tap[0], tap[1]]
 
     threads.run(work, channels)
     top, left = window.before
