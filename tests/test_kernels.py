@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minidl.kernels import cpu, reference, threads
@@ -61,6 +61,7 @@ def n_threads(request):
 
 
 @given(windows(), st.integers(1, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), seeds, st.sampled_from(LAYOUTS))
+@example((Window((2, 3), (2, 3)), (4, 6)), 1, 2, 2, 2, 0, LAYOUTS[0])  # the windows tile the picture
 def test_convolutions_are_the_loops(geometry, groups, channels, filters, n, seed, layout):
     window, size = geometry
     x = numbers(seed, n, channels * groups, *size, layout=layout)
