@@ -676,6 +676,18 @@ def test_functional_names_what_is_no_tensor():
 # -- one's own op
 
 
+def test_gradients_have_the_memory_order_of_their_tensors():
+    """So that ``p.grad.view(-1)`` works wherever ``p.view(-1)`` does."""
+    x = minidl.randn(4, 3, 6, 6, requires_grad=True)
+    turned = minidl.randn(3, 6, 6, 4).permute(3, 0, 1, 2).requires_grad_()
+    net = minidl.nn.Sequential(minidl.nn.Conv2d(3, 4, 3, stride=2), minidl.nn.Conv2d(4, 2, 1, groups=2), minidl.nn.Flatten())
+    for leaf in (x, turned):
+        net(leaf).sum().backward()
+        assert leaf.grad.stride() == leaf.stride()
+    for p in net.parameters():
+        assert p.grad.stride() == p.stride()
+
+
 def test_an_op_of_ones_own():
     @differentiable
     def cube(input):
