@@ -319,3 +319,14 @@ def test_padding_modes_continue_the_picture(mode, padding):
     options = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
     wanted = convolved(wide, module.weight.detach().numpy(), module.bias.detach().numpy(), **options)
     np.testing.assert_allclose(module(x).detach(), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride, groups", [(1, 1), (2, 1), (3, 4), (1, 4)])
+@pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d"])
+def test_features_can_be_viewed_as_rows(kind, stride, groups):
+    """``x.view(len(x), -1)`` after a convolution, as everybody writes it; and of the gradient."""
+    x = minidl.randn(3, 4, 7, 6, requires_grad=True)
+    out = getattr(minidl.nn, kind)(4, 8, 3, stride=stride, padding=1, groups=groups)(x)
+    assert out.view(len(out), -1).shape == (3, out.numel() // 3)
+    (g,) = minidl.autograd.grad(out.sum(), x)
+    assert g.view(len(g), -1).shape == (3, 4 * 7 * 6)

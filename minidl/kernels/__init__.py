@@ -4,7 +4,7 @@ Every provider has the functions below, over arrays of its library. None of them
 input: ``add_at`` its ``out``, and ``blockwise`` what its function changes.
 
 Letters: N images, C channels, F filters, G groups, H x W pixels in, I x J positions of the window out, K x L taps in a window.
-Shapes are always those written here; the order in memory is the provider's own affair.
+Shapes are always those written here; the order in memory is the provider's own affair, but there are no gaps in it.
 
 ========================================================= ===================================================================
 ``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)

@@ -197,4 +197,4 @@ def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[i
 
     threads.run(work, channels)
     top, left = window.before
-    return out[:, top : top + size[0], left : left + size[1]].transpose(3, 0, 1, 2)
+    return np.ascontiguousarray(out[:, top : top + size[0], left : left + size[1]]).transpose(3, 0, 1, 2)

@@ -85,7 +85,7 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int, most: int = R
                 place += bias.reshape(groups, f, 1, 1, 1, 1)[own]
 
     threads.run(work, threads.parts(groups, threads.as_bytes(out.size * band.shape[2])))
-    return out.reshape(groups * f, pieces * rows, j, n)[:, :i].transpose(3, 0, 1, 2)
+    return np.ascontiguousarray(out.reshape(groups * f, pieces * rows, j, n)[:, :i]).transpose(3, 0, 1, 2)
 
 
 def _columns(seen: Any, groups: int) -> Any:
