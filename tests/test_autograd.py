@@ -688,6 +688,14 @@ def test_gradients_have_the_memory_order_of_their_tensors():
         assert p.grad.stride() == p.stride()
 
 
+def test_second_derivative_of_a_power_at_exponent_0():
+    """The slope ``y * x ** (y - 1)`` is 0 there, but its own slope in y is not."""
+    x, y = (minidl.tensor(v, dtype=minidl.float64, requires_grad=True) for v in (3.5, 0.0))
+    (first,) = minidl.autograd.grad(x**y, x, create_graph=True)
+    (second,) = minidl.autograd.grad(first, y)
+    assert first == 0 and second.item() == pytest.approx(1 / 3.5)
+
+
 def test_an_op_of_ones_own():
     @differentiable
     def cube(input):

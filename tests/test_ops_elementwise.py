@@ -278,6 +278,11 @@ def test_a_float_bound_makes_integers_floats_of_the_default_dtype():
     assert minidl.clamp(x, 1, 2).dtype == minidl.int64
 
 
+def test_lerp_of_numbers_has_the_weights_dtype():
+    numbers = (minidl.tensor(2.0, dtype=minidl.float64) for _ in range(2))
+    assert minidl.lerp(*numbers, minidl.zeros(0)).dtype == minidl.float32
+
+
 def test_sigmoid_far_out():
     """It keeps its digits where it is small, and does not overflow."""
     x = minidl.tensor([-1000.0, -80.0, -20.0, 20.0, 1000.0])

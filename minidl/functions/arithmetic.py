@@ -61,7 +61,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     near = abs(weight) < 0.5
     if isinstance(weight, (int, float)):
         return input + weight * (end - input) if near else end + (weight - 1) * (end - input)
-    return where(near, input, end) + where(near, weight, weight - 1) * (end - input)
+    return where(near, input + weight * (end - input), end + (weight - 1) * (end - input))
 
 
 def frac(input: Any) -> Any:

@@ -108,7 +108,8 @@ def pow(input: Any, exponent: Any) -> Any:
 def _pow_rule(g: Any, input: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
         return g * exponent * input ** (exponent - 1) if exponent != 0 else _no_slope(g)
-    return g * where(exponent == 0, 0.0, exponent * input ** where(exponent == 0, 1.0, exponent - 1))
+    flat = (exponent == 0) & (input == 0)  # 0 ** 0, where 0 times infinity would have no value
+    return g * where(flat, 0.0, exponent * input ** where(flat, 1.0, exponent - 1))
 
 
 def _pow_exponent_rule(g: Any, out: Any, input: Any, exponent: Any) -> Any:
