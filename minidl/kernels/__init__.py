@@ -12,6 +12,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``sum(x, dims, keepdims)``                                 the sum over some dimensions
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
+``share(function, n, products)``                           ``function(slice)`` for slices of n items that do not meet
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``
 ``softmax(x, dim)``, ``log_softmax(x, dim)``                along ``dim``

@@ -50,6 +50,12 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
         function(*(a[tuple(slice(i, i + 1) for i in place)] for a in arrays))
 
 
+def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
+    """``function`` for one item after the other."""
+    for i in range(n_items):
+        function(slice(i, i + 1))
+
+
 def erf(x: Any) -> Any:
     """The error function."""
     return np.array([math.erf(v) for v in x.ravel()], x.dtype).reshape(x.shape)

@@ -177,6 +177,11 @@ def run(function: Callable[[Any], Any], work: list[Any]) -> None:
         raise errors[0]
 
 
+def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
+    """Call ``function`` with slices of ``n_items`` that the threads share; ``products`` is the work, as in `as_bytes`."""
+    run(function, parts(n_items, as_bytes(products)))
+
+
 class _Scratch(threading.local):
     def __init__(self) -> None:
         self.buffers: dict[str, Any] = {}

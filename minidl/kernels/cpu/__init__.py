@@ -1,5 +1,6 @@
 """Quick loops on the CPU, in NumPy; see `minidl.kernels` for the contract."""
 
+from ..threads import share
 from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, relu, relu_grad
@@ -37,6 +38,7 @@ __all__ = [
     "resample",
     "softmax",
     "softmax_grad",
+    "share",
     "sum",
     "sum_pool2d",
     "sum_pool2d_spread",

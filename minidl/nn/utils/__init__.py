@@ -6,14 +6,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .._tensor import Tensor
-from ..autograd import no_grad
-from ..autograd.mode import effect
-from ..autograd.tape import mark_changed, wrap
-from ..backend import xp
-from ..functions.creation import as_tensor
-from ..ops.layout import cat, reshape
-from ..shapes import ShapeError
+from ..._tensor import Tensor
+from ...autograd import no_grad
+from ...autograd.mode import effect
+from ...autograd.tape import mark_changed, wrap
+from ...backend import xp
+from ...functions.creation import as_tensor
+from ...ops.layout import cat, reshape
+from ...shapes import ShapeError
+from . import rnn
 
 
 def _each(parameters: Any) -> Iterable[Any]:
