@@ -24,6 +24,7 @@ HOUSE = [
     {"random"},
     {"ops"},
     {"functions"},
+    {"sequences"},
     {"printing", "pt_files"},
     {"_methods"},
     {"_tensor"},

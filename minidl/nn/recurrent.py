@@ -8,9 +8,9 @@ from typing import Any
 
 from ..functions.creation import empty, zeros
 from ..functions.joining import stack
-from ..ops import recurrent
 from ..ops.index import index_select
 from ..ops.layout import cat
+from ..sequences import recurrent
 from ..shapes import ShapeError
 from . import functional as F
 from . import init
@@ -217,7 +217,7 @@ class RNN(RNNBase):
 
 
 class LSTM(RNNBase):
-    """Long short-term memory: see `minidl.ops.recurrent.lstm_cell` for the equations, `RNNBase` for the parameters.
+    """Long short-term memory: see `minidl.sequences.recurrent.lstm_cell` for the equations, `RNNBase` for the parameters.
 
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, 1997.
     """
@@ -227,7 +227,7 @@ class LSTM(RNNBase):
 
 
 class GRU(RNNBase):
-    """Gated recurrent units: see `minidl.ops.recurrent.gru_cell` for the equations, `RNNBase` for the parameters.
+    """Gated recurrent units: see `minidl.sequences.recurrent.gru_cell` for the equations, `RNNBase` for the parameters.
 
     Source: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014.
     """
@@ -284,7 +284,7 @@ class RNNCellBase(_Recurrent):
 
 
 class RNNCell(RNNCellBase):
-    """One step of an `RNN`; ``nonlinearity`` is "tanh" or "relu". See `minidl.ops.recurrent.rnn_tanh_cell`."""
+    """One step of an `RNN`; ``nonlinearity`` is "tanh" or "relu". See `minidl.sequences.recurrent.rnn_tanh_cell`."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of an `LSTM`: see `minidl.ops.recurrent.lstm_cell`."""
+    """One step of an `LSTM`: see `minidl.sequences.recurrent.lstm_cell`."""
 
     kind = "lstm"
 
@@ -322,6 +322,6 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of a `GRU`: see `minidl.ops.recurrent.gru_cell`."""
+    """One step of a `GRU`: see `minidl.sequences.recurrent.gru_cell`."""
 
     kind = "gru"

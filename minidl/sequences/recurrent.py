@@ -17,9 +17,9 @@ from ..autograd import differentiable
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
-from .elementwise import relu, sigmoid, tanh
-from .layout import cat, reshape
-from .linear import linear
+from ..ops.elementwise import relu, sigmoid, tanh
+from ..ops.layout import cat, reshape
+from ..ops.linear import linear
 
 # -- the equations
 
