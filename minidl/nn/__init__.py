@@ -31,6 +31,7 @@ from .activations import (
     Tanhshrink,
     Threshold,
 )
+from .attention import KVCache, MultiheadAttention, PositionalEncoding
 from .batchnorm import BatchNorm1d, BatchNorm2d, InstanceNorm1d, InstanceNorm2d
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -74,7 +75,6 @@ from .padding import (
     ZeroPad2d,
 )
 from .parameter import Parameter
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -89,6 +89,7 @@ from .pooling import (
     MaxUnpool1d,
     MaxUnpool2d,
 )
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .resizing import (
     ChannelShuffle,
     Fold,
@@ -99,6 +100,7 @@ from .resizing import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "CELU",

@@ -6,6 +6,8 @@ from ...ops.activation import gelu, logsigmoid, softplus
 from ...ops.elementwise import sigmoid, tanh
 from ...ops.linear import linear
 from ...ops.pool import avg_pool2d, max_pool2d
+from ...ops.unfold import fold, unfold
+from ...sequences.attention import scaled_dot_product_attention
 from .activation import (
     celu,
     celu_,
@@ -156,6 +158,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "rrelu_",
+    "scaled_dot_product_attention",
     "selu",
     "selu_",
     "sigmoid",
