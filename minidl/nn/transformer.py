@@ -270,7 +270,7 @@ class Transformer(Module):
             )
         if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
             raise ShapeError(
-                f"Transformer: src and tgt must have d_model={self.d_model} features, got {tuple(src.shape)}, {tuple(tgt.shape)}"
+                f"Transformer: src and tgt want d_model={self.d_model} features, got {tuple(src.shape)}, {tuple(tgt.shape)}"
             )
         memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         return self.decoder(
