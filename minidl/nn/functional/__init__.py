@@ -6,7 +6,6 @@ from ...ops.activation import gelu, logsigmoid, softplus
 from ...ops.elementwise import sigmoid, tanh
 from ...ops.linear import linear
 from ...ops.pool import avg_pool2d, max_pool2d
-from ...ops.unfold import fold, unfold
 from ...sequences.attention import scaled_dot_product_attention
 from .activation import (
     celu,
