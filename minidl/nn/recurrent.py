@@ -8,7 +8,7 @@ from typing import Any
 
 from ..functions.creation import empty, zeros
 from ..functions.joining import stack
-from ..ops.index import index_select
+from ..functions.selecting import index_select
 from ..ops.layout import cat
 from ..sequences import recurrent
 from ..shapes import ShapeError

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...autograd.tape import TensorBase
 from ...functions.creation import as_tensor, full
-from ...ops.index import index_select
+from ...functions.selecting import index_select
 from ...ops.layout import cat
 from ...shapes import ShapeError
 
