@@ -11,15 +11,20 @@ Letters: N sequences, D inputs, H units; R rows, all steps of all sequences, the
 from __future__ import annotations
 
 import itertools
+import math
+import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..autograd import differentiable
+from ..autograd.mode import mode
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.layout import cat, reshape
 from ..ops.linear import linear
+from . import steps
 
 # -- the equations
 
@@ -77,99 +82,24 @@ def gru_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: 
     return n + z * (hx - n)
 
 
-# -- one step and its derivative, on arrays. Each `step` is given the two products and turns ``a``, the first of them, into the
-# gates; ``more`` is a place for what the derivative wants besides. Each `back` puts the gradients of the two products into
-# ``ga`` and ``gs`` (the same array but for the GRU), and returns what of the new state's gradient goes past them to the old.
-
-
-def _sigmoid_and_tanh(m: Any, a: Any, weights: Any) -> None:
-    """In place, the sigmoid where ``weights`` is 1/2 and the tanh where it is 1: ``sigmoid(x) = (1 + tanh(x / 2)) / 2``."""
-    a *= weights
-    m.tanh(a, out=a)
-    a *= weights
-    a += 1 - weights
-
-
-def _tanh_step(a: Any, s: Any, h: Any, c: Any, more: Any, out: Any) -> None:
-    a += s
-    xp(a).tanh(a, out=a)
-    out[...] = a
-
-
-def _tanh_back(gh: Any, gc: Any, a: Any, h: Any, c: Any, more: Any, ga: Any, gs: Any) -> Any:
-    ga[...] = gh * (1 - a * a)
-
-
-def _relu_step(a: Any, s: Any, h: Any, c: Any, more: Any, out: Any) -> None:
-    a += s
-    xp(a).maximum(a, 0, out=a)
-    out[...] = a
-
-
-def _relu_back(gh: Any, gc: Any, a: Any, h: Any, c: Any, more: Any, ga: Any, gs: Any) -> Any:
-    ga[...] = gh * (a > 0)
-
-
-def _lstm_step(a: Any, s: Any, h: Any, c: Any, more: Any, out: Any) -> None:
-    m, n = xp(a), c.shape[1]
-    a += s
-    _sigmoid_and_tanh(m, a, m.repeat(m.asarray([0.5, 0.5, 1, 0.5], a.dtype), n))
-    c *= a[:, n : 2 * n]
-    c += a[:, :n] * a[:, 2 * n : 3 * n]
-    m.tanh(c, out=more)
-    m.multiply(a[:, 3 * n :], more, out=out)
-
-
-def _lstm_back(gh: Any, gc: Any, a: Any, h: Any, c: Any, more: Any, ga: Any, gs: Any) -> Any:
-    m, n = xp(a), c.shape[1]
-    i, f, g, o = _parts(a, 4)
-    gc += gh * o * (1 - more * more)
-    for k, factor in enumerate((g, c, i)):  # c is the one before the step
-        m.multiply(gc, factor, out=ga[:, k * n : (k + 1) * n])
-    m.multiply(gh, more, out=ga[:, 3 * n :])
-    ga *= 1 - a  # the slope of a sigmoid is (1 - a) * a, that of a tanh (1 - a) * (1 + a)
-    ga[:, : 2 * n] *= a[:, : 2 * n]
-    ga[:, 2 * n : 3 * n] *= 1 + g
-    ga[:, 3 * n :] *= o
-    gc *= f
-
-
-def _gru_step(a: Any, s: Any, h: Any, c: Any, more: Any, out: Any) -> None:
-    m, n = xp(a), h.shape[1]
-    a[:, : 2 * n] += s[:, : 2 * n]
-    _sigmoid_and_tanh(m, a[:, : 2 * n], a.dtype.type(0.5))
-    more[...] = s[:, 2 * n :]
-    a[:, 2 * n :] += a[:, :n] * more
-    new = m.tanh(a[:, 2 * n :], out=a[:, 2 * n :])
-    m.subtract(h, new, out=out)
-    out *= a[:, n : 2 * n]
-    out += new
-
-
-def _gru_back(gh: Any, gc: Any, a: Any, h: Any, c: Any, more: Any, ga: Any, gs: Any) -> Any:
-    n = h.shape[1]
-    r, z, new = _parts(a, 3)
-    g_new = gh * (1 - z) * (1 - new * new)
-    ga[:, :n] = g_new * more * (r * (1 - r))
-    ga[:, n : 2 * n] = gh * (h - new) * (z * (1 - z))
-    ga[:, 2 * n :] = g_new
-    gs[:, : 2 * n] = ga[:, : 2 * n]
-    gs[:, 2 * n :] = g_new * r
-    return gh * z
-
-
 class _Kind(NamedTuple):
-    n_gates: int
+    """A cell's equations; its step and the derivative, on arrays; and for each gate 1/2 if it is a sigmoid, else 1."""
+
     cell: Any
     step: Any
     back: Any
+    halves: tuple[float, ...]
+
+    @property
+    def n_gates(self) -> int:
+        return len(self.halves)
 
 
 KINDS = {
-    "rnn_tanh": _Kind(1, rnn_tanh_cell, _tanh_step, _tanh_back),
-    "rnn_relu": _Kind(1, rnn_relu_cell, _relu_step, _relu_back),
-    "lstm": _Kind(4, lstm_cell, _lstm_step, _lstm_back),
-    "gru": _Kind(3, gru_cell, _gru_step, _gru_back),
+    "rnn_tanh": _Kind(rnn_tanh_cell, steps.tanh_step, steps.tanh_back, (1.0,)),
+    "rnn_relu": _Kind(rnn_relu_cell, steps.relu_step, steps.relu_back, (1.0,)),
+    "lstm": _Kind(lstm_cell, steps.lstm_step, steps.lstm_back, (0.5, 0.5, 1.0, 0.5)),
+    "gru": _Kind(gru_cell, steps.gru_step, steps.gru_back, (0.5, 0.5, 1.0)),
 }
 
 
@@ -209,20 +139,229 @@ def by_cells(
     return cat([reshape(piece, (-1,)) for piece in pieces], 0)
 
 
+@differentiable(view=True)
+def _part(input: Any, start: int, shape: tuple[int, ...]) -> Any:
+    """The numbers from ``start`` on, as many as go into ``shape``."""
+    return input[start : start + math.prod(shape)].reshape(shape)
+
+
+@differentiable
+def _whole(input: Any, start: int, size: int) -> Any:
+    """``size`` numbers, zeros but for those of ``input``, from ``start`` on."""
+    out = xp(input).empty(size, input.dtype)
+    out[:start] = 0
+    out[start : start + input.size] = input.reshape(-1)
+    out[start + input.size :] = 0
+    return out
+
+
+_part.op.name, _whole.op.name = "getitem", "placed"
+_part.vjp(input=lambda g, start, input_shape: _whole(g, start, input_shape[0]))
+_whole.vjp(input=lambda g, start, input_shape: _part(g, start, input_shape))
+
+
 def _places(flat: Any, rows: int, hidden: Any, cell: Any) -> tuple[Any, Any, Any]:
     """The three parts of the result of `_sequence`, as views."""
-    n, p = hidden.shape
-    out, h, c = flat[: rows * p], flat[rows * p : (rows + n) * p], flat[(rows + n) * p :]
-    return reshape(out, (rows, p)), reshape(h, (n, p)), None if cell is None else reshape(c, tuple(cell.shape))
+    (n, p), c = hidden.shape, None
+    if cell is not None:
+        c = _part(flat, (rows + n) * p, tuple(cell.shape))
+    return _part(flat, 0, (rows, p)), _part(flat, rows * p, (n, p)), c
 
 
-def _own(part: slice, start: int, active: int) -> tuple[slice, slice]:
-    """Of the sequences in ``part`` those that still run, and their rows."""
-    stop = max(min(part.stop, active), part.start)
-    return slice(part.start, stop), slice(start + part.start, start + stop)
+# -- on arrays. The sequences are taken in strips, each in memory of its own, from the first step to the last; the threads share
+# the strips.
+
+STRIP = 56  # sequences: few enough for the cache, and for OpenBLAS to multiply without packing
+CHUNK = 512  # rows whose share in the gradients of the weights is added at once
+MANY_ROWS = 128  # to be multiplied with the same weights: then it pays to copy these as BLAS reads them quickest
 
 
-@differentiable(keeps="gates before cells more", promotes="same")
+class _Turns:
+    """One thread at a time, but for matrix products.
+
+    NumPy lets go of the interpreter in every call and takes it back after it. Threads that make many short calls spend more
+    time on waking each other than on the numbers; so they take turns.
+    """
+
+    def __init__(self, m: Any) -> None:
+        self.m, self.lock = m, threading.Lock()
+
+    def matmul(self, a: Any, b: Any, out: Any = None) -> Any:
+        """``a @ b``; meanwhile it is another thread's turn."""
+        self.lock.release()
+        try:
+            return self.m.matmul(a, b, out=out)
+        finally:
+            self.lock.acquire()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+class _Strip:
+    """Some of the sequences: where their steps are, and what each found and left, for the sweep."""
+
+    def __init__(self, own: slice, sizes: tuple[int, ...], reverse: bool) -> None:
+        self.own, self.rows = own, 0
+        self.steps: list[tuple[slice, slice]] = []  # of each step the rows in the input, and those in the arrays below
+        for start, active in _steps(sizes, reverse):
+            n = min(active, own.stop) - own.start
+            if n > 0:
+                self.steps.append((slice(start + own.start, start + own.start + n), slice(self.rows, self.rows + n)))
+                self.rows += n
+
+    def make_room(self, m: Any, inputs: int, states: int, gates: int, units: int, dtype: Any) -> None:
+        """The arrays: what each step is fed (its input, a 1 for the bias, the state before it), its gates, and ``more``."""
+        self.fed = m.empty((self.rows, inputs + 1 + states), dtype)
+        self.fed[:, inputs] = 1
+        self.before = self.fed[:, inputs + 1 :]
+        self.gates = m.empty((gates, self.rows, units), dtype)
+        self.more = m.empty((self.rows, units), dtype)
+
+    def chunks(self) -> Iterator[tuple[list[tuple[slice, slice]], slice]]:
+        """The steps from the last to the first, some at a time, and the rows of those."""
+        n = max(CHUNK // (self.own.stop - self.own.start), 1)
+        for stop in range(len(self.steps), 0, -n):
+            chunk = self.steps[max(stop - n, 0) : stop]
+            yield chunk[::-1], slice(chunk[0][1].start, chunk[-1][1].stop)
+
+
+def _cut(part: slice, size: int) -> list[slice]:
+    """``part`` in even pieces of at most ``size``."""
+    n = -(-(part.stop - part.start) // size)
+    edges = [part.start + (part.stop - part.start) * i // n for i in range(n + 1)]
+    return list(map(slice, edges, edges[1:]))
+
+
+def _by_gates(w: Any, n_gates: int) -> Any:
+    """(G * H, ...) as (G, H, ...)."""
+    return w.reshape(n_gates, len(w) // n_gates, *w.shape[1:])
+
+
+class _Forward:
+    """The steps of a strip, one after the other."""
+
+    def __init__(self, kind: str, input: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, places: Any) -> None:
+        m, n_gates, dtype = xp(input), KINDS[kind].n_gates, input.dtype
+        self.m, self.step, self.input, self.w_hr, self.turns = m, KINDS[kind].step, input, w_hr, _Turns(m)
+        self.out, self.h, self.c = places
+        self.halves = m.asarray(KINDS[kind].halves, dtype).reshape(-1, 1, 1)
+        self.w_x, self.w_h = (_by_gates(w, n_gates).swapaxes(1, 2) for w in (w_ih, w_hh))
+        self.bias = self.late = None
+        self.unscaled = self.halves
+        if b_ih is not None:
+            self.bias = _by_gates(b_ih + b_hh, n_gates)[:, None]
+            if kind == "gru":  # there the reset gate comes between the two
+                self.bias[2] = _by_gates(b_ih, n_gates)[2]
+                self.late = _by_gates(b_hh, n_gates)[2]
+        if len(input) >= MANY_ROWS:
+            if self.bias is not None:
+                self.w_x, self.bias = m.concatenate([self.w_x, self.bias], 1), None
+            self.w_x, self.w_h = (m.ascontiguousarray(w) * self.halves for w in (self.w_x, self.w_h))
+            self.unscaled = None
+
+    def run(self, strip: _Strip) -> _Strip:
+        """Fill the places for the states, and the strip."""
+        m, lstm, d, (n_gates, p, units) = self.m, self.c is not None, self.input.shape[1], self.w_h.shape
+        strip.make_room(m, d, p, n_gates + lstm, units, self.out.dtype)
+        for there, here in strip.steps:
+            strip.fed[here, :d] = self.input[there]
+        gates = strip.gates[lstm:]
+        self.turns.matmul(strip.fed[:, : self.w_x.shape[1]], self.w_x, gates)
+        if self.bias is not None:
+            gates += self.bias
+        h, c = self.h[strip.own], self.c[strip.own] if lstm else None
+        products, made = (m.empty((k, len(h), units), self.out.dtype) for k in (n_gates, 1))
+        before, size = strip.before, 0
+        for (there, here), (_, later) in zip(strip.steps, [*strip.steps[1:], (None, None)]):
+            a, old = strip.gates[:, here], before[here]
+            if len(old) != size:  # the states come from where they wait, not from the step before
+                size = len(old)
+                old[...] = h[:size]
+                if lstm:
+                    a[0] = c[:size]
+            s = self.turns.matmul(old, self.w_h, products[:, :size])
+            if self.late is not None:
+                s[2] += self.late
+            goes_on = later is not None and later.stop - later.start == size
+            new_c = None if not lstm else strip.gates[0, later] if goes_on else c[:size]
+            new = self.out[there] if self.w_hr is None else made[0, :size]
+            self.step(m, a, s, old, new_c, strip.more[here], new, self.unscaled, self.halves)
+            if self.w_hr is not None:
+                new = m.matmul(new, self.w_hr.T, out=self.out[there])
+            (before[later] if goes_on else h[:size])[...] = new
+        return strip
+
+
+class _Backward:
+    """The steps of a strip from the last to the first, with the gradients of what went into them."""
+
+    def __init__(
+        self, kind: str, g_places: Any, input: Any, w_ih: Any, w_hh: Any, w_hr: Any, wanted: tuple[bool, ...]
+    ) -> None:
+        self.g_out, gh, gc = g_places
+        self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns(xp(gh))
+        self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
+        self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
+        self.g_input = self.m.empty_like(input) if wanted[0] else None
+
+    def run(self, strip: _Strip, total: dict[str, Any]) -> None:
+        """Fill the places of the states' gradients, and add the gradients of the weights to ``total``."""
+        m, (n_gates, units, d), p = self.m, self.w_x.shape, self.w_h.shape[2]
+        gh, gc = self.gh[strip.own], None if self.gc is None else self.gc[strip.own]
+        products = m.empty((n_gates, len(gh), p), gh.dtype)
+        for chunk, rows in strip.chunks():
+            ga = m.empty((n_gates, rows.stop - rows.start, units), gh.dtype)
+            gs = m.empty_like(ga) if self.kind == "gru" else ga
+            gp = m.empty((rows.stop - rows.start, p), gh.dtype)
+            for there, here in chunk:
+                at, size = slice(here.start - rows.start, here.stop - rows.start), here.stop - here.start
+                g = m.add(gh[:size], self.g_out[there], out=gp[at])
+                self._step(strip, here, g, gc, ga[:, at], gs[:, at], gh, products[:, :size])
+            fed = strip.fed[rows].T
+            if gs is ga and any(self.wanted[3:7]):
+                self._add(total, "fed", fed, ga)
+            elif any(self.wanted[3:7]):
+                self._add(total, "input", fed[: d + 1], ga)
+                self._add(total, "state", fed[d:], gs)
+            if self.wanted[7]:
+                self._add(total, "projected", gp.T, strip.gates[4, rows] * strip.more[rows])
+            if self.g_input is not None:
+                found = m.add.reduce(self.turns.matmul(ga, self.w_x), 0)
+                for there, here in chunk:
+                    self.g_input[there] = found[here.start - rows.start : here.stop - rows.start]
+
+    def _step(self, strip: _Strip, here: slice, g: Any, gc: Any, ga: Any, gs: Any, gh: Any, products: Any) -> None:
+        """One step: from the gradient of its new state to that of the old one, which goes to ``gh``."""
+        size = len(g)
+        past = KINDS[self.kind].back(
+            self.m,
+            g if self.w_hr is None else g @ self.w_hr,
+            None if gc is None else gc[:size],
+            strip.gates[:, here],
+            strip.before[here],
+            strip.more[here],
+            ga,
+            gs,
+        )
+        if here.start or self.wanted[1]:
+            self.turns.matmul(gs, self.w_h, products)
+            self.m.add.reduce(products, 0, out=gh[:size])
+            if past is not None:
+                gh[:size] += past
+
+    def _add(self, total: dict[str, Any], what: str, a: Any, b: Any) -> None:
+        found = self.turns.matmul(a, b)
+        if what in total:
+            total[what] += found
+        else:
+            total[what] = found
+
+
+@differentiable(keeps="strips", promotes="same")
 def _sequence(
     input: Any,
     hidden: Any,
@@ -236,37 +375,24 @@ def _sequence(
     sizes: tuple[int, ...] = (),
     reverse: bool = False,
 ) -> tuple[Any, ...]:
-    """All steps, and for the sweep what every step found and left: gates, the states before it, and ``more``."""
-    m, loops, rows = xp(input), kernels(input), len(input)
-    late = b_hh if kind == "gru" else None  # its part joins the product before that is used
-    gates = loops.linear(input, w_ih, b_ih if late is not None or b_hh is None else b_ih + b_hh)
-    units = w_hh.shape[0] // KINDS[kind].n_gates
-    flat = m.empty((rows + len(hidden)) * hidden.shape[1] + (0 if cell is None else cell.size), gates.dtype)
-    out, h, c = _places(flat, rows, hidden, cell)
-    before, more = m.empty((rows, hidden.shape[1]), gates.dtype), m.empty((rows, units), gates.dtype)
-    cells: Any = None if cell is None else m.empty_like(more)
-    h[...] = hidden
-    if c is not None:
-        c[...] = cell
+    """The states of all steps in one row, then the last hidden one and the last cell; and the strips, for the sweep."""
+    m, (rows, d), (n, p) = xp(input), input.shape, hidden.shape
+    flat = m.empty((rows + n) * p + (0 if cell is None else cell.size), input.dtype)
+    places = _places(flat, rows, hidden, cell)
+    places[1][...] = hidden
+    if cell is not None:
+        places[2][...] = cell
+    forward, made = _Forward(kind, input, w_ih, w_hh, b_ih, b_hh, w_hr, places), {}
 
     def run(part: slice) -> None:
-        made = m.empty((part.stop - part.start, units), gates.dtype)
-        for start, active in _steps(sizes, reverse):
-            own, at = _own(part, start, active)
-            before[at] = h[own]
-            if c is not None:
-                cells[at] = c[own]
-            product = h[own] @ w_hh.T
-            if late is not None:
-                product += late
-            new = out[at] if w_hr is None else made[: own.stop - own.start]
-            KINDS[kind].step(gates[at], product, h[own], None if c is None else c[own], more[at], new)
-            if w_hr is not None:
-                m.matmul(new, w_hr.T, out=out[at])
-            h[own] = out[at]
+        with forward.turns:
+            for own in _cut(part, STRIP):
+                strip = forward.run(_Strip(own, sizes, reverse))
+                if mode.recording:
+                    made[own.start] = strip
 
-    loops.share(run, len(hidden), gates.size * w_hh.shape[1])
-    return flat, gates, before, cells, more
+    kernels(input).share(run, n, rows * len(w_hh) * (d + p))
+    return flat, [made[start] for start in sorted(made)]
 
 
 def _sequence_rule(
@@ -283,10 +409,7 @@ def _sequence_rule(
     sizes: tuple[int, ...],
     reverse: bool,
     wanted: tuple[bool, ...],
-    gates: Any,
-    before: Any,
-    cells: Any,
-    more: Any,
+    strips: Any,
 ) -> list[Any]:
     inputs = input, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr
     if any(isinstance(x, TensorBase) for x in (g, *inputs)):  # the sweep is recorded
@@ -294,34 +417,31 @@ def _sequence_rule(
             grad(by_cells(*inputs, kind, sizes, reverse), [x for x, w in zip(inputs, wanted) if w], g, create_graph=True)
         )
         return [next(found) if w else None for w in wanted]
-    m, loops, rows, n = xp(g), kernels(g), len(input), more.shape[1]
-    g_out, gh, gc = _places(g, rows, hidden, cell)
-    gh, gc = gh.copy(), None if gc is None else gc.copy()
-    ga = m.empty_like(gates)
-    gs = m.empty_like(gates) if kind == "gru" else ga
-    gp = m.empty_like(before)  # the gradient of each step's state, all later steps included
+    backward = _Backward(kind, _places(g, len(input), hidden, cell), input, w_ih, w_hh, w_hr, wanted)
+    totals: dict[int, dict[str, Any]] = {}
 
     def run(part: slice) -> None:
-        for start, active in reversed(_steps(sizes, reverse)):
-            own, at = _own(part, start, active)
-            m.add(gh[own], g_out[at], out=gp[at])
-            g_new = gp[at] if w_hr is None else gp[at] @ w_hr
-            states = before[at], None if cell is None else cells[at]
-            past = KINDS[kind].back(g_new, None if gc is None else gc[own], gates[at], *states, more[at], ga[at], gs[at])
-            m.matmul(gs[at], w_hh, out=gh[own])
-            if past is not None:
-                gh[own] += past
+        totals[part.start] = {}
+        with backward.turns:
+            for strip in strips[part]:
+                backward.run(strip, totals[part.start])
 
-    loops.share(run, len(hidden), gates.size * w_hh.shape[1])
+    kernels(g).share(run, len(strips), 2 * g.size * w_hh.shape[0])
+    total = totals.pop(0)
+    for _, more in sorted(totals.items()):
+        for what, found in more.items():
+            total[what] += found
+    d, g_w = input.shape[1], {what: found.swapaxes(-1, -2) for what, found in total.items()}
+    of_x, of_h = (g_w["fed"], g_w["fed"][..., d:]) if "fed" in g_w else (g_w.get("input"), g_w.get("state"))
     pulled: list[Any] = [
-        lambda: loops.matmul(ga, w_ih),
-        lambda: gh,
-        lambda: gc,
-        lambda: loops.matmul(ga.T, input),
-        lambda: loops.matmul(gs.T, before),
-        lambda: loops.sum(ga, (0,), False),
-        lambda: loops.sum(gs, (0,), False),
-        lambda: loops.matmul(gp.T, gates[:, 3 * n :] * more),  # what was projected: sigmoid(o) * tanh(c)
+        lambda: backward.g_input,
+        lambda: backward.gh,
+        lambda: backward.gc,
+        lambda: of_x[..., :d].reshape(w_ih.shape),
+        lambda: of_h[..., 1:].reshape(w_hh.shape),
+        lambda: of_x[..., d].flatten(),
+        lambda: of_h[..., 0].flatten(),
+        lambda: g_w["projected"].T,
     ]
     return [pull() if w else None for pull, w in zip(pulled, wanted)]
 
