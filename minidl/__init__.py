@@ -345,6 +345,7 @@ from .random import (
     seed,
     set_rng_state,
 )
+from .sequences.recurrent import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
 from .serialization import load, save
 from .shapes import ShapeError, broadcast_shapes
 from .vision import models as _models  # noqa: F401 (so that `minidl.vision.models` is there)

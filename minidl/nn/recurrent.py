@@ -81,19 +81,27 @@ class RNNBase(_Recurrent):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+        if mode.lower() not in recurrent.KINDS:
+            raise ValueError(f"{name}: mode must be one of {', '.join(map(str.upper, recurrent.KINDS))}, got {mode!r}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout must be a number between 0 and 1, got {dropout!r}")
-        for what, size, least in (("hidden_size", hidden_size, 1), ("num_layers", num_layers, 1), ("proj_size", proj_size, 0)):
+        for what, flag in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name}: {what} must be True or False, got {flag!r}")
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "proj_size": proj_size}
+        for what, size in sizes.items():
             if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"{name}: {what} must be an integer, got {size!r}")
-            if size < least:
-                raise ValueError(f"{name}: {what} must be at least {least}, got {size}")
+                raise TypeError(f"{name}: {what} must be a whole number, got {size!r}")
+            if size < (what != "proj_size"):
+                raise ValueError(f"{name}: {what} must be at least {int(what != 'proj_size')}, got {size}")
+        if proj_size and mode != "LSTM":
+            raise ValueError(f"{name}: proj_size is for LSTM only, got {proj_size}")
         if proj_size >= hidden_size:
             raise ValueError(f"{name}: proj_size {proj_size} must be smaller than hidden_size {hidden_size}")
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} comes after all layers but the last, and there is only one", stacklevel=3)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self.n_gates = recurrent.KINDS[mode.lower()].n_gates
         self._suffixes = [f"_l{layer}{way}" for layer in range(num_layers) for way in ("", "_reverse")[: 1 + bidirectional]]
@@ -117,12 +125,21 @@ class RNNBase(_Recurrent):
     def flatten_parameters(self) -> None:
         """Nothing: the weights need not lie side by side here. PyTorch's programs call it."""
 
+    def _check(self, shape: tuple[int, ...], dtype: Any) -> None:
+        name, wanted = self._get_name(), self.weight_ih_l0.dtype
+        if shape[-1] != self.input_size:
+            raise ShapeError(f"{name}: wants {self.input_size} features, input_size, got input of shape {shape}")
+        if dtype != wanted:
+            raise ValueError(f"{name}: input is {dtype} and the weights are {wanted}; write input.to({wanted})")
+
     def _states(self, hx: Any, rows: Any, n: int, alone: bool, order: Any) -> tuple[Any, Any]:
         """The states to begin with, hidden ones and cells (or None), for n sequences in this order."""
         name, lstm = self._get_name(), self.mode == "LSTM"
         sizes = (self.proj_size or self.hidden_size, self.hidden_size)[: 1 + lstm]
         if lstm and hx is not None and (not isinstance(hx, (tuple, list)) or len(hx) != 2):
             raise TypeError(f"{name}: hx must be a pair of hidden states and cell states, got {type(hx).__name__}")
+        if not lstm and isinstance(hx, (tuple, list)):
+            raise TypeError(f"{name}: hx must be one tensor, the hidden states, got {type(hx).__name__}")
         if hx is None:
             states = [zeros(len(self._suffixes), n, size, dtype=rows.dtype) for size in sizes]
         else:
@@ -173,8 +190,7 @@ class RNNBase(_Recurrent):
             if not t:
                 raise ShapeError(f"{name}: the sequences of input, of shape {tuple(input.shape)}, have no steps")
             rows, sizes = steps.reshape(t * n, steps.shape[2]), (n,) * t
-        if rows.shape[-1] != self.input_size:
-            raise ShapeError(f"{name}: wants {self.input_size} features, input_size, got input of shape {tuple(rows.shape)}")
+        self._check(tuple((rows if packed else input).shape), rows.dtype)
         lstm = self.mode == "LSTM"
         hidden, cells = self._states(hx, rows, n, not packed and alone, input.sorted_indices if packed else None)
         out, *last = self._run(rows, sizes, hidden, cells)
@@ -210,8 +226,6 @@ class RNN(RNNBase):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
-        if "proj_size" in options:
-            raise ValueError("RNN: proj_size is for LSTM only")
         super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, *args, **options)
         self.nonlinearity = nonlinearity
 
@@ -233,8 +247,6 @@ class GRU(RNNBase):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        if "proj_size" in options:
-            raise ValueError("GRU: proj_size is for LSTM only")
         super().__init__("GRU", *args, **options)
 
 
@@ -243,22 +255,19 @@ class RNNCellBase(_Recurrent):
 
     kind: str
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self.n_gates = recurrent.KINDS[self.kind].n_gates
+        self.input_size, self.hidden_size, self.bias, self.n_gates = input_size, hidden_size, bias, num_chunks
         self._weights("", input_size, hidden_size, 0, bias, device, dtype)
         self.reset_parameters()
 
     def _step(self, input: Any, states: Any) -> Any:
         """The next states (a pair, or one) after these, also of a single sequence."""
-        name = self._get_name()
-        if len(input.shape) not in (1, 2) or input.shape[-1] != self.input_size:
+        if len(input.shape) not in (1, 2):
+            name = self._get_name()
             raise ShapeError(f"{name}: wants input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}")
-        wanted = (*input.shape[:-1], self.hidden_size)
-        for x in states:
-            if tuple(x.shape) != wanted:
-                raise ShapeError(f"{name}: hx must have shape {wanted}, got {tuple(x.shape)}")
         alone = len(input.shape) == 1
         if alone:
             input, states = input[None], [x[None] for x in states]
@@ -298,7 +307,7 @@ class RNNCell(RNNCellBase):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         self.kind = f"rnn_{nonlinearity}"
-        super().__init__(input_size, hidden_size, bias, device, dtype)
+        super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
 
     def extra_repr(self) -> str:
@@ -310,6 +319,9 @@ class LSTMCell(RNNCellBase):
     """One step of an `LSTM`: see `minidl.sequences.recurrent.lstm_cell`."""
 
     kind = "lstm"
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """The next hidden and cell state.
@@ -325,3 +337,6 @@ class GRUCell(RNNCellBase):
     """One step of a `GRU`: see `minidl.sequences.recurrent.gru_cell`."""
 
     kind = "gru"
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 3, device, dtype)

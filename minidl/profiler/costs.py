@@ -42,6 +42,22 @@ def _tile(pool: Any) -> int:
     return math.prod(pool.kernel) if pool else 1
 
 
+def _recurrent(input: Any, w_hh: Any, b_ih: Any, w_hr: Any, kind: str, **_: Any) -> int:
+    """The products with input and state; per gate a sum, the bias and its function; per unit what a cell makes of the gates."""
+    (rows, d), (gates, p) = input.shape, w_hh.shape
+    units = gates // {"lstm": 4, "gru": 3}.get(kind, 1)
+    projected = 0 if w_hr is None else 2 * w_hr.size
+    return int(rows * (gates * (2 * (d + p) + 2 + (b_ih is not None)) + (5 * units if gates > units else 0) + projected))
+
+
+def _recurrent_rule(input: Any, w_hh: Any, w_hr: Any, kind: str, wanted: Any, **_: Any) -> int:
+    """The product back to the state, those that are wanted, and per gate four operations."""
+    (rows, d), (gates, p) = input.shape, w_hh.shape
+    weights = wanted[3] * d + wanted[4] * p + (wanted[5] + wanted[6]) / 2
+    projected = 0 if w_hr is None else 2 * w_hr.size * (1 + wanted[7])
+    return int(rows * (2 * gates * (2 + p + wanted[0] * d + weights) + projected))
+
+
 MOVERS = (
     "cast clone constant_pad contiguous diagonal diagonal_scatter flip permute placed put reshape roll scatter tril triu cat"
 )
@@ -105,6 +121,8 @@ FLOPS: dict[str, Callable[..., int]] = {
     "mse_loss": lambda input, **_: 3 * _size(input),  # subtract, multiply, sum
     "mse_loss.input": lambda grad, **_: 2 * grad.size,
     "mse_loss.target": lambda grad, **_: 3 * grad.size,
+    "recurrent": _recurrent,
+    "recurrent.input": _recurrent_rule,
     "SGD.step": lambda size, momentum, weight_decay, nesterov, **_: (
         size * (2 + 2 * (momentum != 0) + 2 * (weight_decay != 0) + 2 * bool(nesterov))
     ),

@@ -24,6 +24,7 @@ from ..backend import kernels, xp
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.layout import cat, reshape
 from ..ops.linear import linear
+from ..shapes import ShapeError
 from . import steps
 
 # -- the equations
@@ -35,16 +36,31 @@ def _parts(gates: Any, n: int) -> list[Any]:
     return [gates[:, k * h : (k + 1) * h] for k in range(n)]
 
 
+def _check(op: str, n_gates: int, input: Any, states: Any, w_ih: Any, w_hh: Any) -> None:
+    """Refuse shapes that do not fit; some of them would broadcast."""
+    shapes = [tuple(x.shape) for x in (input, *states, w_ih, w_hh)]
+    if all(len(shape) == 2 for shape in shapes):
+        (n, d), (rows, p) = shapes[0], shapes[-1]
+        units = rows // n_gates
+        fitting = [(n, d), (n, p), (n, units)][: 1 + len(states)] + [(n_gates * units, d), (n_gates * units, p)]
+        if shapes == fitting:
+            return
+    said = f"input {shapes[0]}, hx {', '.join(map(str, shapes[1:-2]))}, w_ih {shapes[-2]}, w_hh {shapes[-1]}"
+    raise ShapeError(f"{op}: wants input (N, D), hx (N, H), w_ih ({n_gates} * H, D), w_hh ({n_gates} * H, H), got {said}")
+
+
 def rnn_tanh_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
     """``tanh(w_ih @ input + b_ih + w_hh @ hx + b_hh)``. Source: Elman, Finding Structure in Time, 1990.
 
     Shapes: (N, D), (N, H), (H, D), (H, H), (H,), (H,) -> (N, H).
     """
+    _check("rnn_tanh_cell", 1, input, (hx,), w_ih, w_hh)
     return tanh(linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
 
 
 def rnn_relu_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
     """`rnn_tanh_cell` with `relu` for tanh."""
+    _check("rnn_relu_cell", 1, input, (hx,), w_ih, w_hh)
     return relu(linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
 
 
@@ -59,6 +75,7 @@ def lstm_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh:
     Sources: Hochreiter and Schmidhuber, 1997; Gers et al., Learning to Forget, 2000.
     """
     h, c = hx
+    _check("lstm_cell", 4, input, hx, w_ih, w_hh)
     i, f, g, o = _parts(linear(input, w_ih, b_ih) + linear(h, w_hh, b_hh), 4)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     return sigmoid(o) * tanh(c), c
@@ -75,6 +92,7 @@ def gru_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: 
     Shapes: (N, D), (N, H), (3 * H, D), (3 * H, H), (3 * H,), (3 * H,) -> (N, H).
     Source: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014.
     """
+    _check("gru_cell", 3, input, (hx,), w_ih, w_hh)
     i_r, i_z, i_n = _parts(linear(input, w_ih, b_ih), 3)
     h_r, h_z, h_n = _parts(linear(hx, w_hh, b_hh), 3)
     z = sigmoid(i_z + h_z)
@@ -201,25 +219,16 @@ class _Turns:
         self.lock.release()
 
 
-class _Strip:
-    """Some of the sequences: where their steps are, and what each found and left, for the sweep."""
+class _Strip(NamedTuple):
+    """Some of the sequences, and what their steps found and left, for the sweep. The rows of its arrays are in the order of the
+    steps.
+    """
 
-    def __init__(self, own: slice, sizes: tuple[int, ...], reverse: bool) -> None:
-        self.own, self.rows = own, 0
-        self.steps: list[tuple[slice, slice]] = []  # of each step the rows in the input, and those in the arrays below
-        for start, active in _steps(sizes, reverse):
-            n = min(active, own.stop) - own.start
-            if n > 0:
-                self.steps.append((slice(start + own.start, start + own.start + n), slice(self.rows, self.rows + n)))
-                self.rows += n
-
-    def make_room(self, m: Any, inputs: int, states: int, gates: int, units: int, dtype: Any) -> None:
-        """The arrays: what each step is fed (its input, a 1 for the bias, the state before it), its gates, and ``more``."""
-        self.fed = m.empty((self.rows, inputs + 1 + states), dtype)
-        self.fed[:, inputs] = 1
-        self.before = self.fed[:, inputs + 1 :]
-        self.gates = m.empty((gates, self.rows, units), dtype)
-        self.more = m.empty((self.rows, units), dtype)
+    own: slice  # which sequences
+    steps: list[tuple[slice, slice]]  # of each step the rows in the input, and those in the arrays
+    fed: Any  # what each step read: its input, a 1 for the bias, and the state before it
+    gates: Any  # (G, rows, H); an LSTM's cell states before the steps come first
+    more: Any  # see `steps`
 
     def chunks(self) -> Iterator[tuple[list[tuple[slice, slice]], slice]]:
         """The steps from the last to the first, some at a time, and the rows of those."""
@@ -227,6 +236,17 @@ class _Strip:
         for stop in range(len(self.steps), 0, -n):
             chunk = self.steps[max(stop - n, 0) : stop]
             yield chunk[::-1], slice(chunk[0][1].start, chunk[-1][1].stop)
+
+
+def _rows(own: slice, sizes: tuple[int, ...], reverse: bool) -> list[tuple[slice, slice]]:
+    """The steps of the sequences ``own``: their rows in the input, and among those of the strip."""
+    found, row = [], 0
+    for start, active in _steps(sizes, reverse):
+        n = min(active, own.stop) - own.start
+        if n > 0:
+            found.append((slice(start + own.start, start + own.start + n), slice(row, row + n)))
+            row += n
+    return found
 
 
 def _cut(part: slice, size: int) -> list[slice]:
@@ -242,118 +262,107 @@ def _by_gates(w: Any, n_gates: int) -> Any:
 
 
 class _Forward:
-    """The steps of a strip, one after the other."""
+    """The steps of a strip, one after the other; the states go to ``places``."""
 
     def __init__(self, kind: str, input: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, places: Any) -> None:
-        m, n_gates, dtype = xp(input), KINDS[kind].n_gates, input.dtype
+        m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.step, self.input, self.w_hr, self.turns = m, KINDS[kind].step, input, w_hr, _Turns(m)
         self.out, self.h, self.c = places
-        self.halves = m.asarray(KINDS[kind].halves, dtype).reshape(-1, 1, 1)
+        self.halves = m.asarray(KINDS[kind].halves, input.dtype).reshape(-1, 1, 1)
+        self.unscaled: Any = self.halves
         self.w_x, self.w_h = (_by_gates(w, n_gates).swapaxes(1, 2) for w in (w_ih, w_hh))
-        self.bias = self.late = None
-        self.unscaled = self.halves
+        self.bias: Any = None
+        self.late: Any = None  # of the GRU, what the product with the state has by itself, for the reset gate comes after it
         if b_ih is not None:
             self.bias = _by_gates(b_ih + b_hh, n_gates)[:, None]
-            if kind == "gru":  # there the reset gate comes between the two
-                self.bias[2] = _by_gates(b_ih, n_gates)[2]
-                self.late = _by_gates(b_hh, n_gates)[2]
+            if kind == "gru":
+                self.bias[2], self.late = _by_gates(b_ih, n_gates)[2], _by_gates(b_hh, n_gates)[2]
         if len(input) >= MANY_ROWS:
             if self.bias is not None:
                 self.w_x, self.bias = m.concatenate([self.w_x, self.bias], 1), None
             self.w_x, self.w_h = (m.ascontiguousarray(w) * self.halves for w in (self.w_x, self.w_h))
             self.unscaled = None
 
-    def run(self, strip: _Strip) -> _Strip:
-        """Fill the places for the states, and the strip."""
+    def run(self, own: slice, steps: list[tuple[slice, slice]]) -> _Strip:
+        """Take all steps of the sequences ``own``."""
         m, lstm, d, (n_gates, p, units) = self.m, self.c is not None, self.input.shape[1], self.w_h.shape
-        strip.make_room(m, d, p, n_gates + lstm, units, self.out.dtype)
-        for there, here in strip.steps:
-            strip.fed[here, :d] = self.input[there]
-        gates = strip.gates[lstm:]
-        self.turns.matmul(strip.fed[:, : self.w_x.shape[1]], self.w_x, gates)
+        rows, n, dtype = steps[-1][1].stop, own.stop - own.start, self.out.dtype
+        fed, places = m.empty((rows, d + 1 + p), dtype), m.empty((lstm + n_gates, rows, units), dtype)
+        before, gates, more = fed[:, d + 1 :], places[lstm:], m.empty((rows, units), dtype)
+        for there, here in steps:
+            fed[here, :d] = self.input[there]
+        fed[:, d] = 1
+        self.turns.matmul(fed[:, : self.w_x.shape[1]], self.w_x, gates)
         if self.bias is not None:
             gates += self.bias
-        h, c = self.h[strip.own], self.c[strip.own] if lstm else None
-        products, made = (m.empty((k, len(h), units), self.out.dtype) for k in (n_gates, 1))
-        before, size = strip.before, 0
-        for (there, here), (_, later) in zip(strip.steps, [*strip.steps[1:], (None, None)]):
-            a, old = strip.gates[:, here], before[here]
-            if len(old) != size:  # the states come from where they wait, not from the step before
+        h, c = self.h[own], None if self.c is None else self.c[own]
+        products, unprojected, size = m.empty((n_gates, n, units), dtype), m.empty((n, units), dtype), 0
+        for (there, here), (_, later) in zip(steps, [*steps[1:], (None, None)]):
+            a, old = places[:, here], before[here]
+            if len(old) != size:  # not what the step before has left, some end or begin here
                 size = len(old)
                 old[...] = h[:size]
-                if lstm:
+                if c is not None:
                     a[0] = c[:size]
             s = self.turns.matmul(old, self.w_h, products[:, :size])
             if self.late is not None:
                 s[2] += self.late
             goes_on = later is not None and later.stop - later.start == size
-            new_c = None if not lstm else strip.gates[0, later] if goes_on else c[:size]
-            new = self.out[there] if self.w_hr is None else made[0, :size]
-            self.step(m, a, s, old, new_c, strip.more[here], new, self.unscaled, self.halves)
+            new_c = None if c is None else places[0, later] if goes_on else c[:size]
+            new = self.out[there] if self.w_hr is None else unprojected[:size]
+            self.step(m, a, s, old, new_c, more[here], new, self.unscaled, self.halves)
             if self.w_hr is not None:
                 new = m.matmul(new, self.w_hr.T, out=self.out[there])
             (before[later] if goes_on else h[:size])[...] = new
-        return strip
+        return _Strip(own, steps, fed, places, more)
 
 
 class _Backward:
-    """The steps of a strip from the last to the first, with the gradients of what went into them."""
+    """The steps of a strip from the last to the first: from the gradients of the states to those of all that made them."""
 
-    def __init__(
-        self, kind: str, g_places: Any, input: Any, w_ih: Any, w_hh: Any, w_hr: Any, wanted: tuple[bool, ...]
-    ) -> None:
+    def __init__(self, kind: str, g_places: Any, input: Any, w_ih: Any, w_hh: Any, w_hr: Any, wanted: tuple[bool, ...]) -> None:
         self.g_out, gh, gc = g_places
         self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns(xp(gh))
         self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
         self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
         self.g_input = self.m.empty_like(input) if wanted[0] else None
 
-    def run(self, strip: _Strip, total: dict[str, Any]) -> None:
-        """Fill the places of the states' gradients, and add the gradients of the weights to ``total``."""
+    def run(self, strip: _Strip, total: dict[Any, Any]) -> None:
+        """Leave the gradients of input and states in their places, and add those of the weights to ``total``."""
         m, (n_gates, units, d), p = self.m, self.w_x.shape, self.w_h.shape[2]
         gh, gc = self.gh[strip.own], None if self.gc is None else self.gc[strip.own]
         products = m.empty((n_gates, len(gh), p), gh.dtype)
         for chunk, rows in strip.chunks():
-            ga = m.empty((n_gates, rows.stop - rows.start, units), gh.dtype)
+            n_rows = rows.stop - rows.start
+            ga, gp = m.empty((n_gates, n_rows, units), gh.dtype), m.empty((n_rows, p), gh.dtype)
             gs = m.empty_like(ga) if self.kind == "gru" else ga
-            gp = m.empty((rows.stop - rows.start, p), gh.dtype)
             for there, here in chunk:
-                at, size = slice(here.start - rows.start, here.stop - rows.start), here.stop - here.start
-                g = m.add(gh[:size], self.g_out[there], out=gp[at])
-                self._step(strip, here, g, gc, ga[:, at], gs[:, at], gh, products[:, :size])
+                at = slice(here.start - rows.start, here.stop - rows.start)
+                m.add(gh[: len(gp[at])], self.g_out[there], out=gp[at])
+                self._step(strip, here, gp[at], ga[:, at], gs[:, at], gh, gc, products)
             fed = strip.fed[rows].T
-            if gs is ga and any(self.wanted[3:7]):
-                self._add(total, "fed", fed, ga)
-            elif any(self.wanted[3:7]):
-                self._add(total, "input", fed[: d + 1], ga)
-                self._add(total, "state", fed[d:], gs)
-            if self.wanted[7]:
-                self._add(total, "projected", gp.T, strip.gates[4, rows] * strip.more[rows])
+            if any(self.wanted[3:7]):
+                for what, parts, g in [(0, fed, ga)] if gs is ga else [(0, fed[: d + 1], ga), (1, fed[d:], gs)]:
+                    self._add(total, what, parts, g)
+            if self.wanted[7]:  # what was projected is sigmoid(o) * tanh(c)
+                self._add(total, "w_hr", gp.T, strip.gates[4, rows] * strip.more[rows])
             if self.g_input is not None:
                 found = m.add.reduce(self.turns.matmul(ga, self.w_x), 0)
                 for there, here in chunk:
                     self.g_input[there] = found[here.start - rows.start : here.stop - rows.start]
 
-    def _step(self, strip: _Strip, here: slice, g: Any, gc: Any, ga: Any, gs: Any, gh: Any, products: Any) -> None:
-        """One step: from the gradient of its new state to that of the old one, which goes to ``gh``."""
-        size = len(g)
-        past = KINDS[self.kind].back(
-            self.m,
-            g if self.w_hr is None else g @ self.w_hr,
-            None if gc is None else gc[:size],
-            strip.gates[:, here],
-            strip.before[here],
-            strip.more[here],
-            ga,
-            gs,
-        )
+    def _step(self, strip: _Strip, here: slice, g: Any, ga: Any, gs: Any, gh: Any, gc: Any, products: Any) -> None:
+        """From the gradient ``g`` of a step's new state to that of the old one, left in ``gh``."""
+        n, before, gc = len(g), strip.fed[here, -len(gh[0]) :], None if gc is None else gc[: len(g)]
+        g = g if self.w_hr is None else g @ self.w_hr
+        past = KINDS[self.kind].back(self.m, g, gc, strip.gates[:, here], before, strip.more[here], ga, gs)
         if here.start or self.wanted[1]:
-            self.turns.matmul(gs, self.w_h, products)
-            self.m.add.reduce(products, 0, out=gh[:size])
+            s = self.turns.matmul(gs, self.w_h, products[:, :n])
+            self.m.add.reduce(s, 0, out=gh[:n])
             if past is not None:
-                gh[:size] += past
+                gh[:n] += past
 
-    def _add(self, total: dict[str, Any], what: str, a: Any, b: Any) -> None:
+    def _add(self, total: dict[Any, Any], what: Any, a: Any, b: Any) -> None:
         found = self.turns.matmul(a, b)
         if what in total:
             total[what] += found
@@ -376,19 +385,19 @@ def _sequence(
     reverse: bool = False,
 ) -> tuple[Any, ...]:
     """The states of all steps in one row, then the last hidden one and the last cell; and the strips, for the sweep."""
-    m, (rows, d), (n, p) = xp(input), input.shape, hidden.shape
-    flat = m.empty((rows + n) * p + (0 if cell is None else cell.size), input.dtype)
+    (rows, d), (n, p) = input.shape, hidden.shape
+    flat = xp(input).empty((rows + n) * p + (0 if cell is None else cell.size), input.dtype)
     places = _places(flat, rows, hidden, cell)
     places[1][...] = hidden
     if cell is not None:
         places[2][...] = cell
-    forward, made = _Forward(kind, input, w_ih, w_hh, b_ih, b_hh, w_hr, places), {}
+    forward, made, recording = _Forward(kind, input, w_ih, w_hh, b_ih, b_hh, w_hr, places), {}, mode.recording
 
     def run(part: slice) -> None:
         with forward.turns:
             for own in _cut(part, STRIP):
-                strip = forward.run(_Strip(own, sizes, reverse))
-                if mode.recording:
+                strip = forward.run(own, _rows(own, sizes, reverse))
+                if recording:
                     made[own.start] = strip
 
     kernels(input).share(run, n, rows * len(w_hh) * (d + p))
@@ -409,7 +418,7 @@ def _sequence_rule(
     sizes: tuple[int, ...],
     reverse: bool,
     wanted: tuple[bool, ...],
-    strips: Any,
+    strips: list[_Strip],
 ) -> list[Any]:
     inputs = input, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr
     if any(isinstance(x, TensorBase) for x in (g, *inputs)):  # the sweep is recorded
@@ -417,8 +426,10 @@ def _sequence_rule(
             grad(by_cells(*inputs, kind, sizes, reverse), [x for x, w in zip(inputs, wanted) if w], g, create_graph=True)
         )
         return [next(found) if w else None for w in wanted]
+    if not strips:  # no sequences
+        return [xp(g).zeros_like(x) if w else None for x, w in zip(inputs, wanted)]
     backward = _Backward(kind, _places(g, len(input), hidden, cell), input, w_ih, w_hh, w_hr, wanted)
-    totals: dict[int, dict[str, Any]] = {}
+    totals: dict[int, dict[Any, Any]] = {}
 
     def run(part: slice) -> None:
         totals[part.start] = {}
@@ -426,22 +437,21 @@ def _sequence_rule(
             for strip in strips[part]:
                 backward.run(strip, totals[part.start])
 
-    kernels(g).share(run, len(strips), 2 * g.size * w_hh.shape[0])
+    kernels(g).share(run, len(strips), 2 * g.size * len(w_hh))
     total = totals.pop(0)
-    for _, more in sorted(totals.items()):
-        for what, found in more.items():
+    for _, others in sorted(totals.items()):
+        for what, found in others.items():
             total[what] += found
-    d, g_w = input.shape[1], {what: found.swapaxes(-1, -2) for what, found in total.items()}
-    of_x, of_h = (g_w["fed"], g_w["fed"][..., d:]) if "fed" in g_w else (g_w.get("input"), g_w.get("state"))
+    d, p, g_w = input.shape[1], hidden.shape[1], {what: x.swapaxes(-1, -2) for what, x in total.items()}
     pulled: list[Any] = [
         lambda: backward.g_input,
         lambda: backward.gh,
         lambda: backward.gc,
-        lambda: of_x[..., :d].reshape(w_ih.shape),
-        lambda: of_h[..., 1:].reshape(w_hh.shape),
-        lambda: of_x[..., d].flatten(),
-        lambda: of_h[..., 0].flatten(),
-        lambda: g_w["projected"].T,
+        lambda: g_w[0][..., :d].reshape(w_ih.shape),
+        lambda: g_w[kind == "gru"][..., -p:].reshape(w_hh.shape),
+        lambda: g_w[0][..., d].flatten(),
+        lambda: g_w[kind == "gru"][..., -p - 1].flatten(),
+        lambda: g_w["w_hr"].T,
     ]
     return [pull() if w else None for pull, w in zip(pulled, wanted)]
 

@@ -1,11 +1,11 @@
 """One step of a recurrent network and its derivative, on arrays and in place; the equations are in `recurrent`.
 
-The gates are kept as (G, N, H): those of one kind lie side by side. In arrays as small as these a call costs as much as its
+The gates are kept as (G, N, H): those of one kind lie side by side. On arrays as small as these a call costs as much as its
 numbers; so there are few, on several gates at once where they allow it.
 
-A ``step(m, a, s, h, c, more, out, unscaled, halves)`` finds in ``a`` the product with the input, its bias added, and turns it
-into the gates; ``s`` is the product with the state, and ``h`` the state itself. ``out`` is the place for the new state, ``more``
-one for what the derivative reads besides. An LSTM has its cell state before the gates in ``a``, and puts the new one into ``c``.
+A ``step(m, a, s, h, c, more, out, unscaled, halves)`` finds in ``a`` the product with the input, its bias added, and makes the
+gates of it; ``s`` is the product with the state, ``h`` the state itself. The new state goes into ``out``, and into ``more``
+what the derivative reads besides. An LSTM has its cell state before the gates in ``a``, and puts the new one into ``c``.
 
 A ``back(m, gh, gc, a, h, more, ga, gs)`` gets the gradient ``gh`` of the new state, and puts those of the two products into
 ``ga`` and ``gs`` (the same array but for the GRU). It returns what of ``gh`` goes past the products to the old state, or None.
@@ -89,7 +89,8 @@ def lstm_back(m: Any, gh: Any, gc: Any, a: Any, h: Any, more: Any, ga: Any, gs: 
 
 def gru_step(m: Any, a: Any, s: Any, h: Any, c: Any, more: Any, out: Any, unscaled: Any, halves: Any) -> None:
     """``a`` holds r, z and n; ``more`` will be what r is multiplied with."""
-    gates, r, z, n = a[:2], *a
+    r, z, n = a
+    gates = a[:2]
     gates += s[:2]
     _squash(m, gates, None if unscaled is None else unscaled[:2], halves[:2])
     more[...] = s[2]

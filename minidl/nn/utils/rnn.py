@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import dtypes
 from ...autograd.tape import TensorBase
 from ...functions.creation import as_tensor, full
 from ...functions.selecting import index_select
@@ -13,22 +15,56 @@ from ...ops.layout import cat
 from ...shapes import ShapeError
 
 
-class PackedSequence(NamedTuple):
+class _Packed(NamedTuple):
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any
+    unsorted_indices: Any
+
+
+class PackedSequence(_Packed):
     """Sequences by steps: first the first elements of all of them, the longest sequence's first, then all second ones ...
 
     ``data`` is (R, ...), all elements; ``batch_sizes`` (T,) says how many sequences have an element at each step.
     ``sorted_indices`` (N,) brought the sequences into the order of their lengths, and ``unsorted_indices`` undoes it; both are
-    None if they came in that order. Made by `pack_padded_sequence` and `pack_sequence`.
+    None if they came in that order. Made by `pack_padded_sequence` and `pack_sequence`; also of a pair (data, batch_sizes).
     """
 
-    data: Any
-    batch_sizes: Any
-    sorted_indices: Any = None
-    unsorted_indices: Any = None
+    def __new__(
+        cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None
+    ) -> PackedSequence:
+        if batch_sizes is None:
+            if not isinstance(data, (tuple, list)) or len(data) != 2:
+                raise TypeError(f"PackedSequence: without batch_sizes data must be a pair, got {type(data).__name__}")
+            data, batch_sizes = data
+        if unsorted_indices is None:
+            unsorted_indices = invert_permutation(sorted_indices)
+        return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     def to(self, *args: Any, **options: Any) -> PackedSequence:
-        """With its data in another dtype or on another device; see `Tensor.to`."""
-        return self._replace(data=self.data.to(*args, **options))
+        """With its data in another dtype or on another device, itself if they are so already; see `Tensor.to`."""
+        data = self.data.to(*args, **options)
+        return self if data is self.data else self._replace(data=data)
+
+    def cpu(self) -> PackedSequence:
+        """With its data in this machine's memory."""
+        return self.to("cpu")
+
+    def double(self) -> PackedSequence:
+        """With its data as float64."""
+        return self.to(dtypes.float64)
+
+    def float(self) -> PackedSequence:
+        """With its data as float32."""
+        return self.to(dtypes.float32)
+
+    def half(self) -> PackedSequence:
+        """With its data as float16."""
+        return self.to(dtypes.float16)
+
+    def long(self) -> PackedSequence:
+        """With its data as int64."""
+        return self.to(dtypes.int64)
 
 
 def invert_permutation(permutation: Any) -> Any:
@@ -51,6 +87,8 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False, en
     then the sequences are brought into that order.
     """
     array = _lengths(lengths, "pack_padded_sequence")
+    if len(input.shape) < 2:
+        raise ShapeError(f"pack_padded_sequence: wants input (T, N, ...), got shape {tuple(input.shape)}")
     steps = input.transpose(0, 1) if batch_first else input
     if len(array) != steps.shape[1] or array.max() > steps.shape[0]:
         raise ShapeError(
@@ -89,20 +127,20 @@ def pad_packed_sequence(
 
 
 def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> Any:
-    """Sequences (T_n, ...) as one batch (T, N, ...), T the longest, or (N, T, ...) if ``batch_first``."""
+    """Sequences (T_n, ...) as one batch (T, N, ...), T the longest, or (N, T, ...) if ``batch_first``; in the first's dtype."""
     if padding_side not in ("left", "right"):
-        raise ValueError(f"pad_sequence: padding_side must be 'left' or 'right', got {padding_side!r}")
+        raise RuntimeError(f"pad_sequence: padding_side must be 'left' or 'right', got {padding_side!r}")
+    if not isinstance(sequences, Iterable):
+        raise RuntimeError(f"pad_sequence: wants several sequences, got {type(sequences).__name__}")
     sequences = list(sequences)
-    if not sequences:
-        raise RuntimeError("pad_sequence: there are no sequences")
-    longest = max(len(s) for s in sequences)
-    rows = []
+    if not sequences or not all(s.shape for s in sequences):
+        raise RuntimeError(f"pad_sequence: wants sequences (T, ...), got shapes {[tuple(s.shape) for s in sequences]}")
+    first, longest, rows = sequences[0], max(len(s) for s in sequences), []
     for s in sequences:
-        if tuple(s.shape[1:]) != tuple(sequences[0].shape[1:]):
-            raise ShapeError(
-                f"pad_sequence: shapes {tuple(sequences[0].shape)} and {tuple(s.shape)} differ after the first dim"
-            )
-        padding = full((longest - len(s), *s.shape[1:]), padding_value, dtype=s.dtype)
+        if tuple(s.shape[1:]) != tuple(first.shape[1:]):
+            raise ShapeError(f"pad_sequence: shapes {tuple(first.shape)} and {tuple(s.shape)} differ after the first dim")
+        padding = full((longest - len(s), *s.shape[1:]), padding_value, dtype=first.dtype)
+        s = s.to(first.dtype)
         rows.append(cat([s, padding] if padding_side == "right" else [padding, s], 0)[None])
     padded = cat(rows, 0)
     return padded if batch_first else padded.transpose(0, 1)
