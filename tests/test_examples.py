@@ -1,5 +1,6 @@
 """Every example and every benchmark runs: a few steps, from an empty folder."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("benchmarks/*.py")])
 
+NEEDS = {"digits_rnn": "sklearn"}  # the data come with it
+
 
 def run(path, folder, *options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg"}
     command = [sys.executable, str(path), *options]
     return subprocess.run(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
@@ -21,6 +25,8 @@ def run(path, folder, *options):
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_runs(path, tmp_path):
+    if path.stem in NEEDS and importlib.util.find_spec(NEEDS[path.stem]) is None:
+        pytest.skip(f"{NEEDS[path.stem]} is not installed")
     done = run(path, tmp_path, "--smoke")
     assert done.returncode == 0, f"{path.name} --smoke ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip(), "it said nothing"
