@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..dtypes import bool_
 from ..functions.creation import arange, empty, zeros
 from ..functions.joining import chunk
 from ..ops.compare import logical_or
@@ -20,6 +21,10 @@ from .dropout import Dropout
 from .linear import Linear
 from .module import Module
 from .parameter import Parameter
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """`Linear`, by the name that it has within PyTorch's `MultiheadAttention`."""
 
 
 class MultiheadAttention(Module):
@@ -74,7 +79,7 @@ class MultiheadAttention(Module):
         }
         for name, shape in shapes.items():
             self.register_parameter(name, None if shape is None else Parameter(empty(shape, device=device, dtype=dtype)))
-        self.out_proj = Linear(embed_dim, embed_dim, bias, device, dtype)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias, device, dtype)
         for name in ("bias_k", "bias_v"):
             made = Parameter(empty(1, 1, embed_dim, device=device, dtype=dtype)) if add_bias_kv else None
             self.register_parameter(name, made)
@@ -113,7 +118,9 @@ class MultiheadAttention(Module):
         attn_mask : tensor, optional
             (L, S) or (N * num_heads, L, S), True where a query may *not* look; or floating, added to the scores.
         is_causal : bool
-            A promise that ``attn_mask``, which must be given, is the causal one.
+            A promise that ``attn_mask``, which must be given, is the causal one; where that is quicker, it is not looked at.
+
+        A query that may look nowhere finds 0, and has weights of 0 (in PyTorch NaN, if ``need_weights``).
         """
         alone = len(query.shape) == 2
         if (not alone and len(query.shape) != 3) or len({len(x.shape) for x in (query, key, value)}) != 1:
@@ -149,7 +156,10 @@ class MultiheadAttention(Module):
         """Queries, keys and values projected, (N, H, L or S, E / H)."""
         sizes = self.embed_dim, self.kdim, self.vdim
         if any(x.shape[2] != size for x, size in zip((query, key, value), sizes)) or key.shape[:2] != value.shape[:2]:
-            raise ShapeError(f"MultiheadAttention: wants features {sizes}, got (N first) {self._said(query, key, value)}")
+            raise ShapeError(
+                f"MultiheadAttention: wants features {sizes}, and as many values as keys; "
+                f"got (N first) {self._said(query, key, value)}"
+            )
         if len({x.shape[0] for x in (query, key, value)}) != 1:
             raise ShapeError(f"MultiheadAttention: batches differ: (N first) {self._said(query, key, value)}")
         if self.in_proj_weight is not None and query is key and key is value:
@@ -172,6 +182,9 @@ class MultiheadAttention(Module):
     def _mask(self, attn_mask: Any, key_padding_mask: Any, q: Any, s: int) -> Any:
         """Both masks as one for `scaled_dot_product_attention`, where True means that a query may look."""
         n, h, length, _ = q.shape
+        for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
+            if mask is not None and not (mask.dtype.is_floating_point or mask.dtype == bool_):
+                raise TypeError(f"MultiheadAttention: {name} must be boolean or floating, got {mask.dtype}")
         masks = []
         if attn_mask is not None:
             if tuple(attn_mask.shape) not in ((length, s), (n * h, length, s)):
@@ -224,6 +237,8 @@ class KVCache:
         ------
         RuntimeError
             If they require a gradient, which would be lost, or are more than fit.
+        ShapeError
+            If they are for other examples, heads or features than those before.
         """
         if key.requires_grad or value.requires_grad:
             raise RuntimeError("KVCache: keys and values require a gradient, which cannot be kept; use no_grad()")
@@ -234,6 +249,8 @@ class KVCache:
             made = (zeros(*x.shape[:2], self.max_len, x.shape[3], dtype=x.dtype) for x in (key, value))
             self._kept = next(made), next(made)
         for kept, new in zip(self._kept, (key, value)):
+            if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):
+                raise ShapeError(f"KVCache: {tuple(new.shape)} does not go with what it holds, {tuple(kept.shape)}")
             kept[:, :, start:stop] = new
         self.length = stop
         return self._kept[0][:, :, :stop], self._kept[1][:, :, :stop]

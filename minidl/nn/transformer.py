@@ -149,7 +149,8 @@ class TransformerDecoderLayer(_Layer):
 class TransformerEncoder(Module):
     """Copies of a layer, one above the other, and a last norm if one is given.
 
-    ``enable_nested_tensor`` and ``mask_check`` are PyTorch's, for a shortcut of its own; the numbers are the same.
+    ``enable_nested_tensor`` and ``mask_check`` are PyTorch's, for a shortcut of its own that it takes without gradients: it puts
+    0 where ``src_key_padding_mask`` is True. All other numbers are the same.
     """
 
     def __init__(
@@ -166,7 +167,9 @@ class TransformerEncoder(Module):
         self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
 
     def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None) -> Any:
-        """All layers. ``is_causal`` says whether ``mask`` is the causal one; None: it is looked at."""
+        """All layers. ``is_causal`` says whether ``mask`` is the causal one; None: it is looked at, which `minidl.compile`
+        cannot follow.
+        """
         causal = _is_causal(mask, is_causal)
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask, is_causal=causal)
@@ -192,7 +195,9 @@ class TransformerDecoder(Module):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Any:
-        """All layers. ``tgt_is_causal`` says whether ``tgt_mask`` is the causal one; None: it is looked at."""
+        """All layers. ``tgt_is_causal`` says whether ``tgt_mask`` is the causal one; None: it is looked at, which
+        `minidl.compile` cannot follow.
+        """
         masks = tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask
         causal = _is_causal(tgt_mask, tgt_is_causal)
         for layer in self.layers:

@@ -58,6 +58,13 @@ def _recurrent_rule(input: Any, w_hh: Any, w_hr: Any, kind: str, wanted: Any, **
     return int(rows * (2 * gates * (2 + p + wanted[0] * d + weights) + projected))
 
 
+def _looks(query: Any, key: Any, causal: bool) -> int:
+    """Pairs of a query and a key that it may see."""
+    rows, n = query.shape[2], key.shape[2]
+    seen = min(rows, n) * (min(rows, n) + 1) // 2 + max(rows - n, 0) * n if causal else rows * n
+    return int(query.shape[0] * query.shape[1] * seen)
+
+
 MOVERS = (
     "cast clone constant_pad contiguous diagonal diagonal_scatter flip permute placed put reshape roll scatter tril triu cat"
 )
@@ -109,6 +116,13 @@ FLOPS: dict[str, Callable[..., int]] = {
         input.size * (3 + 2 * own[0] + (weight is not None) + (bias is not None) if own[1] else 2)
     ),
     "normalise.input": lambda g, weight, own, **_: g.size * (6 + 3 * own[0] + (weight is not None) if own[1] else 5),
+    # products with the keys and the values; max, subtract, exp, sum, divide
+    "scaled_dot_product_attention": lambda query, key, value, causal, **_: (
+        _looks(query, key, causal) * (2 * query.shape[3] + 2 * value.shape[3] + 5)
+    ),  # the scores once more; two products for each of the others; exp, and subtract, multiply
+    "scaled_dot_product_attention.query": lambda query, key, value, causal, **_: (
+        _looks(query, key, causal) * (6 * query.shape[3] + 4 * value.shape[3] + 3)
+    ),
     "softmax": lambda out, **_: 5 * out.size,  # max, subtract, exp, sum, divide
     "softmax.input": lambda g, **_: 4 * g.size,  # multiply, sum, subtract, multiply
     "log_softmax": lambda out, **_: 5 * out.size,  # max, subtract, exp, sum, subtract

@@ -18,19 +18,22 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable
+from ..autograd.op import cast
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
 from ..functions.shaping import expand, repeat_interleave
+from ..ops.compare import logical_not, logical_or
+from ..ops.dropout import dropout
 from ..ops.elementwise import where
 from ..ops.layout import reshape, transpose
 from ..ops.linear import matmul
-from ..ops.reduce import softmax
+from ..ops.reduce import any, softmax
 from ..random import rng
 from ..shapes import ShapeError, broadcast_shapes
 
-BLOCK_BYTES = 1 << 20  # of weights at a time, for each thread: they should stay in its cache
-QUERIES = 128  # in a block
+BLOCK_BYTES = 1 << 19  # of weights at a time, for each thread: they should stay in its cache
+QUERIES = 256  # in a block, or more where the keys are few
 
 # -- the textbook's form
 
@@ -44,14 +47,14 @@ def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
     scores = matmul(query * scale, transpose(key, -1, -2))
     if mask is None:
         return softmax(scores, -1)
-    array = getattr(mask, "_array", mask)
-    seen = array if array.dtype == bool else array > -math.inf
-    scores = where(mask, scores, -math.inf) if array.dtype == bool else scores + mask
-    blind = ~seen.any(-1, keepdims=True)  # for these the softmax would be 0 / 0
-    return where(blind, 0.0, softmax(where(blind, 0.0, scores), -1)) if blind.any() else softmax(scores, -1)
+    is_bool = getattr(mask, "_array", mask).dtype == bool
+    seen = mask if is_bool else mask > -math.inf
+    blind = logical_not(any(seen, -1, True))  # of these the softmax would be 0 / 0
+    scores = where(logical_or(seen, blind), scores, -math.inf) if is_bool else scores + where(blind, 0.0, mask)
+    return where(blind, 0.0, softmax(scores, -1))
 
 
-def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops: Any = None) -> Any:
+def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops: Any) -> Any:
     weights = attention_weights(query, key, mask, scale)
     return matmul(weights if drops is None else weights * drops, value)
 
@@ -60,65 +63,100 @@ def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops
 
 
 class _Blocks:
-    """How the work is cut: groups of examples and heads that the threads share, and in each one block of queries at a time."""
+    """How the work is cut: into groups of examples and heads that the threads share, and in each into blocks of queries.
 
-    def __init__(self, query: Any, key: Any, causal: bool, p: float, seed: int) -> None:
-        (n, h, self.n_queries, _), self.n_keys = query.shape, key.shape[2]
-        self.shape, self.dtype, self.causal, self.p, self.seed = (
-            (n, h, self.n_queries, self.n_keys),
-            query.dtype,
-            causal,
-            p,
-            seed,
-        )
-        rows = max(1, min(self.n_queries, QUERIES))
-        at_once = max(1, BLOCK_BYTES // max(rows * self.n_keys * query.itemsize, 1))  # pairs of example and head
-        examples, heads = (at_once // h, h) if at_once >= h else (1, at_once)
-        self.groups = [(slice(i, i + examples), slice(j, j + heads)) for i in range(0, n, examples) for j in range(0, h, heads)]
-        self.queries = [slice(i, min(i + rows, self.n_queries)) for i in range(0, self.n_queries, rows)]
+    The scores of a block stand as (S, L), a column for each query: so their products are the quickest.
+    """
+
+    def __init__(self, query: Any, key: Any, mask: Any, causal: bool, p: float, seed: int) -> None:
+        (n, h, n_queries, _), n_keys = query.shape, key.shape[2]
+        self.shape = n, h, n_queries, n_keys
+        self.m, self.dtype, self.mask, self.causal, self.p, self.seed = xp(query), query.dtype, mask, causal, p, seed
+        self.factor = 1 / (1 - p) if p < 1 else 0.0  # of the weights that dropout keeps
+        self.rows = max(1, min(n_queries, max(QUERIES, BLOCK_BYTES // max(n_keys * query.itemsize, 1))))
+        if causal:  # a block sees all keys up to its last query
+            self.rows = min(self.rows, max(1, QUERIES // 4, n_queries // 8))
+        at_once = max(1, BLOCK_BYTES // max(self.rows * n_keys * query.itemsize, 1))  # pairs of example and head
+        examples, heads = (min(at_once // h, n), h) if 0 < h <= at_once and n else (1, at_once)
+        cuts = [(slice(i, i + examples), slice(j, j + heads)) for i in range(0, n, examples) for j in range(0, h, heads)]
+        self.groups = cuts if n_keys else []
+        self.queries = [slice(i, min(i + self.rows, n_queries)) for i in range(0, n_queries, self.rows)]
+        self.size = examples * heads * self.rows * n_keys
+        if causal:
+            place = self.m.arange(self.rows)
+            self.later = self.m.where(place[:, None] > place, -math.inf, 0).astype(self.dtype)
 
     def keys(self, queries: slice) -> slice:
         """The keys that some of these queries may see."""
-        return slice(0, min(queries.stop, self.n_keys) if self.causal else self.n_keys)
+        return slice(0, min(queries.stop, self.shape[3]) if self.causal else self.shape[3])
 
-    def scores(self, query: Any, key: Any, mask: Any, group: Any, queries: slice) -> Any:
+    def products(self, key: Any, query: Any, group: Any, queries: slice, memory: Any) -> Any:
+        """``key @ query`` for a block, in ``memory``; both are those of the group, and query is `_turned`."""
+        keys, block = key[:, :, self.keys(queries)], query[..., queries]
+        shape = (*key.shape[:2], keys.shape[2], block.shape[3])
+        return self.m.matmul(keys, block, out=memory[: math.prod(shape)].reshape(shape))
+
+    def scores(self, key: Any, query: Any, group: Any, queries: slice, memory: Any) -> Any:
         """How well these queries, which are scaled already, fit the keys; -inf where they may not look."""
-        keys = self.keys(queries)
-        scores = query @ key[group][:, :, keys].swapaxes(-1, -2)
-        if self.causal:
-            later = np.arange(queries.start, keys.stop) > np.arange(queries.start, queries.stop)[:, None]
-            scores[..., queries.start :] += xp(scores).asarray(np.where(later, -math.inf, 0), scores.dtype)
-        if mask is not None:
-            block = mask[group][:, :, queries, keys]
-            if block.dtype == bool:
-                scores[~block] = -math.inf
-            else:
-                scores += block
+        scores, keys = self.products(key, query, group, queries, memory), self.keys(queries)
+        if self.causal and queries.start < keys.stop:
+            own = scores[:, :, queries.start :]
+            own += self.later[: own.shape[2], : own.shape[3]]
+        if self.mask is not None:
+            places = zip((*group, queries, keys), self.mask.shape)
+            block = self.mask[tuple(slice(None) if n == 1 else place for place, n in places)].swapaxes(-1, -2)
+            scores += self.m.where(block, 0, -math.inf).astype(self.dtype) if block.dtype == bool else block
         return scores
 
-    def drops(self, group: Any, queries: slice) -> Any:
-        """Dropout's factors for a block of weights, the same whenever they are asked for."""
+    def kept(self, group: Any, queries: slice) -> Any:
+        """Which weights of a block dropout keeps, the same whenever it is asked."""
         n, h, q, k = (len(range(size)[s]) for size, s in zip(self.shape, (*group, queries, self.keys(queries))))
         bits = np.random.SFC64((self.seed, group[0].start, group[1].start, queries.start))
-        kept = np.random.Generator(bits).random((n, h, q, k), "float32") >= self.p
-        return (kept * (1 / (1 - self.p) if self.p < 1 else 0.0)).astype(self.dtype)
+        drawn = bits.random_raw((n * h * q * k + 1) // 2).view(np.uint32)[: n * h * q * k]
+        return (drawn < round((1 - self.p) * 2**32)).reshape(n, h, k, q)
 
-    def all_drops(self) -> Any:
+    def drops(self) -> Any:
         """Dropout's factors for all weights."""
-        factors = np.zeros(self.shape, self.dtype)
+        factors = self.m.zeros(self.shape, self.dtype)
         for group in self.groups:
             for queries in self.queries:
-                factors[(*group, queries, self.keys(queries))] = self.drops(group, queries)
+                factors[(*group, queries, self.keys(queries))] = self.kept(group, queries).swapaxes(-1, -2) * self.factor
         return factors
 
-    def share(self, loops: Any, function: Any, features: int) -> None:
-        """Call ``function(group)`` for all groups."""
+    def share(self, function: Any, n_memories: int, features: int) -> None:
+        """Call ``function(group, *memories)`` for all groups; a memory is large enough for a block."""
 
         def run(part: slice) -> None:
+            memories = [self.m.empty(self.size, self.dtype) for _ in range(n_memories)]
             for group in self.groups[part]:
-                function(group)
+                function(group, *memories)
 
-        loops.share(run, len(self.groups), math.prod(self.shape) * features)
+        kernels(self.m.empty(0)).share(run, len(self.groups), math.prod(self.shape) * features)
+
+
+def _in_rows(x: Any) -> Any:
+    """With each row in one piece of memory, and none in that of another, as products want it."""
+    fits = x.strides[-1] == x.itemsize and x.strides[-2] >= x.shape[-1] * x.itemsize
+    return x if fits else xp(x).ascontiguousarray(x)
+
+
+def _turned(x: Any, factor: float, last: Any = None) -> Any:
+    """``factor * x``, (n, h, L, E) as (n, h, E, L); with ``last``, (n, h, L, 1), as one more feature.
+
+    If the other side of a product has 1 for that feature, ``last`` is added to all of a column, at no cost.
+    """
+    m, (n, h, length, e) = xp(x), x.shape
+    out = m.empty((n, h, e + (last is not None), length), x.dtype)
+    m.multiply(x.swapaxes(-1, -2), x.dtype.type(factor), out=out[:, :, :e])
+    if last is not None:
+        out[:, :, e] = last[..., 0]
+    return out
+
+
+def _with_one(x: Any) -> Any:
+    """One more feature, which is 1."""
+    m = xp(x)
+    return m.concatenate([x, m.ones((*x.shape[:-1], 1), x.dtype)], -1)
 
 
 @differentiable(keeps="lse seed", promotes="same")
@@ -126,77 +164,108 @@ def _attention(
     query: Any, key: Any, value: Any, mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
 ) -> tuple[Any, Any, int]:
     m, seed = xp(query), int(rng(None).integers(1 << 63)) if p else 0
-    blocks = _Blocks(query, key, causal, p, seed)
+    query, key, value = map(_in_rows, (query, key, value))
+    blocks = _Blocks(query, key, mask, causal, p, seed)
     n, h, length, _ = query.shape
-    out = m.empty((n, length, h, value.shape[3]), query.dtype).swapaxes(1, 2)  # as the heads are put together afterwards
-    lse = m.empty((n, h, length, 1), query.dtype)
+    made = m.empty if blocks.groups else m.zeros
+    out = made((n, length, h, value.shape[3]), query.dtype).swapaxes(1, 2)  # as the heads are put together afterwards
+    lse, ones = made((n, h, length, 1), query.dtype), m.ones((key.shape[2], 1), query.dtype)
 
-    def run(group: Any) -> None:
+    def run(group: Any, memory: Any) -> None:
+        q, k, v = _turned(query[group], scale), key[group], value[group]
+        moderate = True
         for queries in blocks.queries:
-            w = blocks.scores(query[group][:, :, queries] * query.dtype.type(scale), key, mask, group, queries)
-            top = w.max(-1, keepdims=True)
-            top[top == -math.inf] = 0  # sees no key
-            w -= top
-            m.exp(w, out=w)
-            total = w.sum(-1, keepdims=True)
-            total[total == 0] = 1
+            keys, top = blocks.keys(queries), 0
+            if moderate:
+                w = blocks.scores(k, q, group, queries, memory)
+                with np.errstate(over="ignore"):
+                    m.exp(w, out=w)
+                total = w.swapaxes(-1, -2) @ ones[keys]
+                moderate = total.min() > 1e-15 and total.max() < 1e15
+            if not moderate:  # take the largest score of each query away first
+                w = blocks.scores(k, q, group, queries, memory)
+                top = w.max(-2, keepdims=True)
+                top[top == -math.inf] = 0  # sees no key
+                w -= top
+                m.exp(w, out=w)
+                total, top = w.swapaxes(-1, -2) @ ones[keys], top.swapaxes(-1, -2)
+                total[total == 0] = 1
             if p:
-                w *= blocks.drops(group, queries)
+                w *= blocks.kept(group, queries)
             lse[group][:, :, queries] = top + m.log(total)
-            m.divide(w @ value[group][:, :, blocks.keys(queries)], total, out=out[group][:, :, queries])
+            found = m.matmul(w.swapaxes(-1, -2), v[:, :, keys], out=out[group][:, :, queries])
+            found *= blocks.factor / total
 
-    blocks.share(kernels(query), run, query.shape[3] + value.shape[3])
+    blocks.share(run, 1, query.shape[3] + value.shape[3])
     return out, lse, seed
 
 
 def _attention_rule(
-    g: Any, query: Any, key: Any, value: Any, mask: Any, out: Any, lse: Any, seed: int, scale: float, causal: bool, p: float
+    g: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any,
+    out: Any,
+    lse: Any,
+    seed: int,
+    scale: float,
+    causal: bool,
+    p: float,
+    wanted: Any,
 ) -> Any:
     inputs = query, key, value
-    if any(isinstance(x, TensorBase) for x in (g, *inputs)):  # the sweep is recorded
-        arrays = [getattr(x, "_array", x) for x in inputs]
-        drops = _Blocks(arrays[0], arrays[1], causal, p, seed).all_drops() if p else None
-        again = _by_weights(*inputs, _with_causal(mask, causal, arrays), scale, drops)
-        wanted = [x for x in inputs if isinstance(x, TensorBase)]
-        found = iter(grad(again, wanted, g, create_graph=True))
-        return tuple(next(found) if isinstance(x, TensorBase) else None for x in inputs)
-    m, blocks = xp(g), _Blocks(query, key, causal, p, seed)
-    gq, gk, gv = (m.zeros(x.swapaxes(1, 2).shape, x.dtype).swapaxes(1, 2) for x in inputs)
+    if isinstance(g, TensorBase):  # the sweep is recorded
+        return _recorded(g, inputs, mask, scale, causal, p, seed, wanted)
+    g, query, key, value = map(_in_rows, (g, query, key, value))
+    m, blocks = xp(g), _Blocks(query, key, mask, causal, p, seed)
+    gq, gk, gv = map(m.zeros_like, inputs)  # each in the memory order of its own
 
-    def run(group: Any) -> None:
-        for queries in blocks.queries:
-            keys, scaled = blocks.keys(queries), query[group][:, :, queries] * query.dtype.type(scale)
-            w = blocks.scores(scaled, key, mask, group, queries)
-            w -= lse[group][:, :, queries]
+    def run(group: Any, memory: Any, another: Any) -> None:
+        q, k, v, above = query[group], key[group], value[group], g[group]
+        mean = (above * out[group]).sum(-1, keepdims=True)  # of the weights' gradient, weighted: what a softmax takes away
+        q1, k1 = _turned(q, scale, -lse[group]), _with_one(k)
+        g1, v1 = (_turned(above, blocks.factor), v) if p else (_turned(above, 1, -mean), _with_one(v))
+        for queries in reversed(blocks.queries):  # the last may see all keys
+            keys = blocks.keys(queries)
+            w = blocks.scores(k1, q1, group, queries, memory)
             m.exp(w, out=w)  # the weights once more
-            above = g[group][:, :, queries]
-            gw = above @ value[group][:, :, keys].swapaxes(-1, -2)
-            mean = (above * out[group][:, :, queries]).sum(-1, keepdims=True)  # of gw, weighted: what a softmax takes away
+            gw = blocks.products(v1, g1, group, queries, another)
             if p:
-                drops = blocks.drops(group, queries)
-                gw *= drops
-                gv[group][:, :, keys] += (w * drops).swapaxes(-1, -2) @ above
-            else:
-                gv[group][:, :, keys] += w.swapaxes(-1, -2) @ above
-            gw -= mean
+                kept = blocks.kept(group, queries)
+                gw *= kept
+                gw -= mean[:, :, queries].swapaxes(-1, -2)
             gw *= w
-            gq[group][:, :, queries] = (gw @ key[group][:, :, keys]) * query.dtype.type(scale)
-            gk[group][:, :, keys] += gw.swapaxes(-1, -2) @ scaled
+            if p:
+                w *= kept
+            for to, weights, of in ((gv, w, above), (gk, gw, q)):
+                if queries.stop == query.shape[2]:
+                    m.matmul(weights, of[:, :, queries], out=to[group][:, :, keys])
+                else:
+                    to[group][:, :, keys] += weights @ of[:, :, queries]
+            m.matmul(gw.swapaxes(-1, -2), k[:, :, keys], out=gq[group][:, :, queries])
+        gq[group] *= query.dtype.type(scale)
+        gk[group] *= query.dtype.type(scale)
+        gv[group] *= query.dtype.type(blocks.factor)
 
-    blocks.share(kernels(g), run, 3 * query.shape[3] + 2 * value.shape[3])
+    blocks.share(run, 2, 3 * query.shape[3] + 2 * value.shape[3])
     return gq, gk, gv
+
+
+def _recorded(g: Any, inputs: Any, mask: Any, scale: float, causal: bool, p: float, seed: int, wanted: Any) -> Any:
+    """The gradients by the textbook's form, differentiated so that they can be differentiated again."""
+    arrays = [getattr(x, "_array", x) for x in inputs]
+    blocks = _Blocks(arrays[0], arrays[1], mask, causal, p, seed)
+    if causal:
+        mask = blocks.m.tril(blocks.m.ones(blocks.shape[2:], bool))
+    own = [reshape(x, tuple(x.shape)) for x in inputs]  # though two of them may be one tensor
+    again = _by_weights(own[0], own[1], own[2], mask, scale, blocks.drops() if p else None)
+    found = iter(grad(again, [x for x, w in zip(own, wanted) if w], g, create_graph=True))
+    return tuple(next(found) if w else None for w in wanted)
 
 
 _attention.op.name = "scaled_dot_product_attention"
 _attention.vjp(_attention_rule, query=None, key=None, value=None)
-
-
-def _with_causal(mask: Any, causal: bool, arrays: Any) -> Any:
-    """The mask that says that no query looks at a later key."""
-    if not causal:
-        return mask
-    m = xp(arrays[0])
-    return m.tril(m.ones((arrays[0].shape[-2], arrays[1].shape[-2]), bool))
 
 
 def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tuple[int, ...]:
@@ -209,13 +278,16 @@ def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tupl
     if shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         raise ShapeError(f"{op}: wants query (..., L, E), key (..., S, E), value (..., S, V), got {said}")
     lead = broadcast_shapes(*(s[:-2] for s in shapes), op=op)
+    kind = getattr(query, "_array", query).dtype
+    if kind.kind != "f":
+        raise TypeError(f"{op}: wants a floating dtype, got {kind}")
     if mask is None:
         return lead
     if is_causal:
         raise RuntimeError(f"{op}: give attn_mask or is_causal=True, not both")
-    kind = getattr(mask, "_array", mask).dtype
-    if kind != bool and kind != getattr(query, "_array", query).dtype:
-        raise RuntimeError(f"{op}: attn_mask must be boolean or of query's dtype, got {kind}")
+    own = getattr(mask, "_array", mask).dtype
+    if own not in (bool, np.float32, kind):
+        raise RuntimeError(f"{op}: attn_mask must be boolean, float32 or of query's dtype, got {own}")
     wanted = (*lead, shapes[0][-2], shapes[1][-2])
     if broadcast_shapes(tuple(mask.shape), wanted, op=op) != wanted:
         raise ShapeError(f"{op}: attn_mask of shape {tuple(mask.shape)} does not broadcast to {wanted}")
@@ -256,32 +328,43 @@ def scaled_dot_product_attention(
     ShapeError
         If shapes do not fit each other.
     """
+    for i, x in enumerate((query, key, value, attn_mask)):
+        if not hasattr(x, "shape") and not (i == 3 and x is None):
+            _attention.op.refuse(i, x)
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p must lie between 0 and 1, got {dropout_p}")
     if enable_gqa:
         key, value = (_for_all_heads(query, x) for x in (key, value))
     lead = _check(query, key, value, attn_mask, is_causal)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if scale is None:
+        scale = 1 / math.sqrt(query.shape[-1] or 1)
+    if getattr(query, "_array", query).dtype == np.float16:  # sums in float32
+        query, key, value = (cast(x, np.dtype("float32")) for x in (query, key, value))
+        out = scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
+        return cast(out, np.dtype("float16"))
     if getattr(attn_mask, "requires_grad", False):
-        if dropout_p:
-            raise NotImplementedError("scaled_dot_product_attention: dropout_p with an attn_mask that requires a gradient")
-        return _by_weights(query, key, value, attn_mask, scale)
+        weights = attention_weights(query, key, attn_mask, scale)
+        return matmul(dropout(weights, dropout_p), value)
     pairs = (math.prod(lead[:-1]), lead[-1]) if lead else (1, 1)  # examples and heads
 
     def four(x: Any) -> Any:
-        return x if tuple(x.shape[:-2]) == pairs else reshape(expand(x, (*lead, *x.shape[-2:])), (*pairs, *x.shape[-2:]))
+        x = x if tuple(x.shape[:-2]) == lead else expand(x, (*lead, *x.shape[-2:]))
+        return x if len(lead) == 2 else reshape(x, (*pairs, *x.shape[-2:]))
 
-    mask = getattr(attn_mask, "_array", attn_mask)
-    if mask is not None:
-        mask = np.broadcast_to(mask, (*lead, *mask.shape[-2:])).reshape(*pairs, *mask.shape[-2:])
-        mask = np.broadcast_to(mask, (*pairs, query.shape[-2], key.shape[-2]))
-    out = _attention(four(query), four(key), four(value), mask, scale, is_causal, dropout_p)
+    if attn_mask is not None:
+        ones = (1,) * (max(len(lead), 2) + 2 - len(attn_mask.shape))
+        attn_mask = reshape(attn_mask, (*ones, *attn_mask.shape))
+        if len(lead) > 2:
+            attn_mask = four(attn_mask)
+    out = _attention(four(query), four(key), four(value), attn_mask, scale, is_causal, dropout_p)
     return out if len(lead) == 2 else reshape(out, (*lead, *out.shape[-2:]))
 
 
 def _for_all_heads(query: Any, x: Any) -> Any:
     """Key or value with each head repeated, so that there are as many as query has."""
+    if min(len(query.shape), len(x.shape)) < 3:
+        raise ShapeError("scaled_dot_product_attention: enable_gqa=True wants at least 3 dimensions, (..., H, L, E)")
     heads, own = query.shape[-3], x.shape[-3]
-    if heads % own:
+    if not own or heads % own:
         raise ShapeError(f"scaled_dot_product_attention: {heads} heads of query are no multiple of the {own} of key and value")
-    return repeat_interleave(x, heads // own, -3)
+    return x if heads == own else repeat_interleave(x, heads // own, -3)
