@@ -149,8 +149,8 @@ class TransformerDecoderLayer(_Layer):
 class TransformerEncoder(Module):
     """Copies of a layer, one above the other, and a last norm if one is given.
 
-    ``enable_nested_tensor`` and ``mask_check`` are PyTorch's, for a shortcut of its own that it takes without gradients: it puts
-    0 where ``src_key_padding_mask`` is True. All other numbers are the same.
+    ``enable_nested_tensor`` and ``mask_check`` are PyTorch's, for a shortcut of its own that it takes without gradients: it
+    puts 0 where ``src_key_padding_mask`` is True. All other numbers are the same.
     """
 
     def __init__(

@@ -161,11 +161,11 @@ def _with_one(x: Any) -> Any:
 
 @differentiable(keeps="lse seed", promotes="same")
 def _attention(
-    query: Any, key: Any, value: Any, mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
+    query: Any, key: Any, value: Any, attn_mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
 ) -> tuple[Any, Any, int]:
     m, seed = xp(query), int(rng(None).integers(1 << 63)) if p else 0
     query, key, value = map(_in_rows, (query, key, value))
-    blocks = _Blocks(query, key, mask, causal, p, seed)
+    blocks = _Blocks(query, key, attn_mask, causal, p, seed)
     n, h, length, _ = query.shape
     made = m.empty if blocks.groups else m.zeros
     out = made((n, length, h, value.shape[3]), query.dtype).swapaxes(1, 2)  # as the heads are put together afterwards
@@ -205,7 +205,7 @@ def _attention_rule(
     query: Any,
     key: Any,
     value: Any,
-    mask: Any,
+    attn_mask: Any,
     out: Any,
     lse: Any,
     seed: int,
@@ -216,9 +216,9 @@ def _attention_rule(
 ) -> Any:
     inputs = query, key, value
     if isinstance(g, TensorBase):  # the sweep is recorded
-        return _recorded(g, inputs, mask, scale, causal, p, seed, wanted)
+        return _recorded(g, inputs, attn_mask, scale, causal, p, seed, wanted)
     g, query, key, value = map(_in_rows, (g, query, key, value))
-    m, blocks = xp(g), _Blocks(query, key, mask, causal, p, seed)
+    m, blocks = xp(g), _Blocks(query, key, attn_mask, causal, p, seed)
     gq, gk, gv = map(m.zeros_like, inputs)  # each in the memory order of its own
 
     def run(group: Any, memory: Any, another: Any) -> None:
@@ -339,9 +339,11 @@ def scaled_dot_product_attention(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1] or 1)
     if getattr(query, "_array", query).dtype == np.float16:  # sums in float32
-        query, key, value = (cast(x, np.dtype("float32")) for x in (query, key, value))
-        out = scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-        return cast(out, np.dtype("float16"))
+        wide, half = np.dtype("float32"), np.dtype("float16")
+        query, key, value = (cast(x, wide) for x in (query, key, value))
+        if attn_mask is not None and getattr(attn_mask, "_array", attn_mask).dtype == half:
+            attn_mask = cast(attn_mask, wide)
+        return cast(scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale), half)
     if getattr(attn_mask, "requires_grad", False):
         weights = attention_weights(query, key, attn_mask, scale)
         return matmul(dropout(weights, dropout_p), value)
