@@ -24,7 +24,7 @@ from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
 from ..functions.shaping import expand, repeat_interleave
 from ..ops.compare import logical_not, logical_or
-from ..ops.dropout import dropout
+from ..ops.dropout import dropped
 from ..ops.elementwise import where
 from ..ops.layout import reshape, transpose
 from ..ops.linear import matmul
@@ -346,7 +346,7 @@ def scaled_dot_product_attention(
         return cast(scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale), half)
     if getattr(attn_mask, "requires_grad", False):
         weights = attention_weights(query, key, attn_mask, scale)
-        return matmul(dropout(weights, dropout_p), value)
+        return matmul(dropped(weights, dropout_p) if dropout_p else weights, value)
     pairs = (math.prod(lead[:-1]), lead[-1]) if lead else (1, 1)  # examples and heads
 
     def four(x: Any) -> Any:
