@@ -59,16 +59,20 @@ def by_numbers(query, key, value, mask=None, causal=False, scale=None):
 @contextmanager
 def cut_into(queries, block_bytes):
     """Other blocks than usual."""
-    before = attention.QUERIES, attention.BLOCK_BYTES
-    attention.QUERIES, attention.BLOCK_BYTES = queries, block_bytes
+    names = "QUERIES", "BLOCK_BYTES", "IN_ONE_BYTES"
+    before = [getattr(attention, name) for name in names]
+    for name, value in zip(names, (queries, block_bytes, 0)):
+        setattr(attention, name, value)
     try:
         yield
     finally:
-        attention.QUERIES, attention.BLOCK_BYTES = before
+        for name, value in zip(names, before):
+            setattr(attention, name, value)
 
 
 @contextmanager
 def threads(n):
+    """So many, for as long."""
     before = minidl.get_num_threads()
     minidl.set_num_threads(n)
     try:
@@ -104,7 +108,8 @@ def cases(draw, dtypes, max_lead=3, min_side=0):
     return arrays, options
 
 
-BLOCKS = st.sampled_from([(1, 1), (3, 1), (4, 200), (8, 1000), (attention.QUERIES, attention.BLOCK_BYTES)])
+USUAL = attention.QUERIES, attention.BLOCK_BYTES
+BLOCKS = st.sampled_from([(1, 1), (3, 1), (4, 200), (8, 1000), USUAL])
 
 
 @given(cases(st.sampled_from([minidl.float64, minidl.float32, minidl.float16])), BLOCKS, st.integers(1, 2))

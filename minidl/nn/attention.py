@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autograd.tape import mark_changed, wrap
 from ..dtypes import bool_
 from ..functions.creation import arange, empty, zeros
 from ..functions.joining import chunk
@@ -251,9 +252,15 @@ class KVCache:
         for kept, new in zip(self._kept, (key, value)):
             if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):
                 raise ShapeError(f"KVCache: {tuple(new.shape)} does not go with what it holds, {tuple(kept.shape)}")
-            kept[:, :, start:stop] = new
         self.length = stop
-        return self._kept[0][:, :, :stop], self._kept[1][:, :, :stop]
+        return self._put(0, key, start, stop), self._put(1, value, start, stop)
+
+    def _put(self, i: int, new: Any, start: int, stop: int) -> Any:
+        """Write ``new`` into its place; all up to there. Past the ops, whose overhead is most of a step of generation."""
+        kept: Any = self._kept[i]  # type: ignore[index]
+        kept._array[:, :, start:stop] = new._array
+        mark_changed(kept, "KVCache.extend")
+        return wrap(kept._array[:, :, :stop])
 
     def select(self, order: Any) -> None:
         """Put the examples into another order, or leave some out, as beam search does: ``order`` has their numbers."""

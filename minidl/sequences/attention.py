@@ -34,6 +34,7 @@ from ..shapes import ShapeError, broadcast_shapes
 
 BLOCK_BYTES = 1 << 19  # of weights at a time, for each thread: they should stay in its cache
 QUERIES = 256  # in a block, or more where the keys are few
+IN_ONE_BYTES = 1 << 14  # of weights: so few are made in one piece, as for a token that is generated
 
 # -- the textbook's form
 
@@ -57,6 +58,17 @@ def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
 def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops: Any) -> Any:
     weights = attention_weights(query, key, mask, scale)
     return matmul(weights if drops is None else weights * drops, value)
+
+
+def _in_one(query: Any, key: Any, value: Any, scale: float) -> tuple[Any, Any]:
+    """The same on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
+    m = xp(query)
+    w = m.matmul(query * query.dtype.type(scale), key.swapaxes(-1, -2))
+    top = w.max(-1, keepdims=True)
+    w -= top
+    m.exp(w, out=w)
+    total = w.sum(-1, keepdims=True)
+    return m.matmul(w, value) / total, top + m.log(total)
 
 
 # -- in blocks
@@ -163,10 +175,13 @@ def _with_one(x: Any) -> Any:
 def _attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
 ) -> tuple[Any, Any, int]:
+    n, h, length, _ = query.shape
+    plain = attn_mask is None and not causal and not p
+    if plain and 0 < n * h * length * key.shape[2] * query.itemsize <= IN_ONE_BYTES:
+        return *_in_one(query, key, value, scale), 0
     m, seed = xp(query), int(rng(None).integers(1 << 63)) if p else 0
     query, key, value = map(_in_rows, (query, key, value))
     blocks = _Blocks(query, key, attn_mask, causal, p, seed)
-    n, h, length, _ = query.shape
     made = m.empty if blocks.groups else m.zeros
     out = made((n, length, h, value.shape[3]), query.dtype).swapaxes(1, 2)  # as the heads are put together afterwards
     lse, ones = made((n, h, length, 1), query.dtype), m.ones((key.shape[2], 1), query.dtype)
