@@ -127,3 +127,16 @@ def test_engines_compute_the_same_losses(name, model):
     with started(["minidl", name]) as processes:
         _, failed = prove(processes, model=model, batch=3)
     assert failed == {}
+
+
+@pytest.mark.parametrize("name, batch", [("gpt", 1), ("gpt-write", 2)])
+def test_the_sides_of_gpt_compute_the_same(name, batch, monkeypatch):
+    pytest.importorskip("torch")
+    from sides import gpt
+
+    monkeypatch.setattr(gpt, "WRITTEN", 12)
+    found = []
+    for library in ("torch", "minidl"):
+        case = gpt.CASES[name](library, batch)
+        found.append([float(case.step()) for _ in range(3)])
+    np.testing.assert_allclose(found[0], found[1], 1e-4)
