@@ -221,8 +221,8 @@ def command_line():
     return parser
 
 
-def learn(net, args, shape, dates):
-    """Train; False if it was broken off."""
+def training(net, args, shape, dates):
+    """All that training consists of, to be run or resumed."""
     optimizer = optim.AdamW(net.parameters(), args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     steps, warm_up = args.steps, max(1, args.steps // 20)
     rates = optim.lr_scheduler.LambdaLR(
@@ -243,7 +243,12 @@ def learn(net, args, shape, dates):
         return {"test accuracy": accuracy(net, dates, 20 if args.smoke else 500)}
 
     parts = {"model": net, "optimizer": optimizer, "rates": rates}
-    run = Steps(args, parts, step, test, {**shape, "dropout": args.dropout, "steps": args.steps})
+    return Steps(args, parts, step, test, {**shape, "dropout": args.dropout, "steps": args.steps})
+
+
+def learn(net, args, shape, dates):
+    """Train; False if it was broken off."""
+    run = training(net, args, shape, dates)
     print(
         f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(dates.train):,} dates to learn from, "
         f"{len(dates.test):,} others for the test."
@@ -257,11 +262,11 @@ def learn(net, args, shape, dates):
 
 def accuracy(net, dates, count):
     """The share of so many test dates that come out right, in percent; always the same dates in the same forms."""
-    training = net.training
+    was_training = net.training
     net.eval()
     texts, answers = dates.pairs(dates.test, count, minidl.Generator().manual_seed(0))
     right = sum(a == b for a, b in zip(greedy(net, encode(texts, LONGEST)), answers))
-    net.train(training)
+    net.train(was_training)
     return 100 * right / count
 
 

@@ -85,7 +85,7 @@ class Training:
 
 
 class Writing:
-    """256 tokens after ``batch`` beginnings of one token, each computed from the caches of those before; always the likeliest."""
+    """256 tokens after ``batch`` beginnings of one token, each computed from the caches of those before: the likeliest."""
 
     def __init__(self, library, batch=1, compiled=False):
         if compiled:
