@@ -6,8 +6,9 @@
     python examples/gpt.py --only-write --prompt "The "   # from the checkpoint: no training
     python examples/gpt.py --only-write --temperature 0.8 --top-k 20 --top-p 0.95
 
-The network is GPT-2's, small: tokens and positions that are learnt, blocks of causal attention and of a network of two layers,
-each normalised before and added after, and the same matrix for reading and for writing tokens. Its parameters have GPT-2's names.
+The network is GPT-2's, small: tokens and positions that are learnt, blocks of causal attention and of a network of two
+layers, each normalised before and added after, and the same matrix for reading and for writing tokens. Its parameters have
+GPT-2's names.
 
 Sources: Radford et al., Language Models are Unsupervised Multitask Learners, 2019; Holtzman et al., The Curious Case of Neural
 Text Degeneration, ICLR 2020 (top-p).
@@ -83,8 +84,8 @@ class GPT(nn.Module):
 def pick(scores, temperature=1.0, top_k=0, top_p=1.0):
     """Draw a token for each row of scores (N, vocabulary).
 
-    ``temperature`` divides the scores: below 1 what is likely gets likelier. Only the ``top_k`` best can be drawn (0: all), and of
-    them only the likeliest that together have the probability ``top_p``.
+    ``temperature`` divides the scores: below 1 what is likely gets likelier. Only the ``top_k`` best can be drawn (0: all), and
+    of them only the likeliest that together have the probability ``top_p``.
     """
     if temperature == 0:
         return scores.argmax(-1, keepdim=True)

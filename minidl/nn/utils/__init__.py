@@ -16,6 +16,16 @@ from ...ops.layout import cat, reshape
 from ...shapes import ShapeError
 from . import rnn
 
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "rnn",
+    "vector_to_parameters",
+]
+
 
 def _each(parameters: Any) -> Iterable[Any]:
     return [parameters] if isinstance(parameters, Tensor) else parameters
