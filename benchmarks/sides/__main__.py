@@ -9,7 +9,7 @@ import sys
 import time
 import tracemalloc
 
-from . import SIDES, layers, resident
+from . import SIDES, layers, resident, sequences
 
 try:
     from threadpoolctl import threadpool_info
@@ -50,6 +50,12 @@ class Server:
         """Make a layer by itself: numbers that tell its output and its gradients."""
         self.case = None
         self.case = layers.Layer(**case, **self.side.options)
+        return self.case.proof()
+
+    def make_sequence(self, **case):
+        """Make a network on sequences: what four steps of it return."""
+        self.case = None
+        self.case = sequences.Case(**case, **self.side.options)
         return self.case.proof()
 
     def time(self, steps):

@@ -23,7 +23,8 @@ def started(names, pythons=()):
 def prove(processes, order="make", **case):
     """Have every side make the case; those that compute the same as the first, and what the others had to say.
 
-    The order is ``"make"``, for a network and its losses, or ``"make_layer"``, for a layer by itself.
+    The order is ``"make"``, for a network and its losses, ``"make_sequence"``, for one on sequences, or ``"make_layer"``, for a
+    layer by itself.
 
     Raises
     ------
