@@ -238,7 +238,7 @@ def _attention_rule(
 
     def run(group: Any, memory: Any, another: Any) -> None:
         q, k, v, above = query[group], key[group], value[group], g[group]
-        mean = (above * out[group]).sum(-1, keepdims=True)  # of the weights' gradient, weighted: what a softmax takes away
+        mean = m.einsum("nhlv,nhlv->nhl", above, out[group])[..., None]  # of the weights' gradient: what a softmax takes away
         q1, k1 = _turned(q, scale, -lse[group]), _with_one(k)
         g1, v1 = (_turned(above, blocks.factor), v) if p else (_turned(above, 1, -mean), _with_one(v))
         for queries in reversed(blocks.queries):  # the last may see all keys
