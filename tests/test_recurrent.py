@@ -213,6 +213,25 @@ def test_gradients_are_those_of_the_cells_in_strips_as_well(kind, reverse, strip
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d, h, small", [(96, 96, 8 * 97 * 32), (3, 96, 10**6), (5, 50, 10**6), (64, 16, 0)])
+def test_weights_in_panels(kind, d, h, small, monkeypatch):
+    """Several panels, for input and state or one of them, or none: the same as the cells."""
+    monkeypatch.setattr(recurrent, "SMALL", small)
+    sizes = (7,) * 20 + (3,) * 5
+    args = arguments(kind, sizes, d, h, 32 if kind == "lstm" and h == 96 else None)
+    args = [None if a is None else a / 8 for a in args]  # with large weights rounding would grow from step to step
+    results = []
+    for function in (recurrent._sequence, recurrent.by_cells):
+        tensors = live(args)
+        given = iter(tensors)
+        out = function(*(None if a is None else next(given) for a in args), kind, sizes, False)
+        weights = np.random.default_rng(1).normal(size=out.shape)
+        results.append([out, *minidl.autograd.grad(out, tensors, minidl.from_numpy(weights))])
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(ours.numpy(force=True), theirs.numpy(force=True), 1e-7, 1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_wants_no_gradient_gets_none_and_the_rest_the_same(kind):
     sizes, args = (3, 3, 2), arguments(kind, (3, 3, 2), p=2 if kind == "lstm" else None)
     everything = live(args)

@@ -167,7 +167,7 @@ class RNNBase(_Recurrent):
                 outs.append(out)
                 last.append(states)
             rows = cat(outs, 1) if len(outs) > 1 else outs[0]
-        return rows, *(stack(states) for states in zip(*last) if states[0] is not None)
+        return rows, *(stack(x) if len(x) > 1 else x[0][None] for x in zip(*last) if x[0] is not None)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """The hidden states of the last layer at all steps, and the last states of all cells.

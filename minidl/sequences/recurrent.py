@@ -189,7 +189,9 @@ def _places(flat: Any, rows: int, hidden: Any, cell: Any) -> tuple[Any, Any, Any
 # -- on arrays. The sequences are taken in strips, each in memory of its own, from the first step to the last; the threads share
 # the strips.
 
-STRIP = 56  # sequences: few enough for the cache, and for OpenBLAS to multiply without packing
+STRIP = 64  # sequences
+SMALL = 1_000_000  # so many multiplications or fewer in a product OpenBLAS does without packing its matrices first
+AHEAD = 256  # rows whose product with the input is made at once: they should still be in the cache when their step comes
 CHUNK = 512  # rows whose share in the gradients of the weights is added at once
 MANY_ROWS = 128  # to be multiplied with the same weights: then it pays to copy these as BLAS reads them quickest
 
@@ -203,6 +205,12 @@ class _Turns:
 
     def __init__(self, m: Any) -> None:
         self.m, self.lock = m, threading.Lock()
+
+    def times(self, a: Any, panels: Any, out: Any) -> Any:
+        """``a @ w`` for (n, K) or (G, n, K), into (G, n, M), with ``w`` in `_panels`."""
+        places = out.reshape(*out.shape[:2], panels.shape[1], panels.shape[3]).swapaxes(1, 2)
+        self.matmul(a if a.ndim == 2 else a[:, None], panels, places)
+        return out
 
     def matmul(self, a: Any, b: Any, out: Any = None) -> Any:
         """``a @ b``; meanwhile it is another thread's turn."""
@@ -256,6 +264,18 @@ def _cut(part: slice, size: int) -> list[slice]:
     return list(map(slice, edges, edges[1:]))
 
 
+def _panels(w: Any, n: int, rows: int) -> Any:
+    """(G, K, M) as (G, M / C, K, C), in panels of C columns; to be multiplied with ``n`` rows at a time, ``rows`` in all.
+
+    OpenBLAS would pack it anew every time; in small products it takes the numbers from where they are.
+    """
+    (g, k, m), n = w.shape, min(n, STRIP)
+    for width in (64, 32, 16) if rows >= MANY_ROWS and n >= 4 else ():
+        if m % width == 0 and n * k * width <= SMALL:
+            return xp(w).ascontiguousarray(w.reshape(g, k, m // width, width).swapaxes(1, 2))
+    return w[:, None]
+
+
 def _by_gates(w: Any, n_gates: int) -> Any:
     """(G * H, ...) as (G, H, ...)."""
     return w.reshape(n_gates, len(w) // n_gates, *w.shape[1:])
@@ -268,53 +288,61 @@ class _Forward:
         m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.step, self.input, self.w_hr, self.turns = m, KINDS[kind].step, input, w_hr, _Turns(m)
         self.out, self.h, self.c = places
-        self.halves = m.asarray(KINDS[kind].halves, input.dtype).reshape(-1, 1, 1)
-        self.unscaled: Any = self.halves
-        self.w_x, self.w_h = (_by_gates(w, n_gates).swapaxes(1, 2) for w in (w_ih, w_hh))
+        halves = m.asarray(KINDS[kind].halves, input.dtype).reshape(-1, 1, 1)
+        self.halves, self.unscaled = (halves, 1 - halves), None if len(input) >= MANY_ROWS else halves
+        w_x, w_h = (_by_gates(w, n_gates).swapaxes(1, 2) for w in (w_ih, w_hh))
         self.bias: Any = None
         self.late: Any = None  # of the GRU, what the product with the state has by itself, for the reset gate comes after it
         if b_ih is not None:
             self.bias = _by_gates(b_ih + b_hh, n_gates)[:, None]
             if kind == "gru":
                 self.bias[2], self.late = _by_gates(b_ih, n_gates)[2], _by_gates(b_hh, n_gates)[2]
-        if len(input) >= MANY_ROWS:
+        if self.unscaled is None:
             if self.bias is not None:
-                self.w_x, self.bias = m.concatenate([self.w_x, self.bias], 1), None
-            self.w_x, self.w_h = (m.ascontiguousarray(w) * self.halves for w in (self.w_x, self.w_h))
-            self.unscaled = None
+                w_x, self.bias = m.concatenate([w_x, self.bias], 1), None
+            w_x, w_h = (m.ascontiguousarray(w) * halves for w in (w_x, w_h))
+        self.w_x, self.w_h = (_panels(w, len(self.h), len(input)) for w in (w_x, w_h))
 
     def run(self, own: slice, steps: list[tuple[slice, slice]]) -> _Strip:
         """Take all steps of the sequences ``own``."""
-        m, lstm, d, (n_gates, p, units) = self.m, self.c is not None, self.input.shape[1], self.w_h.shape
-        rows, n, dtype = steps[-1][1].stop, own.stop - own.start, self.out.dtype
+        m, d, dtype, (n_gates, n_panels, p, width) = self.m, self.input.shape[1], self.out.dtype, self.w_h.shape
+        rows, n, units, lstm = steps[-1][1].stop, own.stop - own.start, n_panels * width, self.c is not None
         fed, places = m.empty((rows, d + 1 + p), dtype), m.empty((lstm + n_gates, rows, units), dtype)
         before, gates, more = fed[:, d + 1 :], places[lstm:], m.empty((rows, units), dtype)
         for there, here in steps:
             fed[here, :d] = self.input[there]
         fed[:, d] = 1
-        self.turns.matmul(fed[:, : self.w_x.shape[1]], self.w_x, gates)
-        if self.bias is not None:
-            gates += self.bias
         h, c = self.h[own], None if self.c is None else self.c[own]
         products, unprojected, size = m.empty((n_gates, n, units), dtype), m.empty((n, units), dtype), 0
-        for (there, here), (_, later) in zip(steps, [*steps[1:], (None, None)]):
+        sizes, ahead = [here.stop - here.start for _, here in steps], self._ahead(n)
+        for k, (there, here) in enumerate(steps):
+            if k % ahead == 0:
+                part = slice(here.start, steps[min(k + ahead, len(steps)) - 1][1].stop)
+                self.turns.times(fed[part, : self.w_x.shape[2]], self.w_x, gates[:, part])
+                if self.bias is not None:
+                    gates[:, part] += self.bias
             a, old = places[:, here], before[here]
-            if len(old) != size:  # not what the step before has left, some end or begin here
-                size = len(old)
+            if size != sizes[k]:  # some end or begin here: the states are not where the step before puts them
+                size = sizes[k]
                 old[...] = h[:size]
                 if c is not None:
                     a[0] = c[:size]
-            s = self.turns.matmul(old, self.w_h, products[:, :size])
+            s = self.turns.times(old, self.w_h, products[:, :size])
             if self.late is not None:
                 s[2] += self.late
-            goes_on = later is not None and later.stop - later.start == size
-            new_c = None if c is None else places[0, later] if goes_on else c[:size]
+            later = steps[k + 1][1] if sizes[k + 1 : k + 2] == [size] else None
+            new_c = None if c is None else c[:size] if later is None else places[0, later]
             new = self.out[there] if self.w_hr is None else unprojected[:size]
             self.step(m, a, s, old, new_c, more[here], new, self.unscaled, self.halves)
             if self.w_hr is not None:
                 new = m.matmul(new, self.w_hr.T, out=self.out[there])
-            (before[later] if goes_on else h[:size])[...] = new
+            (h[:size] if later is None else before[later])[...] = new
         return _Strip(own, steps, fed, places, more)
+
+    def _ahead(self, n: int) -> int:
+        """For how many steps of ``n`` rows the product with the input is made at once."""
+        _, n_panels, k, width = self.w_x.shape
+        return max(min(AHEAD, SMALL // (k * width) if n_panels > 1 else AHEAD) // n, 1)
 
 
 class _Backward:
@@ -326,6 +354,7 @@ class _Backward:
         self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
         self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
         self.g_input = self.m.empty_like(input) if wanted[0] else None
+        self.panels = _panels(self.w_h, len(gh), len(input))
 
     def run(self, strip: _Strip, total: dict[Any, Any]) -> None:
         """Leave the gradients of input and states in their places, and add those of the weights to ``total``."""
@@ -357,7 +386,7 @@ class _Backward:
         g = g if self.w_hr is None else g @ self.w_hr
         past = KINDS[self.kind].back(self.m, g, gc, strip.gates[:, here], before, strip.more[here], ga, gs)
         if here.start or self.wanted[1]:
-            s = self.turns.matmul(gs, self.w_h, products[:, :n])
+            s = self.turns.times(gs, self.panels, products[:, :n])
             self.m.add.reduce(s, 0, out=gh[:n])
             if past is not None:
                 gh[:n] += past

@@ -18,15 +18,15 @@ from typing import Any
 
 
 def _squash(m: Any, a: Any, unscaled: Any, halves: Any) -> None:
-    """In place, the sigmoid where ``halves`` is 1/2 and the tanh where it is 1: ``sigmoid(x) = (1 + tanh(x / 2)) / 2``.
+    """In place, the sigmoid where the first of ``halves`` is 1/2 and the tanh where it is 1; the second is 1 less that.
 
-    The weights may have been multiplied with ``halves`` already; if not, ``unscaled`` is the same.
+    ``sigmoid(x) = (1 + tanh(x / 2)) / 2``. The weights may have been halved already; if not, ``unscaled`` is ``halves[0]``.
     """
     if unscaled is not None:
         a *= unscaled
     m.tanh(a, out=a)
-    a *= halves
-    a += 1 - halves
+    a *= halves[0]
+    a += halves[1]
 
 
 def tanh_step(m: Any, a: Any, s: Any, h: Any, c: Any, more: Any, out: Any, unscaled: Any, halves: Any) -> None:
@@ -92,7 +92,7 @@ def gru_step(m: Any, a: Any, s: Any, h: Any, c: Any, more: Any, out: Any, unscal
     r, z, n = a
     gates = a[:2]
     gates += s[:2]
-    _squash(m, gates, None if unscaled is None else unscaled[:2], halves[:2])
+    _squash(m, gates, None if unscaled is None else unscaled[:2], [half[:2] for half in halves])
     more[...] = s[2]
     m.multiply(r, more, out=out)
     n += out
