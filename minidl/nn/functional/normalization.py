@@ -172,7 +172,7 @@ def _last_dims(op: str, input: Any, normalized_shape: Any) -> tuple[tuple[int, .
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """``(input - mean) / sqrt(var + eps) * weight + bias``, mean and (biased) variance over the last dimensions.
 
-    Shapes: (..., *normalized_shape), with weight and bias of ``normalized_shape``.
+    Shapes: ``(..., *normalized_shape)``, with weight and bias of ``normalized_shape``.
     Source: Ba, Kiros and Hinton, Layer Normalization, 2016.
 
     Raises
@@ -192,7 +192,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
     ``eps`` is by default the spacing of numbers at 1 in what it is computed in: float32, or for float64 that.
 
-    Shapes: (..., *normalized_shape), with weight of ``normalized_shape``, in any dtype.
+    Shapes: ``(..., *normalized_shape)``, with weight of ``normalized_shape``, in any dtype.
     Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019.
 
     Raises
