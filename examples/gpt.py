@@ -38,6 +38,7 @@ class Attention(nn.Module):
         q, k, v = (part.reshape(n, t, self.heads, -1).transpose(1, 2) for part in self.c_attn(x).chunk(3, 2))  # (N, H, T, E)
         if cache is not None:
             k, v = cache.extend(k, v)  # and those of all tokens before
+        # several tokens at once come only where there are none before them; one token may look at all of them
         out = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
         return self.c_proj(out.transpose(1, 2).reshape(n, t, width))
 
