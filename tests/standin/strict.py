@@ -1,4 +1,4 @@
-"""A stand-in for CuPy on a machine without a GPU: NumPy's arithmetic with CuPy's strictness, and stricter where that finds bugs.
+"""A stand-in for CuPy on a machine without a GPU: NumPy's arithmetic with CuPy's strictness, and more where that finds bugs.
 
 It has the names that CuPy has and no others (``cupy_names.txt``), and their arguments. An array of it holds a NumPy array but
 is none. What CuPy would refuse is refused: NumPy arrays among GPU arrays, conversion without being asked, arrays of another
@@ -381,7 +381,7 @@ class ndarray:
     def base(self):
         return self if self.a.base is not None else None
 
-    def _wait(name, read):  # noqa: N805
+    def _wait(name, read):
         def method(self):
             SYNCS.append(name)
             return read(self.a)
@@ -546,8 +546,9 @@ for _name, _known in NAMES["ndarray"].items():
     if _known is not None and _name not in vars(ndarray) and hasattr(np.ndarray, _name):
         setattr(ndarray, _name, _method(_name, _known))
 for _name in (
-    "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod pow rpow ipow "
-    "matmul rmatmul neg pos abs invert lt le gt ge eq ne and or xor rand ror rxor iand ior ixor lshift rshift ilshift irshift"
+    "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod pow rpow "
+    "ipow matmul rmatmul neg pos abs invert lt le gt ge eq ne and or xor rand ror rxor iand ior ixor lshift rshift ilshift "
+    "irshift"
 ).split():
     setattr(ndarray, f"__{_name}__", _operator(_name))
 
