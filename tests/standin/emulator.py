@@ -1,0 +1,164 @@
+"""CUDA kernels on the CPU: ``Module`` compiles a .cu text with g++ against cuda_on_cpu.h; its kernels run on NumPy arrays.
+
+They are called as ``cupy.RawKernel``'s are, and more strictly: numbers have to be NumPy scalars of exactly the type that the
+kernel takes, arrays contiguous and of its element type, grids and blocks within a GPU's limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+FLAGS = (
+    "-std=c++17 -O2 -g1 -shared -fPIC -w -U_FORTIFY_SOURCE -DCUDA_ON_CPU -fsanitize=bounds -fno-sanitize-recover=bounds".split()
+)
+KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
+MARGIN = 64  # canary elements on each side of an array
+LIMITS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # of grids and of blocks
+
+_state = {"order": 0, "guard": False}
+
+
+def compiler() -> str | None:
+    """The C++ compiler, if there is one."""
+    return shutil.which("g++")
+
+
+@contextlib.contextmanager
+def running(order: int = 0, guard: bool = False) -> Iterator[None]:
+    """Run what is launched inside with its threads in this order; with ``guard``, between canaries, constants checked."""
+    before = dict(_state)
+    _state.update(order=order, guard=guard)
+    try:
+        yield
+    finally:
+        _state.update(before)
+
+
+class Module:
+    """The kernels of one text. Compiled files are kept for other processes and runs, under the hash of what they come from."""
+
+    def __init__(self, code: str, options: tuple[str, ...] = ()) -> None:
+        defines = [option for option in options if option.startswith("-D")]
+        text = subprocess.run(
+            ["g++", "-E", "-P", "-x", "c++", "-DCUDA_ON_CPU", *defines, "-"],
+            input=code,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        self.names = KERNEL.findall(text)
+        entries = "".join(
+            f'extern "C" const char* run_{n}(const unsigned* d, unsigned o, void** a) {{ return emu::launch({n}, d, o, a); }}\n'
+            f'extern "C" const char* signature_{n}() {{ return emu::signature({n}); }}\n'
+            for n in self.names
+        )
+        source = '#include "cuda_on_cpu.h"\n#line 1 "kernels.cu"\n' + code + "\n" + entries
+        key = hashlib.sha256("\0".join([(HERE / "cuda_on_cpu.h").read_text(), source, *FLAGS, *defines]).encode()).hexdigest()
+        place = pathlib.Path(tempfile.gettempdir()) / f"cuda-on-cpu-{os.getuid()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        if place.stat().st_uid != os.getuid():
+            raise RuntimeError(f"{place} belongs to someone else")
+        library = place / f"{key[:32]}.so"
+        if not library.exists():
+            with tempfile.TemporaryDirectory(dir=place) as own:
+                (pathlib.Path(own) / "kernels.cpp").write_text(source)
+                done = subprocess.run(
+                    ["g++", *FLAGS, *defines, f"-I{HERE}", f"{own}/kernels.cpp", "-o", f"{own}/kernels.so"],
+                    capture_output=True,
+                    text=True,
+                )
+                if done.returncode:
+                    raise RuntimeError(f"g++ refuses the kernels:\n{done.stderr}")
+                os.replace(f"{own}/kernels.so", library)
+        self._library = ctypes.CDLL(str(library))
+
+    def get_function(self, name: str) -> Kernel:
+        """The kernel of this name."""
+        if name not in self.names:
+            raise AttributeError(f"there is no kernel {name!r}, only {', '.join(self.names)}")
+        return Kernel(self._library, name)
+
+
+class Kernel:
+    """``kernel(grid, block, args)`` on NumPy arrays."""
+
+    def __init__(self, library: Any, name: str) -> None:
+        self.name = name
+        self._run, signature = getattr(library, f"run_{name}"), getattr(library, f"signature_{name}")
+        self._run.restype = signature.restype = ctypes.c_char_p
+        letters = signature().decode()
+        self.signature = [(np.dtype(letters[i]), letters[i + 1]) for i in range(0, len(letters), 2)]
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        dims = [(*(int(n) for n in size), 1, 1)[:3] for size in (grid, block)]
+        for what, size, limit in zip(("grid", "block"), dims, LIMITS):
+            if not all(0 < n <= most for n, most in zip(size, limit)):
+                raise ValueError(f"{self.name}: a {what} of {size}; it must be between 1 and {limit}")
+        if dims[1][0] * dims[1][1] * dims[1][2] > 1024:
+            raise ValueError(f"{self.name}: a block of {dims[1]}; at most 1024 threads can be in one")
+        cells, guarded = self._cells(args)
+        pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(c) for c in cells))
+        error = self._run((ctypes.c_uint * 6)(*dims[0], *dims[1]), _state["order"], pointers)
+        if error:
+            raise RuntimeError(f"{self.name}: {error.decode()}")
+        for check in guarded:
+            check()
+
+    def _cells(self, args: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+        if len(args) != len(self.signature):
+            raise TypeError(f"{self.name} takes {len(self.signature)} arguments, got {len(args)}")
+        cells: list[Any] = []
+        guarded: list[Any] = []
+        for i, (a, (dtype, kind)) in enumerate(zip(args, self.signature)):
+            where = f"{self.name}, argument {i}"
+            if kind == "=":
+                if not isinstance(a, np.generic) or a.dtype != dtype:
+                    raise TypeError(f"{where}: numpy.{dtype} needed, got {getattr(a, 'dtype', type(a).__name__)}")
+                cells.append(np.ctypeslib.as_ctypes_type(dtype)(a.item()))
+                continue
+            if a is None:
+                cells.append(ctypes.c_void_p(None))
+                continue
+            if not isinstance(a, np.ndarray) or not a.flags.c_contiguous or a.dtype != dtype:
+                got = f"one of {a.dtype} with strides {a.strides}" if isinstance(a, np.ndarray) else type(a).__name__
+                raise TypeError(f"{where}: a contiguous array of {dtype} needed, got {got}")
+            if kind == "*" and not a.flags.writeable:
+                raise ValueError(f"{where}: the array is read-only")
+            if _state["guard"]:
+                cell, check = self._guard(a, kind == "c", where)
+                cells.append(cell)
+                guarded.append(check)
+            else:
+                cells.append(ctypes.c_void_p(a.ctypes.data))
+        return cells, guarded
+
+    def _guard(self, a: Any, constant: bool, where: str) -> tuple[Any, Any]:
+        """A copy between canaries, and what to do when the kernel has run."""
+        n, margin = a.nbytes, MARGIN * a.itemsize
+        buffer = np.full(n + 2 * margin, 0xA5, np.uint8)
+        inner = buffer[margin : margin + n]
+        inner[:] = a.reshape(-1).view(np.uint8)
+
+        def check() -> None:
+            if not ((buffer[:margin] == 0xA5).all() and (buffer[margin + n :] == 0xA5).all()):
+                raise RuntimeError(f"{where}: written outside the array")
+            if constant:
+                if not np.array_equal(inner, a.reshape(-1).view(np.uint8)):
+                    raise RuntimeError(f"{where}: a constant array was changed")
+            else:
+                a.reshape(-1).view(np.uint8)[:] = inner
+
+        return ctypes.c_void_p(buffer.ctypes.data + margin), check
