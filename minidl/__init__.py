@@ -11,8 +11,8 @@ from . import autograd, backend, compiler, cuda, dtypes, nn, ops, optim, profile
 from ._tensor import Tensor
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd import functional as _functional  # noqa: F401 (so that `minidl.autograd.functional` is there)
-from .backend import device
 from .compiler import CompileWarning, compile
+from .devices import device
 from .dtypes import bool_ as bool
 from .dtypes import (
     double,

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
+from . import backend, devices, dtypes
 from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
 from .autograd.mode import mode
-from .autograd.op import cast
+from .autograd.op import cast, move
 from .autograd.tape import TensorBase, counter, source, wrap
-from .backend import check_device, device
+from .devices import check_device, device, device_of
 from .functions import creation, joining, shaping
 from .ops import compare, elementwise, index, layout, linear
 from .printing import tensor_text
@@ -59,12 +59,12 @@ class Tensor(TensorBase):
     @property
     def device(self) -> device:
         """Where the memory is."""
-        return device("cpu")
+        return device_of(self._array)
 
     @property
     def is_cuda(self) -> bool:
         """Whether the memory is a GPU's."""
-        return False
+        return type(self._array) in backend.gpu_types
 
     @property
     def itemsize(self) -> int:
@@ -100,8 +100,8 @@ class Tensor(TensorBase):
         return strides if dim is None else strides[wrap_dim(dim, self.ndim, "stride")]
 
     def get_device(self) -> Any:
-        """The number of the GPU that holds it; -1, for it is on the CPU."""
-        return -1
+        """The number of the GPU that holds it; -1 on the CPU."""
+        return self._array.data.device_id if self.is_cuda else -1
 
     def is_contiguous(self) -> bool:
         """Whether the elements lie in memory in row-major order."""
@@ -113,7 +113,11 @@ class Tensor(TensorBase):
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return self._array.ctypes.data  # type: ignore[no-any-return]
+        return self._array.data.ptr if self.is_cuda else self._array.ctypes.data  # type: ignore[no-any-return]
+
+    def is_pinned(self) -> bool:
+        """Whether it is in memory of the CPU that a GPU reads by itself: see `pin_memory`."""
+        return devices.is_pinned(self._array)
 
     # -- its gradient
 
@@ -211,6 +215,8 @@ class Tensor(TensorBase):
                 f"grad: a gradient of shape {value._array.shape} and {value._array.dtype} does not fit "
                 f"a tensor of shape {self.shape} and {self._array.dtype}"
             )
+        if value is not None and value.device != self.device:  # type: ignore[attr-defined]
+            raise RuntimeError(f"grad: a gradient on {value.device} does not fit a tensor on {self.device}")  # type: ignore[attr-defined]
         self._tell(".grad is set")
         self._grad = value
 
@@ -258,11 +264,15 @@ class Tensor(TensorBase):
         ------
         RuntimeError
             If it requires a gradient, since changes of the array would pass unseen: use ``detach().numpy()`` or ``force``.
+        TypeError
+            If it is on a GPU: use ``cpu().numpy()``, or ``force`` for a copy.
         """
         if self.requires_grad and not force:
             raise RuntimeError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
         self._tell("numpy() reads it")
-        return self._array  # type: ignore[no-any-return]
+        if self.is_cuda and not force:
+            raise TypeError(f"numpy: this tensor is on {self.device}; use tensor.cpu() to copy it to the host's memory first")
+        return devices.on_host(self._array)  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype, copy=copy)
@@ -278,6 +288,13 @@ class Tensor(TensorBase):
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        if not self.is_cuda:
+            raise AttributeError(f"__cuda_array_interface__: this tensor is on {self.device}; use tensor.cuda() first")
+        self._tell("__cuda_array_interface__ reads it")
+        return self.detach()._array.__cuda_array_interface__
 
     def _tell(self, how: str) -> None:
         """Tell a watcher of what it cannot see: where numbers go that leave for Python, say."""
@@ -297,23 +314,32 @@ class Tensor(TensorBase):
         return self._array.tolist()
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
-        """In another dtype or on another device: ``to(float64)``, ``to("cpu")``, ``to(other)``, ``to(device, dtype)``."""
+        """In another dtype or on another device: ``to(float64)``, ``to("cuda")``, ``to(other)``, ``to(device, dtype)``.
+
+        Itself if it is so already, unless ``copy``. On the way to a GPU it is in row-major order. With ``non_blocking`` a copy
+        of pinned memory to a GPU does not wait for the GPU; one to the CPU waits always.
+        """
         for arg in args:
             if isinstance(arg, TensorBase):
-                dtype = arg._array.dtype
+                dtype, device = arg._array.dtype, device_of(arg._array)
             elif (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")) or (
                 hasattr(arg, "index") and hasattr(arg, "type")
             ):
                 device = arg
             elif isinstance(arg, bool):
                 raise TypeError("to: give non_blocking and copy by name")
+            elif isinstance(arg, int):
+                device = arg
             elif arg is not None:
                 dtype = arg
-        check_device(device, "to")
+        here, out = device_of(self._array), self
+        where = here if device is None else check_device(device, "to")
         wanted = self._array.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
-        if wanted == self._array.dtype:
-            return layout.copy(self) if copy else self
-        return cast(self, wanted)  # type: ignore[no-any-return]
+        if wanted != self._array.dtype:
+            out = cast(out, wanted)
+        if where != here:
+            out = move(out, where, non_blocking)
+        return layout.copy(self) if out is self and copy else out
 
     def type(self, dtype: Any) -> Tensor:
         """Itself in another dtype."""
@@ -363,28 +389,33 @@ class Tensor(TensorBase):
         """Itself in the CPU's memory."""
         return self.to("cpu")
 
-    def cuda(self, device: Any = None) -> Tensor:
-        """Itself in a GPU's memory."""
-        return self.to("cuda" if device is None else device)
+    def cuda(self, device: Any = None, non_blocking: Any = False) -> Tensor:
+        """Itself in a GPU's memory: the current one's, or that of the ``device`` given, which may be a number."""
+        return self.to(device="cuda" if device is None else device, non_blocking=non_blocking)
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """A tensor of ``data`` in this one's dtype."""
+        """A tensor of ``data`` in this one's dtype, on this one's device; so with all that begin with ``new``."""
+        device = self.device if device is None else device
         return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """A tensor of whatever its memory held, in this one's dtype."""
+        device = self.device if device is None else device
         return creation.empty(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Zeros in this tensor's dtype."""
+        device = self.device if device is None else device
         return creation.zeros(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Ones in this tensor's dtype."""
+        device = self.device if device is None else device
         return creation.ones(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """One number in this tensor's dtype."""
+        device = self.device if device is None else device
         return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
 
     # -- as Python sees it

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .devices import on_host
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,12 @@ def _ends(array: Any, edge: int) -> Any:
 
 def tensor_text(t: Any) -> str:
     """The tensor's numbers, then what is not plain about it."""
-    array, options = t._array, _current[0]
+    array, options = on_host(t._array), _current[0]
     start = "tensor("
     notes = [f"size={t.shape}"] if not array.size and array.ndim != 1 else []
     plain = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_) if array.size else (dtypes.get_default_dtype(),)
+    if t.is_cuda:
+        notes.append(f"device='{t.device}'")
     if t.dtype not in plain:
         notes.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:

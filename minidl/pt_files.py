@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import dtypes
+from . import devices, dtypes
 from .autograd.tape import Counter as Changes
 from .autograd.tape import wrap
-from .backend import device
+from .devices import device
 
 # A storage is memory of one dtype; tensors look at it. PyTorch's names for them, and the NumPy dtype in the file.
 STORAGES = {
@@ -71,6 +71,8 @@ class Storage:
             array = widen_bfloat16(array)
         self.array = array != 0 if kind == "BoolStorage" else array.copy()
         self.kind, self.changes = kind, Changes()
+        self.place = devices.CPU
+        self.on_gpu: dict[device, Any] = {}  # copies, made when they are first looked at
 
 
 class Archive:
@@ -114,8 +116,8 @@ class Machine:
     A mark sets the stack aside for a new one, whose items a later instruction takes all at once.
     """
 
-    def __init__(self, archive: Archive, moved: bool) -> None:
-        self.archive, self.moved = archive, moved
+    def __init__(self, archive: Archive, where: device | None) -> None:
+        self.archive, self.where = archive, where
         self.program = archive.read("data.pkl")
         self.stack: list[Any] = []
         self.set_aside: list[list[Any]] = []
@@ -215,8 +217,12 @@ class Machine:
         word, kind, key, location, size = self.stack.pop()
         if word != "storage" or [type(x) for x in (kind, key, location, size)] != [Name, str, str, int]:
             raise Refused(f"a pickle that names the storage of {self.place()} in another way than torch.save")
-        if location != "cpu" and not self.moved:
-            raise Refused(f"{self.place()} was on the device {location!r}; load it with map_location='cpu'")
+        place = devices.CPU if self.where is None else self.where
+        if location != "cpu" and self.where is None:
+            try:
+                place = devices.check_device(location, "load")
+            except RuntimeError:
+                raise Refused(f"{self.place()} was on the device {location!r}; load it with map_location='cpu'") from None
         if key not in self.storages:
             self.storages[key] = Storage(kind.name, self.archive.read(f"data/{key}"))
         found = self.storages[key]
@@ -225,6 +231,7 @@ class Machine:
                 f"{self.place()} should have a {kind.name} of {size} elements, but data/{key} is a {found.kind} "
                 f"of {found.array.size}"
             )
+        found.place = place
         self.push(found)
 
     # -- the functions
@@ -249,6 +256,11 @@ class Machine:
             form = f"size {size}, strides {stride}, offset {offset}"
             raise Refused(f"{self.place()} ({form}) does not fit its storage of {array.size} elements: {error}") from None
         view.flags.writeable = not any(n > 1 and step == 0 for n, step in zip(size, steps))  # what is expanded is not
+        if storage.place.type == "cuda":
+            if storage.place not in storage.on_gpu:
+                storage.on_gpu[storage.place] = devices.moved(array, storage.place)
+            whole = storage.on_gpu[storage.place]
+            view = devices.made(storage.place, lambda m: m.lib.stride_tricks.as_strided(whole[offset:], size, steps))
         made = wrap(view)
         made._counter = storage.changes
         return made
@@ -332,8 +344,8 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-def read_pt(data: bytes, name: str, moved: bool) -> Any:
-    """What ``torch.save`` wrote, from the bytes of the file ``name``; ``moved``: tensors of other devices may come to the CPU.
+def read_pt(data: bytes, name: str, where: device | None) -> Any:
+    """What ``torch.save`` wrote, from the bytes of the file ``name``; ``where`` its tensors come, None: where they were.
 
     Raises
     ------
@@ -341,7 +353,7 @@ def read_pt(data: bytes, name: str, moved: bool) -> Any:
         If the file is damaged, or holds something that is not read; the error names the file and what it is.
     """
     try:
-        return Machine(Archive(data), moved).run()
+        return Machine(Archive(data), where).run()
     except Refused as error:
         raise RuntimeError(f"load: {name}: {error}") from None
     except Exception as error:  # bytes at random make zipfile and pickletools raise almost anything

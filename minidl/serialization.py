@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from . import dtypes
 from .autograd.tape import TensorBase, wrap
-from .backend import check_device, device
+from .devices import check_device, device, device_of, moved, on_host
 from .pt_files import read_pt, widen_bfloat16
 
 VERSION = 1
@@ -63,6 +63,7 @@ def save(obj: Any, f: Any) -> None:
     obj : object
         Tensors, NumPy arrays and scalars, numbers, text, bytes, None; and dict, OrderedDict, Counter (with keys that are text
         or integers), list and tuple of such, nested as you like. Tensors are stored without history, gradient or wish for one.
+        Of a tensor on a GPU the file says which.
     f : path or binary file
         Where to. A flat dict of tensors, such as a module's ``state_dict()``, keeps its names:
         ``safetensors.torch.load_file`` reads it in PyTorch. That is so whatever the file is called: one named ``net.pt`` is
@@ -129,7 +130,8 @@ def _encode(obj: Any, path: tuple[Any, ...], arrays: dict[str, Any]) -> Any:
                 raise TypeError(f"save: {_place(path)}: the key {key!r} is neither text nor an integer")
         return {kind.__name__: [[key, _encode(value, (*path, key), arrays)] for key, value in obj.items()]}
     if isinstance(obj, TensorBase):
-        return {"tensor": _put_aside(obj._array, path, arrays)}
+        name, place = _put_aside(on_host(obj._array), path, arrays), device_of(obj._array)
+        return {"tensor": name} if place.type == "cpu" else {"cuda": [name, place.index]}
     if isinstance(obj, np.ndarray):
         return {"array": _put_aside(obj, path, arrays)}
     if isinstance(obj, np.generic):
@@ -187,7 +189,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     f : path or binary file
         Where from.
     map_location : str or device, optional
-        Where to put the tensors: ``"cpu"``. Without it, a file of PyTorch with tensors of a GPU is refused, as there.
+        Where to put the tensors. Without it they come where they were; a file with tensors of a GPU that is not here is then
+        refused.
     weights_only : bool, optional
         False, which in PyTorch allows a file to run code, is refused for files that could hold any.
 
@@ -200,7 +203,7 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     """
     if map_location is not None and not isinstance(map_location, (str, device)):
         raise TypeError(f"load: map_location must be a device or its name, got {type(map_location).__name__}")
-    check_device(map_location, "load")
+    where = None if map_location is None else check_device(map_location, "load")
     if hasattr(f, "read"):
         data, name = f.read(), str(getattr(f, "name", "the file"))
     else:
@@ -210,18 +213,24 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
     if data.startswith(b"PK\x03\x04") and data[8:9] != b"{":  # there, safetensors' JSON begins
         if weights_only is False:
             raise ValueError(f"load: weights_only=False for {name}, a file of PyTorch: nothing in it is ever run; leave it out")
-        return read_pt(data, name, map_location is not None)
+        return read_pt(data, name, where)
     arrays, metadata = _parse(data, name)
     ours = [value for key, value in metadata.items() if key == KEY or value.startswith(f'{{"{KEY}": ')]
     if not ours:
-        return {key: wrap(array) for key, array in arrays.items()}
+        return {key: wrap(array if where is None else moved(array, where)) for key, array in arrays.items()}
     try:
         document = json.loads(ours[0])
         if document[KEY] != VERSION:
             raise ValueError(f"its format is of version {document[KEY]!r}, this minidl reads version {VERSION}")
         if document["crc32"] != _checksum(document["content"], arrays):
             raise ValueError("its checksum is not that of its content")
-        return _decode(document["content"], arrays)
+        content, lost = document["content"], _elsewhere(document["content"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RuntimeError(f"load: {name} is damaged: {type(error).__name__}: {error}") from None
+    if where is None and lost is not None:
+        check_device(lost, f"load: {name} has tensors of a GPU; pass map_location='cpu'")
+    try:
+        return _decode(content, arrays, where)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RuntimeError(f"load: {name} is damaged: {type(error).__name__}: {error}") from None
 
@@ -251,22 +260,33 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
     return arrays, metadata
 
 
-def _decode(node: Any, arrays: dict[str, Any]) -> Any:
+def _elsewhere(node: Any) -> Any:
+    """A GPU that tensors are to be put on; None if there is none."""
+    if isinstance(node, dict) and "cuda" in node:
+        return device("cuda", node["cuda"][1])
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return max((found for found in map(_elsewhere, parts) if found is not None), key=lambda d: d.index, default=None)
+
+
+def _decode(node: Any, arrays: dict[str, Any], where: Any) -> Any:
     """The inverse of `_encode`."""
     if isinstance(node, list):
-        return [_decode(item, arrays) for item in node]
+        return [_decode(item, arrays, where) for item in node]
     if not isinstance(node, dict):
         return node
     [(kind, content)] = node.items()
     if kind in MAPPINGS:
-        return MAPPINGS[kind]({key: _decode(value, arrays) for key, value in content})
+        return MAPPINGS[kind]({key: _decode(value, arrays, where) for key, value in content})
     if kind == "tuple":
-        return tuple(_decode(item, arrays) for item in content)
+        return tuple(_decode(item, arrays, where) for item in content)
     if kind == "float":
         return float(content)
     if kind == "bytes":
         return base64.b64decode(content)
-    if kind in ("tensor", "array", "scalar"):
-        array = arrays[content]
-        return wrap(array) if kind == "tensor" else array if kind == "array" else array[()]
+    if kind == "tensor":
+        return wrap(arrays[content] if where is None else moved(arrays[content], where))
+    if kind == "cuda":
+        return wrap(moved(arrays[content[0]], device("cuda", content[1]) if where is None else where))
+    if kind in ("array", "scalar"):
+        return arrays[content] if kind == "array" else arrays[content][()]
     raise ValueError(f"unknown kind {kind!r}")

@@ -20,6 +20,7 @@ HOUSE = [
     {"shapes", "dtypes"},
     {"kernels"},
     {"backend"},
+    {"devices"},
     {"autograd"},
     {"random"},
     {"ops"},

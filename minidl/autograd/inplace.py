@@ -17,9 +17,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dtypes
+from ..devices import current, device_of, may_write, moved
 from ..shapes import ShapeError
 from .mode import effect, mode
-from .op import differentiable
+from .op import differentiable, move
 from .tape import TensorBase, give_history, look_again, mark_changed, source, wrap
 
 
@@ -31,7 +32,7 @@ def prepare(t: Any, op: str) -> None:
                 f"{op}: a leaf that requires a gradient{'' if leaf is t else ' (or a view of one)'} cannot be changed in place "
                 "while recording; do it under no_grad(), or on a clone()"
             )
-    if not t._array.flags.writeable:
+    if not may_write(t._array):
         raise RuntimeError(f"{op}: this tensor cannot be written to: it is expanded, or looks at a read-only array; clone() it")
     if mode.recording and t._base is not None and source(t) is None and source(t._base) is not None:
         look_again(t)  # a view made under no_grad: from now on it has a part in its base's history
@@ -96,7 +97,8 @@ def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], nam
         raise ShapeError(f"{name}: the result has shape {new._array.shape}, which does not fit in place of {t._array.shape}")
     if dtypes.as_dtype(new._array.dtype).category > dtypes.as_dtype(t._array.dtype).category:
         raise RuntimeError(f"{name}: the result is {new._array.dtype} and cannot be put in place of {t._array.dtype}")
-    t._array[...] = new._array
+    with current(device_of(t._array)):
+        t._array[...] = new._array
     mark_changed(t, name)
     if recorded:
         rewrite(t, new)
@@ -107,8 +109,19 @@ def change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     """``t[key] = value``, recorded as ``op(t, value, key)``."""
     prepare(t, name)
     array = getattr(value, "_array", value)
+    place = device_of(t._array)
+    if isinstance(value, TensorBase) and device_of(array) != place:
+        if array.ndim and name != "copy_":
+            raise RuntimeError(
+                f"{name}: the value is on {str(device_of(array))!r}, the tensor on {str(place)!r}; use .to(device)"
+            )
+        value = move(value, place)
+        array = value._array
+    elif not isinstance(value, TensorBase) and hasattr(array, "strides"):
+        array = moved(array, place)
     try:
-        t._array[key] = array
+        with current(place):
+            t._array[key] = array
     except ValueError as error:
         raise ShapeError(f"{name}: a value of shape {getattr(array, 'shape', ())} does not fit: {error}") from None
     except IndexError as error:

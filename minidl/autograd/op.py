@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, dtypes
+from .. import backend, devices, dtypes
 from ..shapes import ShapeError, broadcast_shapes
 from .mode import mode
 from .tape import Counter, Node, TensorBase, counter, describe_site, source, wrap
@@ -121,6 +121,11 @@ class Op:
 
     def run(self, values: Sequence[Any]) -> Any:
         """The op on tensors: unwrap, compute, wrap, and record if some input wants a gradient."""
+        if backend.gpu is not None:
+            values, place = _gathered(self, values)
+            if place.index is not None and place.index != backend.gpu.xp.cuda.runtime.getDevice():
+                with devices.current(place):
+                    return self.run(values)
         arrays: Any = [v._array if isinstance(v, TensorBase) else v for v in values]
         if type(arrays[0]) in (tuple, list):
             arrays[0] = _unwrap(arrays[0])
@@ -248,6 +253,27 @@ def differentiable(
     return call
 
 
+def _gathered(op: Op, values: Sequence[Any]) -> tuple[Sequence[Any], devices.device]:
+    """``values`` on one device, and which one: what has no dimensions comes along, and everything else must be there."""
+    listed = (*values[0], *values[1:]) if type(values[0]) in (tuple, list) else values
+    arrays = [a for a in (v._array if isinstance(v, TensorBase) else v for v in listed) if hasattr(a, "strides")]
+    places = {devices.device_of(a) for a in arrays}
+    if len(places) < 2:
+        return values, next(iter(places), devices.CPU)
+    wide = {devices.device_of(a): a.shape for a in arrays if a.ndim}
+    if len(wide) > 1:
+        said = " and ".join(f"{str(place)!r} (shape {shape})" for place, shape in wide.items())
+        raise RuntimeError(f"{op.name}: the operands are on different devices, {said}; bring them to one with .to(device)")
+    [place] = wide or [p for p in places if p.type == "cuda"][:1]
+
+    def along(value: Any) -> Any:
+        if type(value) in (tuple, list):
+            return type(value)(map(along, value))
+        return move(value, place) if isinstance(value, TensorBase) or hasattr(value, "strides") else value
+
+    return [along(v) for v in values], place
+
+
 def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let ``axis`` and ``keepdims`` be said for ``dim`` and ``keepdim``, as an op does, to a function composed of ops."""
 
@@ -276,10 +302,11 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
     Python numbers stay as they are: they take the dtype of the array they meet.
     """
     first = arrays[0]
-    if type(first) is np.ndarray and first.dtype.kind == "f":  # the usual case, quickly
+    kind = type(first)
+    if (kind is np.ndarray or kind in backend.gpu_types) and first.dtype.kind == "f":  # the usual case, quickly
         for i in op.inputs or range(len(arrays)):
             x = arrays[i]
-            if (type(x) is not np.ndarray or x.dtype != first.dtype) and type(x) is not float:
+            if (type(x) is not kind or x.dtype != first.dtype) and type(x) is not float:
                 break
         else:
             return arrays
@@ -414,3 +441,13 @@ def cast(input: Any, dtype: Any) -> Any:
 
 
 cast.vjp(input=lambda g: g)
+
+
+@differentiable(keeps="origin")
+def move(input: Any, where: Any, non_blocking: bool = False) -> Any:
+    """``input`` in the memory of the device ``where``."""
+    return devices.moved(input, where, non_blocking), devices.device_of(input)
+
+
+move.op.name = "to"
+move.vjp(input=lambda g, origin: move(g, origin))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from .. import backend, devices
 from ..shapes import ShapeError
 from .mode import RecordingSwitch, effect, mode
 from .op import cast, differentiable
@@ -60,11 +60,13 @@ def sweep(
     new: set[Any] = set()  # whose gradient array nobody else holds, so that it may be added to in place
     for root, seed in zip(roots, seeds):
         _accumulate(grads, new, root, seed, False, create_graph)
-    with RecordingSwitch(create_graph):
+    with RecordingSwitch(create_graph), devices.kept():
         for node in nodes:
             g = grads.pop(node, None)
             if g is None or (needed is not None and node not in needed):
                 continue
+            if backend.gpu is not None:
+                devices.use(g)
             if isinstance(g, np.generic):  # NumPy makes numbers of arrays without dimensions; a rule may write into a copy of g
                 g = np.asarray(g)
             if node.hooks or node.retained is not None:
@@ -78,6 +80,8 @@ def sweep(
                 if gp is None:
                     continue
                 like = parent._array if isinstance(parent, TensorBase) else parent
+                if backend.gpu is not None:  # the parent may be on another one
+                    devices.use(gp)
                 if gp.shape != like.shape or gp.dtype != like.dtype:
                     gp, is_new = _fit(gp, like, node, is_new)
                 _accumulate(grads, new, parent, gp, is_new, create_graph)
@@ -85,6 +89,8 @@ def sweep(
                 node.release()
         for leaf, g in grads.items():
             if needed is None or leaf in needed:
+                if backend.gpu is not None:
+                    devices.use(g)
                 ours = leaf in new and not leaf._hooks  # a hook may have kept the array it saw
                 if leaf._hooks:
                     g = _run_hooks(leaf._hooks, g, create_graph)
@@ -273,8 +279,12 @@ def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create
     if targets == {}:
         raise RuntimeError("backward: inputs is empty; leave it out to reach every leaf")
     retain = create_graph if retain_graph is None else retain_graph
-    for origin, g in sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets)).items():
-        deposit(origin if targets is None else targets[origin], g, create_graph)
+    found = sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets))
+    with devices.kept():
+        for origin, g in found.items():
+            if backend.gpu is not None:
+                devices.use(g)
+            deposit(origin if targets is None else targets[origin], g, create_graph)
 
 
 def _wants(t: Any, op: str) -> Any:

@@ -10,13 +10,16 @@ import numpy as np
 from .. import dtypes
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, wrap
-from ..backend import check_device
+from ..backend import gpu_types
+from ..devices import check_device, device_of, made, moved, on_host
 from ..shapes import ShapeError, as_shape
 
 
 def _new(array: Any, dtype: Any, device: Any, requires_grad: bool, op: str) -> Any:
-    check_device(device, op)
-    t = wrap(array if dtype is None else array.astype(dtypes.as_dtype(dtype).dtype, copy=False))
+    """A leaf on ``device``: of an array, or of what a function makes of the array library there."""
+    where = check_device(device, op)
+    array = made(where, array) if callable(array) else array
+    t = wrap(moved(array if dtype is None else array.astype(dtypes.as_dtype(dtype).dtype, copy=False), where))
     return t.requires_grad_() if requires_grad else t
 
 
@@ -31,7 +34,7 @@ def _plain(data: Any) -> Any:
     """Nested lists with their tensors as arrays."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
-    return _read(data, "tensor() reads it") if isinstance(data, TensorBase) else data
+    return on_host(_read(data, "tensor() reads it") if isinstance(data, TensorBase) else data)
 
 
 def _read(x: Any, how: str) -> Any:
@@ -44,7 +47,8 @@ def _read(x: Any, how: str) -> Any:
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A new leaf tensor with a copy of ``data``: a number, nested lists of numbers, an array or a tensor.
 
-    Python floats give the default dtype (float32), Python integers int64; arrays keep theirs.
+    Python floats give the default dtype (float32), Python integers int64; arrays keep theirs. A tensor's copy is where the
+    tensor is, all else on the default device, unless ``device`` says otherwise.
 
     Raises
     ------
@@ -53,6 +57,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     ShapeError
         If nested lists are of uneven length.
     """
+    if type(getattr(data, "_array", data)) in gpu_types:  # it need not go by way of the host
+        array = (_read(data, "tensor() reads it") if isinstance(data, TensorBase) else data).copy()
+        return _new(array, dtype, device_of(array) if device is None else device, requires_grad, "tensor")
     try:
         array = np.array(_plain(data))
     except ValueError as error:
@@ -86,11 +93,12 @@ def is_tensor(obj: Any) -> bool:
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """``data`` as a tensor, without copying it if it is a tensor or an array of the wanted dtype."""
+    if type(data) in gpu_types:
+        data = wrap(data)
     if isinstance(data, TensorBase):
-        check_device(device, "as_tensor")
-        return data if dtype is None or data.dtype == dtype else data.to(dtype)  # type: ignore[attr-defined]
+        return data.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtypes.as_dtype(dtype).dtype):
-        return from_numpy(data)
+        return from_numpy(data).to(check_device(device, "as_tensor"))
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -110,7 +118,10 @@ def from_numpy(ndarray: Any) -> Any:
 
 def from_dlpack(ext_tensor: Any) -> Any:
     """A tensor that shares the memory of another library's (PyTorch's, CuPy's ...), by the DLPack protocol."""
-    return from_numpy(np.from_dlpack(ext_tensor))
+    kind, index = map(int, ext_tensor.__dlpack_device__())
+    if kind != 2:
+        return from_numpy(np.from_dlpack(ext_tensor))
+    return wrap(made(check_device(f"cuda:{index}", "from_dlpack"), lambda m: m.from_dlpack(ext_tensor)))
 
 
 def _float(dtype: Any) -> Any:
@@ -135,20 +146,20 @@ def _size(size: Any, op: str) -> tuple[int, ...]:
 
 def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor whose elements are whatever its memory held."""
-    array = np.empty(_sizes(sizes, size, "empty"), dtypes.as_dtype(_float(dtype)).dtype)
-    return _new(array, None, device, requires_grad, "empty")
+    shape, wanted = _sizes(sizes, size, "empty"), dtypes.as_dtype(_float(dtype)).dtype
+    return _new(lambda m: m.empty(shape, wanted), None, device, requires_grad, "empty")
 
 
 def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    array = np.zeros(_sizes(sizes, size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype)
-    return _new(array, None, device, requires_grad, "zeros")
+    shape, wanted = _sizes(sizes, size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype
+    return _new(lambda m: m.zeros(shape, wanted), None, device, requires_grad, "zeros")
 
 
 def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    array = np.ones(_sizes(sizes, size, "ones"), dtypes.as_dtype(_float(dtype)).dtype)
-    return _new(array, None, device, requires_grad, "ones")
+    shape, wanted = _sizes(sizes, size, "ones"), dtypes.as_dtype(_float(dtype)).dtype
+    return _new(lambda m: m.ones(shape, wanted), None, device, requires_grad, "ones")
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -156,7 +167,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     (fill_value,) = _numbers("full", fill_value=fill_value)
     wanted = dtypes.as_dtype(type(fill_value) if dtype is None else dtype)
     _check_fits(np.asarray(fill_value), fill_value, wanted, "full: fill_value")
-    return _new(np.full(_size((size,), "full"), fill_value, wanted.dtype), None, device, requires_grad, "full")
+    shape = _size((size,), "full")
+    return _new(lambda m: m.full(shape, fill_value, wanted.dtype), None, device, requires_grad, "full")
 
 
 def _numbers(op: str, **named: Any) -> list[Any]:
@@ -177,26 +189,36 @@ def _like(x: Any, op: str) -> Any:
     return x._array
 
 
+def _new_like(name: str, input: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
+    """A leaf made by the array library's function ``name`` plus ``_like``; where ``input`` is, unless ``device`` says where."""
+    like = _like(input, f"{name}_like")
+    here, wanted = device_of(like), like.dtype if dtype is None else dtypes.as_dtype(dtype).dtype
+    where = here if device is None else check_device(device, f"{name}_like")
+    if where == here:
+        return _new(lambda m: getattr(m, f"{name}_like")(like, wanted), None, here, requires_grad, f"{name}_like")
+    return _new(lambda m: getattr(m, name)(like.shape, wanted), None, where, requires_grad, f"{name}_like")
+
+
 def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`empty` in the shape, dtype and memory order of ``input``."""
-    return _new(np.empty_like(_like(input, "empty_like")), dtype, device, requires_grad, "empty_like")
+    return _new_like("empty", input, dtype, device, requires_grad)
 
 
 def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`zeros` in the shape, dtype and memory order of ``input``."""
-    return _new(np.zeros_like(_like(input, "zeros_like")), dtype, device, requires_grad, "zeros_like")
+    return _new_like("zeros", input, dtype, device, requires_grad)
 
 
 def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`ones` in the shape, dtype and memory order of ``input``."""
-    return _new(np.ones_like(_like(input, "ones_like")), dtype, device, requires_grad, "ones_like")
+    return _new_like("ones", input, dtype, device, requires_grad)
 
 
 def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`full` in the shape, dtype and memory order of ``input``."""
-    array = np.empty_like(_like(input, "full_like"), None if dtype is None else dtypes.as_dtype(dtype).dtype)
-    array[...] = full((), fill_value, dtype=array.dtype)._array
-    return _new(array, None, device, requires_grad, "full_like")
+    t = empty_like(input, dtype=dtype, device=device)
+    t._array[...] = full((), fill_value, dtype=t.dtype, device="cpu")._array.item()
+    return t.requires_grad_() if requires_grad else t
 
 
 def arange(
@@ -223,7 +245,7 @@ def arange(
         if step == 0:
             raise ValueError(f"arange: step is between -1 and 1, which is 0 in {dtype}")
         count = len(range(start, end, step)) if dtype == dtypes.int64 else count
-    return _new(start + step * np.arange(count), dtype, device, requires_grad, "arange")
+    return _new(lambda m: start + step * m.arange(count), dtype, device, requires_grad, "arange")
 
 
 def _number_dtype(dtype: Any, op: str) -> Any:
@@ -237,10 +259,12 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
     (steps,) = _size((steps,), "linspace")
     start, end = _numbers("linspace", start=start, end=end)
-    return _new(np.linspace(start, end, steps), _number_dtype(_float(dtype), "linspace"), device, requires_grad, "linspace")
+    wanted = _number_dtype(_float(dtype), "linspace")
+    return _new(lambda m: m.linspace(start, end, steps), wanted, device, requires_grad, "linspace")
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """The identity matrix of ``n`` rows and ``m`` (``n``) columns."""
     n, m = _size((n, n if m is None else m), "eye")
-    return _new(np.eye(n, m, dtype=dtypes.as_dtype(_float(dtype)).dtype), None, device, requires_grad, "eye")
+    wanted = dtypes.as_dtype(_float(dtype)).dtype
+    return _new(lambda xp: xp.eye(n, m, dtype=wanted), None, device, requires_grad, "eye")

@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd.tape import wrap
+from ..backend import xp
+from ..devices import device_of
 from ..dtypes import check_floating
 from ..random import Generator, rng
 from ..shapes import ShapeError
@@ -20,50 +22,52 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Gener
     check_floating("uniform_", self)
     if from_ > to:
         raise ValueError(f"uniform_: from_ must not be above to, got {from_} and {to}")
-    drawn = np.asarray(rng(generator).uniform(from_, to, self.shape), self.dtype)
-    below = np.nextafter(drawn.dtype.type(to), drawn.dtype.type(from_))  # rounding must not reach the upper end
-    return self._put(..., np.minimum(drawn, below) if from_ < to else drawn, "uniform_")
+    drawn = rng(generator, self.device).uniform(from_, to, self.shape)
+    m, dtype = xp(self._array), self._array.dtype
+    drawn = m.asarray(drawn, dtype)
+    below = np.nextafter(dtype.type(to), dtype.type(from_))  # rounding must not reach the upper end
+    return self._put(..., m.minimum(drawn, below) if from_ < to else drawn, "uniform_")
 
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from a normal distribution, in place."""
     check_floating("normal_", self)
     _check("normal_", "std must not be negative", std, std >= 0)
-    return self._put(..., rng(generator).normal(mean, std, self.shape), "normal_")
+    return self._put(..., rng(generator, self.device).normal(mean, std, self.shape), "normal_")
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Any:
     """Numbers whose logarithm is normally distributed with this mean and standard deviation, in place."""
     check_floating("log_normal_", self)
     _check("log_normal_", "std must be positive", std, std > 0)
-    return self._put(..., rng(generator).lognormal(mean, std, self.shape), "log_normal_")
+    return self._put(..., rng(generator, self.device).lognormal(mean, std, self.shape), "log_normal_")
 
 
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from the Cauchy distribution around ``median``, in place."""
     check_floating("cauchy_", self)
     _check("cauchy_", "sigma must be positive", sigma, sigma > 0)
-    return self._put(..., median + sigma * rng(generator).standard_cauchy(self.shape), "cauchy_")
+    return self._put(..., median + sigma * rng(generator, self.device).standard_cauchy(self.shape), "cauchy_")
 
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Generator | None = None) -> Any:
     """Elements drawn from the exponential distribution with rate ``lambd`` (mean ``1 / lambd``), in place."""
     check_floating("exponential_", self)
     _check("exponential_", "lambd must be positive", lambd, lambd > 0)
-    return self._put(..., rng(generator).exponential(1 / lambd, self.shape), "exponential_")
+    return self._put(..., rng(generator, self.device).exponential(1 / lambd, self.shape), "exponential_")
 
 
 def geometric_(self: Any, p: float, *, generator: Generator | None = None) -> Any:
     """How many trials, each a success with probability ``p``, it takes to the first success, in place."""
     _check("geometric_", "p must lie between 0 and 1", p, 0 < p < 1)
-    return self._put(..., rng(generator).geometric(p, self.shape), "geometric_")
+    return self._put(..., rng(generator, self.device).geometric(p, self.shape), "geometric_")
 
 
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Generator | None = None) -> Any:
     """Ones with probability ``p`` (a number, or a tensor of one for each element) and zeros, in place."""
-    chance = p.detach().numpy() if hasattr(p, "detach") else np.asarray(p)
+    chance = p.detach()._array if hasattr(p, "detach") else np.asarray(p)
     _check("bernoulli_", "p must lie between 0 and 1", p, bool(((chance >= 0) & (chance <= 1)).all()))
-    return self._put(..., rng(generator).random(self.shape) < chance, "bernoulli_")
+    return self._put(..., rng(generator, self.device).random(self.shape) < chance, "bernoulli_")
 
 
 def random_(self: Any, from_: int | None = None, to: int | None = None, *, generator: Generator | None = None) -> Any:
@@ -84,7 +88,7 @@ def random_(self: Any, from_: int | None = None, to: int | None = None, *, gener
         raise ValueError(f"random_: from_ must be below to, got {low} and {high}")
     if high > top or (low < 0 and (dtype.category == 0 or (dtype.category == 1 and low < np.iinfo(dtype.dtype).min))):
         raise ValueError(f"random_: from {low} to {high - 1} is more than {dtype} holds")
-    return self._put(..., rng(generator).integers(low, high, self.shape), "random_")
+    return self._put(..., rng(generator, self.device).integers(low, high, self.shape), "random_")
 
 
 def _check(op: str, wanted: str, value: Any, fits: bool) -> None:
@@ -111,4 +115,4 @@ def poisson(input: Any, generator: Generator | None = None) -> Any:
     rate = _like(input, "poisson")
     if rate.dtype.kind != "f" or (rate < 0).any():
         raise ValueError(f"poisson: the rates in input must be floating numbers, none negative, got {rate.dtype}")
-    return wrap(np.asarray(rng(generator).poisson(rate), rate.dtype))
+    return wrap(xp(rate).asarray(rng(generator, device_of(rate)).poisson(rate), rate.dtype))

@@ -15,8 +15,8 @@ def logspace(
 ) -> Any:
     """``steps`` numbers from ``base ** start`` to ``base ** end``, both included, each the same multiple of the one before."""
     (steps,), (start, end) = _size((steps,), "logspace"), _numbers("logspace", start=start, end=end)
-    array = np.logspace(start, end, steps, base=base)
-    return _new(array, _number_dtype(_float(dtype), "logspace"), device, requires_grad, "logspace")
+    wanted = _number_dtype(_float(dtype), "logspace")
+    return _new(np.logspace(start, end, steps, base=base), wanted, device, requires_grad, "logspace")
 
 
 def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -24,12 +24,12 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_gra
     return tensor(s, dtype=_float(dtype), device=device, requires_grad=requires_grad)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = "cpu") -> Any:
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Any:
     """The positions in the lower triangle of a matrix, row by row: a tensor of (rows, columns). See `tril` for ``offset``."""
     return _triangle("tril_indices", np.tril(np.ones(_size((row, col), "tril_indices")), offset), dtype, device)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = "cpu") -> Any:
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Any:
     """The positions in the upper triangle of a matrix, row by row: a tensor of (rows, columns). See `triu` for ``offset``."""
     return _triangle("triu_indices", np.triu(np.ones(_size((row, col), "triu_indices")), offset), dtype, device)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import check_device, device
+from .. import devices
+from ..autograd.tape import wrap
+from ..devices import check_device, device
 from ..dtypes import as_dtype, bool_, uint8
 
 
@@ -29,15 +31,24 @@ def is_same_size(input: Any, other: Any) -> bool:
 
 
 def get_default_device() -> device:
-    """Where new tensors are made: on the CPU."""
-    return device("cpu")
+    """Where new tensors are made: on the CPU, until `set_default_device` or a ``with device(...)`` block says otherwise."""
+    return devices.defaults[-1]
 
 
 def set_default_device(device: Any) -> None:
-    """Make new tensors on ``device``, which can only be the CPU; any other is refused."""
-    check_device(device, "set_default_device")
+    """Make new tensors on ``device``, those of modules' parameters too; None stands for the CPU."""
+    devices.defaults[-1] = check_device("cpu" if device is None else device, "set_default_device")
 
 
 def pin_memory(input: Any, device: Any = None) -> Any:
-    """Refused, as in PyTorch without a GPU: there is none that could read pinned memory."""
-    raise RuntimeError("pin_memory: is not supported, for there is no GPU to read pinned memory")
+    """A copy in memory of the CPU that a GPU reads by itself, so that ``to("cuda", non_blocking=True)`` need not wait.
+
+    Raises
+    ------
+    RuntimeError
+        If it is on a GPU, or there is none that could read it.
+    """
+    if input.is_cuda:
+        raise RuntimeError(f"pin_memory: only tensors of the CPU can be pinned, this one is on {input.device}")
+    check_device("cuda" if device is None else device, "pin_memory")
+    return input if input.is_pinned() else wrap(devices.pinned(input._array))

@@ -8,27 +8,25 @@ import numpy as np
 
 from .. import dtypes
 from ..autograd.tape import TensorBase, wrap
+from ..backend import xp
+from ..devices import check_device, current, device_of
 from ..random import Generator, rng
 from ..shapes import broadcast_shapes
 from .creation import _float, _like, _new, _sizes
 
 
-def _uniform(shape: Any, dtype: Any, generator: Generator | None) -> Any:
+def _drawn(method: str, op: str, shape: Any, dtype: Any, generator: Generator | None, where: Any) -> Any:
+    """Floating numbers that a generator of the device ``where`` draws by ``method``."""
     wanted = dtypes.as_dtype(dtype)
     if not wanted.is_floating_point:
-        raise TypeError(f"rand: wants a floating dtype, got {wanted}")
-    drawn = rng(generator).random(shape, np.float64 if wanted == dtypes.float64 else np.float32)
-    if wanted == dtypes.float16:
-        drawn = np.floor(drawn * 2048) / 2048  # its 11 bits cut off, for rounding would give 1
-    return np.asarray(drawn, wanted.dtype)
-
-
-def _normal(shape: Any, dtype: Any, generator: Generator | None) -> Any:
-    wanted = dtypes.as_dtype(dtype)
-    if not wanted.is_floating_point:
-        raise TypeError(f"randn: wants a floating dtype, got {wanted}")
-    drawn = rng(generator).standard_normal(shape, np.float64 if wanted == dtypes.float64 else np.float32)
-    return np.asarray(drawn, wanted.dtype)
+        raise TypeError(f"{op}: wants a floating dtype, got {wanted}")
+    draw = getattr(rng(generator, where), method)
+    with current(where):
+        drawn = draw(shape, np.float64 if wanted == dtypes.float64 else np.float32)
+        m = xp(drawn)
+        if wanted == dtypes.float16 and method == "random":
+            drawn = m.floor(drawn * 2048) / 2048  # its 11 bits cut off, for rounding would give 1
+        return m.asarray(drawn, wanted.dtype)
 
 
 def rand(
@@ -40,8 +38,9 @@ def rand(
     requires_grad: bool = False,
 ) -> Any:
     """Numbers drawn evenly from [0, 1)."""
-    array = _uniform(_sizes(sizes, size, "rand"), _float(dtype), generator)
-    return _new(array, None, device, requires_grad, "rand")
+    where = check_device(device, "rand")
+    array = _drawn("random", "rand", _sizes(sizes, size, "rand"), _float(dtype), generator, where)
+    return _new(array, None, where, requires_grad, "rand")
 
 
 def randn(
@@ -53,8 +52,9 @@ def randn(
     requires_grad: bool = False,
 ) -> Any:
     """Numbers drawn from the normal distribution of mean 0 and variance 1."""
-    array = _normal(_sizes(sizes, size, "randn"), _float(dtype), generator)
-    return _new(array, None, device, requires_grad, "randn")
+    where = check_device(device, "randn")
+    array = _drawn("standard_normal", "randn", _sizes(sizes, size, "randn"), _float(dtype), generator, where)
+    return _new(array, None, where, requires_grad, "randn")
 
 
 def randint(
@@ -75,31 +75,38 @@ def randint(
     low, high = bounds if len(bounds) == 2 else (0, bounds[0])
     if low >= high:
         raise ValueError(f"randint: low must be below high, got {low} and {high}")
-    drawn = rng(generator).integers(low, high, _sizes((), size, "randint"))
-    return _new(np.asarray(drawn), dtypes.int64 if dtype is None else dtype, device, False, "randint")
+    where = check_device(device, "randint")
+    with current(where):
+        drawn = rng(generator, where).integers(low, high, _sizes((), size, "randint"))
+        return _new(xp(drawn).asarray(drawn), dtypes.int64 if dtype is None else dtype, where, False, "randint")
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
     """The integers 0 to ``n - 1`` in a random order."""
     (n,) = _sizes((), n, "randperm")
-    return _new(rng(generator).permutation(n), dtypes.int64 if dtype is None else dtype, device, False, "randperm")
+    where = check_device(device, "randperm")
+    with current(where):
+        return _new(rng(generator, where).permutation(n), dtypes.int64 if dtype is None else dtype, where, False, "randperm")
 
 
 def rand_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`rand` in the shape and dtype of ``input``."""
     like = _like(input, "rand_like")
+    device = device_of(like) if device is None else device
     return rand(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
 
 
 def randn_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`randn` in the shape and dtype of ``input``."""
     like = _like(input, "randn_like")
+    device = device_of(like) if device is None else device
     return randn(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
 
 
 def randint_like(input: Any, *bounds: Any, dtype: Any = None, device: Any = None) -> Any:
     """`randint` in the shape and dtype of ``input``: ``randint_like(input, high)`` or ``randint_like(input, low, high)``."""
     like = _like(input, "randint_like")
+    device = device_of(like) if device is None else device
     return randint(*bounds, size=like.shape, dtype=like.dtype if dtype is None else dtype, device=device)
 
 
@@ -111,12 +118,14 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     given = [_like(x, "normal") for x in (mean, std) if isinstance(x, TensorBase)]
     if bool(given) == (size is not None):
         raise TypeError("normal: takes numbers as mean and std and a size, or tensors and no size")
+    where = device_of(given[0]) if given else check_device(None, "normal")
     mean, std = (getattr(x, "_array", x) for x in (mean, std))
-    if np.any(np.asarray(std) < 0):
+    if xp(std).any(xp(std).asarray(std) < 0):
         raise ValueError(f"normal: std must not be negative, got {std}")
     if given:
         size, dtype = broadcast_shapes(*(x.shape for x in given), op="normal"), dtypes.result_type(*given)
-    return _new(_normal(_sizes((), size, "normal"), _float(dtype), generator) * std + mean, dtype, None, False, "normal")
+    drawn = _drawn("standard_normal", "randn", _sizes((), size, "normal"), _float(dtype), generator, where)
+    return _new(drawn * std + mean, dtype, where, False, "normal")
 
 
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
@@ -124,7 +133,7 @@ def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
     p = _probabilities("bernoulli", input)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("bernoulli: the probabilities in input must lie between 0 and 1")
-    return wrap(np.asarray(rng(generator).random(p.shape) < p, p.dtype))
+    return wrap(xp(p).asarray(rng(generator, device_of(p)).random(p.shape) < p, p.dtype))
 
 
 def _probabilities(op: str, input: Any) -> Any:
@@ -143,11 +152,11 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
         If a probability is negative, a row adds up to 0, or too few places are there to draw without replacement.
     """
     p = _probabilities("multinomial", input).astype(np.float64)
-    rows = p if p.ndim == 2 else p[None]
+    m, rows = xp(p), p if p.ndim == 2 else p[None]
     if rows.ndim != 2 or not (rows >= 0).all() or (rows.sum(1) <= 0).any():
         raise ValueError("multinomial: input must hold one or more rows of numbers, none negative, with a positive sum each")
-    if not replacement and (np.count_nonzero(rows, 1) < num_samples).any():
+    if not replacement and (m.count_nonzero(rows, 1) < num_samples).any():
         raise ValueError(f"multinomial: too few nonzero probabilities to draw {num_samples} without replacement")
-    source = rng(generator)
-    drawn = np.stack([source.choice(len(r), num_samples, replacement, r / r.sum()) for r in rows])
+    source = rng(generator, device_of(p))
+    drawn = m.stack([source.choice(len(r), num_samples, replacement, r / r.sum()) for r in rows])
     return wrap(drawn.reshape(p.shape[:-1] + (num_samples,)))

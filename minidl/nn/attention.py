@@ -177,7 +177,7 @@ class MultiheadAttention(Module):
             if learnt is not None:
                 others[i] = cat([others[i], learnt.expand(n, 1, self.embed_dim)], 1)
             if self.add_zero_attn:
-                others[i] = cat([others[i], zeros(n, 1, self.embed_dim, dtype=others[i].dtype)], 1)
+                others[i] = cat([others[i], zeros(n, 1, self.embed_dim, dtype=others[i].dtype, device=others[i].device)], 1)
         return [x.unflatten(2, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, *others)]
 
     def _mask(self, attn_mask: Any, key_padding_mask: Any, q: Any, s: int) -> Any:
@@ -247,7 +247,7 @@ class KVCache:
         if stop > self.max_len:
             raise RuntimeError(f"KVCache: {stop} tokens do not fit in max_len={self.max_len}")
         if self._kept is None:
-            made = (zeros(*x.shape[:2], self.max_len, x.shape[3], dtype=x.dtype) for x in (key, value))
+            made = (zeros(*x.shape[:2], self.max_len, x.shape[3], dtype=x.dtype, device=x.device) for x in (key, value))
             self._kept = next(made), next(made)
         for kept, new in zip(self._kept, (key, value)):
             if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):

@@ -81,7 +81,7 @@ def trunc_normal_(
 
 def _fill(tensor: Any, values: Any) -> Any:
     with no_grad():
-        return tensor.copy_(as_tensor(values, dtype=tensor.dtype))
+        return tensor.copy_(as_tensor(values, dtype=tensor.dtype, device=tensor.device))
 
 
 def constant_(tensor: Any, val: float) -> Any:
@@ -105,7 +105,7 @@ def eye_(tensor: Any) -> Any:
     if len(tensor.shape) != 2:
         raise ShapeError(f"eye_: wants 2 dimensions, got shape {tuple(tensor.shape)}")
     with no_grad():
-        return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype))
+        return tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
 def dirac_(tensor: Any, groups: int = 1) -> Any:

@@ -13,8 +13,8 @@ from .._tensor import Tensor
 from ..autograd import no_grad
 from ..autograd.mode import effect, mode
 from ..autograd.tape import Handle
-from ..backend import check_device
-from ..backend import device as Device
+from ..devices import check_device
+from ..devices import device as Device
 from .backward_hooks import watch
 from .parameter import Parameter
 
@@ -337,7 +337,7 @@ class Module:
                 dtype, device = arg.dtype, arg.device
             elif isinstance(arg, bool):
                 raise TypeError("to: give non_blocking by name")
-            elif isinstance(arg, (str, Device)):
+            elif isinstance(arg, (str, int, Device)):
                 device = arg
             elif arg is not None:
                 dtype = arg
@@ -345,7 +345,9 @@ class Module:
             raise TypeError(f"to: a module can only be converted to a floating dtype, got {dtypes.as_dtype(dtype)}")
         if device is not None:
             check_device(device, "to")
-        return self._convert(lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None))
+        return self._convert(
+            lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None, non_blocking=non_blocking)
+        )
 
     def _convert(self, fn: Callable[[Tensor], Tensor]) -> Any:
         with no_grad():
@@ -372,8 +374,8 @@ class Module:
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Any:
-        """Parameters and buffers in a GPU's memory."""
-        return self.to(Device("cuda", device) if device is None or isinstance(device, int) else device)
+        """Parameters and buffers in a GPU's memory: the current one's, or that of the ``device`` given."""
+        return self.to("cuda" if device is None else device)
 
     # -- saving and loading
 

@@ -141,7 +141,7 @@ class RNNBase(_Recurrent):
         if not lstm and isinstance(hx, (tuple, list)):
             raise TypeError(f"{name}: hx must be one tensor, the hidden states, got {type(hx).__name__}")
         if hx is None:
-            states = [zeros(len(self._suffixes), n, size, dtype=rows.dtype) for size in sizes]
+            states = [zeros(len(self._suffixes), n, size, dtype=rows.dtype, device=rows.device) for size in sizes]
         else:
             states = list(hx) if lstm else [hx]
             for what, x, size in zip(("hx", "the cell state in hx"), states, sizes):
@@ -285,7 +285,7 @@ class RNNCellBase(_Recurrent):
         return self._step(input, (self._zeros(input) if hx is None else hx,))
 
     def _zeros(self, input: Any) -> Any:
-        return zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype)
+        return zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype, device=input.device)
 
     def extra_repr(self) -> str:
         """The sizes, and whatever is not the default."""

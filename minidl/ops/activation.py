@@ -13,6 +13,7 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import xp
+from ..devices import device_of
 from ..dtypes import check_floating
 from ..random import rng
 from .blocks import blocked
@@ -188,7 +189,7 @@ def gelu(input: Any, approximate: str = "none") -> Any:
 @differentiable(keeps="slope")
 def random_leaky_relu(input: Any, lower: float, upper: float) -> Any:
     """`leaky_relu` whose slope is drawn for each element, evenly between ``lower`` and ``upper``."""
-    drawn = rng(None).random(input.shape, "float32") * (upper - lower) + lower
+    drawn = rng(None, device_of(input)).random(input.shape, "float32") * (upper - lower) + lower
     slope = xp(input).where(input <= 0, drawn, 1).astype(input.dtype)
     return input * slope, slope
 

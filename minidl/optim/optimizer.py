@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
+from .. import backend, devices
 from .._tensor import Tensor
 from ..autograd import enable_grad, no_grad
 from ..autograd.mode import mode
@@ -140,11 +143,15 @@ class Optimizer:
         for hook in [*self._pre_hooks.values()]:
             if hook(self, (self,), {}) is not None:
                 raise NotImplementedError(f"{name}: a hook must return None; it cannot change the arguments of step")
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p._grad is not None:
-                    self.update(p._array, p._grad._array, self.state[p], group)
-                    mark_changed(p, name, site)
+        with devices.kept():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p._grad is not None:
+                        if backend.gpu is not None:
+                            devices.use(p._array)
+                            _bring_along(self.state[p], p._array)
+                        self.update(p._array, p._grad._array, self.state[p], group)
+                        mark_changed(p, name, site)
         for hook in [*self._post_hooks.values()]:
             hook(self, (self,), {})
 
@@ -169,9 +176,12 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def _count(self, param: Any, state: dict[str, Any], *names: str) -> float:
-        """Count the step, and say which one it is. The first one starts ``state``: zeros like ``param`` under each name."""
+        """Count the step, and say which one it is. The first one starts ``state``: zeros like ``param`` under each name.
+
+        The count is on the CPU, wherever the parameter is, so that nobody has to wait for it.
+        """
         if "step" not in state:
-            state["step"] = wrap(xp(param).zeros((), step_dtype()))
+            state["step"] = wrap(np.zeros((), step_dtype()))
             for name in names:
                 state[name] = wrap(xp(param).zeros_like(param))
         step = state["step"]._array
@@ -272,4 +282,14 @@ def _copy(value: Any, param: Any, name: str) -> Any:
     if not isinstance(value, Tensor):
         return copy.deepcopy(value)
     with no_grad():
-        return value.to(copy=True) if name == "step" else value.to(param.dtype, copy=True)
+        if name == "step":
+            return value.to("cpu", copy=True)
+        return value.to(param.device, param.dtype, copy=True)
+
+
+def _bring_along(state: dict[str, Any], param: Any) -> None:
+    """What is kept for a parameter follows it to another device."""
+    place = devices.device_of(param)
+    for name, value in state.items():
+        if name != "step" and isinstance(value, Tensor) and value.device != place:
+            state[name] = wrap(devices.moved(value._array, place))

@@ -820,6 +820,7 @@ vars(cuda).update(
     Event=Event,
     MemoryHook=MemoryHook,
     Stream=Stream,
+    alloc_pinned_memory=lambda n: PinnedMemoryPointer(n),
     get_current_stream=lambda device_id=-1: Stream.current[-1],
     get_device_id=lambda: Device.current,
     get_elapsed_time=get_elapsed_time,
@@ -830,14 +831,20 @@ vars(cuda).update(
 is_available = cuda.is_available
 
 
+class _Pools:
+    """CuPy's pool: one object, which answers for the current device."""
+
+    def __getattr__(self, name):
+        return getattr(POOLS[Device.current], name)
+
+
 def get_default_memory_pool():
     """The pool of the current device."""
-    return POOLS[Device.current]
+    return _Pools()
 
 
-def empty_pinned(shape, dtype=float, order="C"):
-    """Memory of the host that the device can read by itself."""
-    return np.empty(shape, dtype, order)
+class PinnedMemoryPointer(bytearray):
+    """`cupy.cuda.PinnedMemoryPointer`."""
 
 
 cupyx = types.ModuleType("cupyx")
@@ -848,8 +855,6 @@ vars(cupyx).update(
     scatter_max=_scatter("scatter_max"),
     scatter_min=_scatter("scatter_min"),
     rsqrt=lambda x: 1 / x**0.5,
-    empty_pinned=empty_pinned,
-    empty_like_pinned=lambda a: np.empty_like(a),
     scipy=types.ModuleType("cupyx.scipy"),
 )
 cupyx.scipy.special = special

@@ -11,6 +11,7 @@ from ...autograd import no_grad
 from ...autograd.mode import effect
 from ...autograd.tape import mark_changed, wrap
 from ...backend import xp
+from ...devices import device_of, moved
 from ...functions.creation import as_tensor
 from ...ops.layout import cat, reshape
 from ...shapes import ShapeError
@@ -116,7 +117,7 @@ def _scale(name: str, parameters: list[Any], max_norm: float, total_norm: Any) -
     scale = xp(total).minimum(max_norm / (total + 1e-6), 1)
     for g in [p.grad for p in parameters if p.grad is not None]:
         array = g._array
-        array *= scale
+        array *= moved(scale, device_of(array))
         mark_changed(g, name)
 
 

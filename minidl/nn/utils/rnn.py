@@ -44,11 +44,18 @@ class PackedSequence(_Packed):
     def to(self, *args: Any, **options: Any) -> PackedSequence:
         """With its data in another dtype or on another device, itself if they are so already; see `Tensor.to`."""
         data = self.data.to(*args, **options)
-        return self if data is self.data else self._replace(data=data)
+        if data is self.data:
+            return self
+        orders = (None if order is None else order.to(data.device) for order in self[2:])
+        return type(self)(data, self.batch_sizes, *orders)
 
     def cpu(self) -> PackedSequence:
         """With its data in this machine's memory."""
         return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> PackedSequence:
+        """With its data in a GPU's memory."""
+        return self.to("cuda" if device is None else device)
 
     def double(self) -> PackedSequence:
         """With its data as float64."""
@@ -74,7 +81,7 @@ def invert_permutation(permutation: Any) -> Any:
 
 def _lengths(lengths: Any, op: str) -> np.ndarray[Any, Any]:
     """Lengths given as a list or tensor, as an array."""
-    array = np.asarray(lengths.numpy() if isinstance(lengths, TensorBase) else lengths)  # type: ignore[attr-defined]
+    array = np.asarray(lengths.cpu().numpy() if isinstance(lengths, TensorBase) else lengths)  # type: ignore[attr-defined]
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.min() < 1:
         raise ShapeError(f"{op}: lengths must be whole numbers of at least 1, one for each sequence, got {lengths}")
     return array
@@ -96,21 +103,22 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False, en
         )
     order = None
     if not enforce_sorted:
-        order = as_tensor(np.argsort(-array, kind="stable"))
-        array, steps = array[order.numpy()], index_select(steps, 1, order)
+        sorting = np.argsort(-array, kind="stable")
+        order = as_tensor(sorting, device=input.device)
+        array, steps = array[sorting], index_select(steps, 1, order)
     elif (np.diff(array) > 0).any():
         raise RuntimeError("pack_padded_sequence: lengths must fall; pass enforce_sorted=False to have the sequences sorted")
     running = np.arange(array.max())[:, None] < array  # (T, N)
     rows = steps.reshape(steps.shape[0] * steps.shape[1], *steps.shape[2:])
-    data = index_select(rows, 0, as_tensor(np.flatnonzero(running)))
-    return PackedSequence(data, as_tensor(running.sum(1)), order, invert_permutation(order))
+    data = index_select(rows, 0, as_tensor(np.flatnonzero(running), device=input.device))
+    return PackedSequence(data, as_tensor(running.sum(1), device="cpu"), order, invert_permutation(order))
 
 
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Any, Any]:
     """The padded batch, and the lengths: what `pack_padded_sequence` was given. ``total_length`` says T, if not the longest."""
-    sizes = sequence.batch_sizes.numpy()
+    sizes = sequence.batch_sizes.cpu().numpy()
     steps = len(sizes) if total_length is None else total_length
     if steps < len(sizes):
         raise ValueError(f"pad_packed_sequence: total_length must be at least the longest length, {len(sizes)}, got {steps}")
@@ -118,11 +126,13 @@ def pad_packed_sequence(
     place = np.full((steps, n), len(data))  # the row of each element; the padding is one row more, below all
     running = np.arange(n) < sizes[:, None]
     place[: len(sizes)][running] = np.arange(len(data))
-    lengths = as_tensor(running.sum(0))
-    padding = full((1, *data.shape[1:]), padding_value, dtype=data.dtype)
-    padded = index_select(cat([data, padding], 0), 0, as_tensor(place.reshape(-1))).reshape(steps, n, *data.shape[1:])
+    lengths, device = as_tensor(running.sum(0), device="cpu"), data.device
+    padding = full((1, *data.shape[1:]), padding_value, dtype=data.dtype, device=device)
+    rows = as_tensor(place.reshape(-1), device=device)
+    padded = index_select(cat([data, padding], 0), 0, rows).reshape(steps, n, *data.shape[1:])
     if sequence.unsorted_indices is not None:
-        padded, lengths = index_select(padded, 1, sequence.unsorted_indices), lengths[sequence.unsorted_indices]
+        padded = index_select(padded, 1, sequence.unsorted_indices)
+        lengths = lengths[sequence.unsorted_indices.cpu()]
     return (padded.transpose(0, 1) if batch_first else padded), lengths
 
 
@@ -139,7 +149,7 @@ def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float
     for s in sequences:
         if tuple(s.shape[1:]) != tuple(first.shape[1:]):
             raise ShapeError(f"pad_sequence: shapes {tuple(first.shape)} and {tuple(s.shape)} differ after the first dim")
-        padding = full((longest - len(s), *s.shape[1:]), padding_value, dtype=first.dtype)
+        padding = full((longest - len(s), *s.shape[1:]), padding_value, dtype=first.dtype, device=first.device)
         s = s.to(first.dtype)
         rows.append(cat([s, padding] if padding_side == "right" else [padding, s], 0)[None])
     padded = cat(rows, 0)

@@ -123,6 +123,6 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
         sizes = [int(n) for n in lengths]
     if sum(sizes) != len(dataset) or (sizes != list(lengths) and sum(lengths) > 1):
         raise ValueError(f"random_split: lengths {list(lengths)} do not add up to the {len(dataset)} samples of the data set")
-    order = randperm(len(dataset), generator=generator).tolist()
+    order = randperm(len(dataset), generator=generator, device="cpu").tolist()
     ends = itertools.accumulate(sizes)
     return [Subset(dataset, order[end - size : end]) for end, size in zip(ends, sizes)]

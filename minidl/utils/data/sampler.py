@@ -63,7 +63,8 @@ class RandomSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         n, left = len(self.data_source), self.num_samples
         while left > 0:
-            some = randint(n, (n,), generator=self.generator) if self.replacement else randperm(n, generator=self.generator)
+            how: dict[str, Any] = {"generator": self.generator, "device": "cpu"}
+            some = randint(n, (n,), **how) if self.replacement else randperm(n, **how)
             yield from some.tolist()[:left]
             left -= n
 
@@ -78,7 +79,7 @@ class SubsetRandomSampler(Sampler):
         self.indices, self.generator = indices, generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in randperm(len(self.indices), generator=self.generator).tolist():
+        for i in randperm(len(self.indices), generator=self.generator, device="cpu").tolist():
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class WeightedRandomSampler(Sampler):
             raise ValueError(f"WeightedRandomSampler: num_samples must be positive, got {num_samples}")
         if not isinstance(replacement, bool):
             raise TypeError(f"WeightedRandomSampler: replacement must be True or False, got {replacement!r}")
-        self.weights = as_tensor(weights).double()
+        self.weights = as_tensor(weights, device="cpu").double()
         if self.weights.ndim != 1:
             raise ValueError(f"WeightedRandomSampler: weights must be one number a sample, got the shape {self.weights.shape}")
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
