@@ -696,6 +696,46 @@ def test_second_derivative_of_a_power_at_exponent_0():
     assert first == 0 and second.item() == pytest.approx(1 / 3.5)
 
 
+def test_many_parts_of_one_tensor_share_one_gradient_array(monkeypatch):
+    from minidl.ops import index
+
+    made = []
+    monkeypatch.setattr(index, "zeros_for", lambda g, shape, real=index.zeros_for: made.append(shape) or real(g, shape))
+    x = leaf([[float(i * j) for i in range(4)] for j in range(6)])
+    y = 1.0 * x
+    loss = sum((i + 1) * (y[i] ** 2).sum() for i in range(6)) + y[1:4].sum() + 2 * y[[0, 0, 2]].sum() + y[::2, 3].prod()
+    loss.backward()
+    expected = 2 * (np.arange(6) + 1)[:, None] * x.detach().numpy()
+    expected[1:4] += 1
+    expected[[0, 2]] += [[4.0], [2.0]]
+    column = x.detach().numpy()[::2, 3]
+    expected[::2, 3] += [column[1] * column[2], column[0] * column[2], column[0] * column[1]]
+    close(x.grad, expected)
+    assert made == [(6, 4)]  # nine parts, and not nine arrays of the size of the whole
+
+
+def test_parts_of_a_tensor_whose_gradient_is_somebody_elses():
+    x = leaf(1.0, 2.0, 3.0)
+    y = 2 * x
+    z = y + 0.0  # its rule hands its own gradient on
+    seen = []
+    y.register_hook(lambda g: seen.append(g.numpy().copy()))
+    given = minidl.ones(3, dtype=minidl.float64)
+    backward([y[:1].sum(), z, y[1:]], [None, given, minidl.ones(2, dtype=minidl.float64)])
+    close(given, [1, 1, 1])
+    close(x.grad, [4, 4, 4])
+    assert seen[0].tolist() == [2, 2, 2]
+
+
+def test_a_part_needs_its_graph_like_any_op():
+    x = leaf([1.0, 2.0, 3.0])
+    y = x * x
+    loss = (y[minidl.tensor([0, 2])] + y[:2]).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="already swept"):
+        loss.backward()
+
+
 def test_an_op_of_ones_own():
     @differentiable
     def cube(input):

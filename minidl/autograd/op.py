@@ -73,6 +73,7 @@ class Op:
         self.slots = (*self.names, "out", *keeps, "wanted", *(f"{name}_shape" for name in self.names))
         self.rules: list[Rule] = []
         self.inputs: tuple[int, ...] = ()  # the differentiable ones
+        self.into: Callable[..., None] | None = None  # see `OpNode.add_into`
         self.call: Callable[..., Any] = forward
 
     def vjp(self, joint: Callable[..., Any] | None = None, **rules: Callable[..., Any]) -> None:
@@ -371,6 +372,19 @@ class OpNode(Node):
                 if p is not None:
                     yield p, gp, not graph and not any(gp is before for before in seen) and _is_new(gp, kept)
                     seen.append(gp)
+
+    @property
+    def adds_into(self) -> bool:
+        """Whether `add_into` can be used."""
+        return self.op.into is not None
+
+    def add_into(self, before: Any, g: Any) -> None:
+        """Add to the array ``before``, in place, what `pull` would give for the only parent.
+
+        For an op that reads a part of its input, whose ``into(before, g, kept)`` touches that part alone: the gradient of
+        ``n`` parts of a tensor costs as much as that of the whole, and not ``n`` times as much.
+        """
+        self.op.into(before, g, self._recall(False))  # type: ignore[misc]
 
     def _recall(self, graph: bool) -> dict[str, Any]:
         """What the rules read: arrays, or for a recorded sweep tensors that know where they came from."""

@@ -75,7 +75,11 @@ def sweep(
                 found[node] = g if create_graph else g.copy("K")
                 if not any(p in needed for p in flat_parents(node)):  # type: ignore[operator]
                     continue  # the way ends here
-            pulled = node.pull(g, create_graph, needed) if watcher is None else watcher.pull(node, g, create_graph, needed)
+            if node.adds_into and watcher is None and not create_graph and node.parents[0] in new and node.parents[0].shape:
+                node.add_into(grads[node.parents[0]], g)
+                pulled: Any = ()
+            else:
+                pulled = node.pull(g, create_graph, needed) if watcher is None else watcher.pull(node, g, create_graph, needed)
             for parent, gp, is_new in pulled:
                 if gp is None:
                     continue

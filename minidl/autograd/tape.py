@@ -150,6 +150,7 @@ class Node:
     """A step on the tape: its parents, and how a gradient of its output becomes gradients of theirs."""
 
     __slots__ = ("__weakref__", "birth", "dtype", "hooks", "parents", "retained", "shape", "site")
+    adds_into = False
 
     def __init__(self, parents: Sequence[Any], out: Any) -> None:
         self.parents = parents
@@ -165,6 +166,10 @@ class Node:
 
     def pull(self, g: Any, graph: bool, needed: set[Any] | None) -> Iterator[tuple[Any, Any, bool]]:
         """Yield ``(parent, its gradient, whether that is a new array)`` for each parent that wants one."""
+        raise NotImplementedError
+
+    def add_into(self, before: Any, g: Any) -> None:
+        """Add the gradient of the only parent to ``before``, in place; where ``adds_into``."""
         raise NotImplementedError
 
     def release(self) -> None:

@@ -154,19 +154,18 @@ def _gelu_rule(g: Any, input: Any) -> Any:
     return g * (below + input * density)
 
 
+_BENT, _BEND = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+
+
 @_activation
 def _gelu_tanh(input: Any) -> Any:
-    return 0.5 * input * (1 + tanh(_bent(input)))
-
-
-def _bent(x: Any) -> Any:
-    return math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)
+    return input * (0.5 + 0.5 * tanh(input * (_BENT + _BEND * (input * input))))
 
 
 def _gelu_tanh_rule(g: Any, input: Any) -> Any:
-    t = tanh(_bent(input))
-    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * input * input)
-    return g * (0.5 * (1 + t) + 0.5 * input * (1 - t * t) * slope)
+    square = input * input
+    below = 0.5 + 0.5 * tanh(input * (_BENT + _BEND * square))  # its slope: 2 * below * (1 - below), times that of the bend
+    return g * (below + below * (1 - below) * input * (2 * _BENT + 6 * _BEND * square))
 
 
 _gelu.vjp(input=blocked(_gelu_rule))

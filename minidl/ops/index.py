@@ -46,6 +46,7 @@ def put(input: Any, values: Any, index: Any) -> Any:
 
 _getitem.op.name = "getitem"
 _getitem.vjp(input=lambda g, input_shape, index: _put_add(zeros_for(g, input_shape), g, index))
+_getitem.op.into = lambda before, g, kept: kernels(before).add_at(before, kept["index"], g)
 _put_add.vjp(input=lambda g: g, values=lambda g, index: _getitem(g, index))
 put.vjp(
     input=lambda g, index: put(g, zeros_for(g, ()), index), values=lambda g, index, values_shape: _read(g, index, values_shape)

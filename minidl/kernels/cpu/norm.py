@@ -12,6 +12,7 @@ from .. import threads
 from .order import empty, order_of, ordered
 
 BLOCK_BYTES = 1 << 21  # of one array at a time: fewer, and the threads wait for the interpreter more than for memory
+SMALL = 1 << 15  # numbers: so few are normalised as the formula stands, without blocks
 RUN = 256  # numbers in a row in memory: with fewer, NumPy's loop costs more than what is done in it
 
 Axes = tuple[int, ...]
@@ -89,6 +90,41 @@ def _dot(a: Any, b: Any, axes: Axes) -> Any:
     return _sum(sums, axes)
 
 
+def _mean(a: Any, dims: Sequence[int]) -> Any:
+    return np.add.reduce(a, tuple(dims), keepdims=True) / math.prod(a.shape[d] for d in dims)
+
+
+def _small(x: Any, weight: Any, bias: Any, dims: Sequence[int], eps: float, center: Any, variance: Any) -> tuple[Any, Any, Any]:
+    """`normalise` as the formula stands."""
+    own_center = center is None
+    center = _mean(x, dims) if own_center else center
+    out = x - center
+    if own_center and [x.strides[d] for d in dims] != [x.itemsize]:  # not all summed in pairs: rounding has left something
+        rest = _mean(out, dims)
+        center += rest
+        out -= rest
+    variance = _mean(out * out, dims) if variance is None else variance
+    out *= 1 / np.sqrt(variance + x.dtype.type(eps))
+    if weight is not None:
+        out *= weight
+    return (out if bias is None else out + bias), center, variance
+
+
+def _small_grad(
+    g: Any, x: Any, weight: Any, center: Any, variance: Any, dims: Sequence[int], eps: float, own: Any, shape: Any
+) -> tuple[Any, Any, Any]:
+    """`normalise_grad` likewise: what would shift or stretch all of x changes nothing, and is taken out."""
+    scale = 1 / np.sqrt(variance + x.dtype.type(eps))
+    standard, inner = (x - center) * scale, g * weight
+    product = g * standard
+    out = inner - standard * _mean(inner * standard, dims) if own[1] else inner
+    if own[0]:
+        out = out - _mean(inner, dims)
+    lead = x.ndim - len(shape)
+    alike = tuple(i for i in range(x.ndim) if i < lead or shape[i - lead] == 1)  # over these weight and bias are the same
+    return (scale * out, *(np.add.reduce(a, alike).reshape(shape) for a in (product, g)))
+
+
 def normalise(
     x: Any, weight: Any, bias: Any, dims: Sequence[int], eps: float, center: Any = None, variance: Any = None
 ) -> tuple[Any, Any, Any]:
@@ -96,6 +132,8 @@ def normalise(
     if x.dtype == np.float16:
         out, *moments = normalise(x.astype(np.float32), weight, bias, dims, eps, center, variance)
         return out.astype(x.dtype), *moments
+    if 0 < x.size <= SMALL:
+        return _small(x, weight, bias, dims, eps, center, variance)
     own_center, own_variance, count = center is None, variance is None, math.prod(x.shape[d] for d in dims)
     view = _View(x, dims if own_variance else ())  # what needs no sums may be cut anywhere
     out, axes, shape = empty(x.shape, x.dtype, x), view.axes, [1 if d in dims else n for d, n in enumerate(x.shape)]
@@ -138,6 +176,8 @@ def normalise_grad(
     if x.dtype == np.float16:
         g, x = g.astype(np.float32), x.astype(np.float32)
     weight = np.ones(shape, x.dtype) if weight is None else weight
+    if 0 < x.size <= SMALL:
+        return _small_grad(g, x, weight, center, variance, dims, eps, own, shape)
     g, view, out, count = ordered(g, x), _View(x, dims), empty(x.shape, x.dtype, x), math.prod(x.shape[d] for d in dims)
     sums = np.zeros((2, len(view.parts), *[1] * (x.ndim - len(shape)), *shape), x.dtype)
     axes, even = view.axes, tuple(i for i, d in enumerate(view.order) if d == 0 or sums.shape[d + 1] == 1)
