@@ -38,6 +38,13 @@ def wrap_dim(dim: Any, ndim: int, op: str) -> int:
     return place % n
 
 
+def solid_dim(dim: Any, shape: Any, op: str) -> int:
+    """``dim`` counted from the front, of a tensor that has dimensions."""
+    if not len(shape):
+        raise ShapeError(f"{op}: wants a tensor of at least one dimension, got one without any")
+    return wrap_dim(dim, len(shape), op)
+
+
 def wrap_dims(dim: Any, ndim: int, op: str) -> Shape:
     """One dimension, several, or (``None``) all of them, counted from the front and all different."""
     if dim is None:

@@ -216,7 +216,8 @@ def test_bad_state_is_refused_whole():
         net.load_state_dict(state)
     for said in (
         "does not fit Net", "missing keys: 'seen', 'fc.weight'", "unexpected keys: 'left', 'right'",
-        "'body.2.weight' has shape (4, 2) in state_dict, (2, 4) in the module", "'scale' must be a Tensor, got list",
+        "'body.2.weight' has shape (4, 2) in state_dict, (2, 4) in the module",
+        "'scale' must be a minidl.Tensor, got builtins.list",
     ):  # fmt: skip
         assert said in str(caught.value)
     with pytest.raises(RuntimeError, match=r"\(4, 2\)"):

@@ -8,6 +8,8 @@ import importlib
 
 import numpy as np
 
+from . import gpt
+
 
 def fill(lib, module):
     """Set the weights of a module to numbers that are the same on every side; as large as PyTorch draws those of an LSTM."""
@@ -100,6 +102,45 @@ def characters(train):
     return make
 
 
+def alone(make, *shape):
+    """A module by itself, forward and backward; a number that some of the output and of the gradient make."""
+
+    def case(lib, small):
+        module, x = make(lib), numbers(lib, *((2,) if small else shape[:1]), *shape[1:])
+        gradient = lib.from_numpy(np.random.default_rng(3).normal(size=tuple(x.shape)).astype(np.float32))
+        x.requires_grad_(True)
+
+        def step():
+            x.grad = None
+            out = module(x)
+            out.backward(gradient)
+            return sum(float(abs(t.detach()[0].numpy()).sum()) for t in (out, x.grad))
+
+        return step
+
+    return case
+
+
+def adam(lib, small):
+    """Adam by itself, on the parameters of the GPT, which keep the gradients that they have."""
+    net, _ = gpt.network(lib.__name__, gpt.LENGTH)
+    parameters = list(net.parameters())
+    for p in parameters:
+        p.grad = p.detach().clone()
+    optimizer = lib.optim.Adam(parameters, lr=1e-3)
+
+    def step():
+        optimizer.step()
+        return float(abs(parameters[0].detach().numpy()).mean())
+
+    return step
+
+
+def a_gpt_trains(lib, small):
+    case = gpt.Training(lib.__name__, 1 if small else 16)
+    return lambda: case.step().item()
+
+
 # title -> what makes the step
 CASES = {}
 for kind in ("LSTM", "GRU", "RNN"):
@@ -112,6 +153,12 @@ CASES |= {
     "LSTM 512 to 512, 28 steps, batch 32, training": recurrent("LSTM", 512, 512, 28, 32, True),
     "LSTM on characters, 128 steps, batch 32, training": characters(train=True),
     "LSTM on characters, 128 written": characters(train=False),
+    "GPT, 4 layers, width 128, 4 heads, 16 x 128 tokens, training": a_gpt_trains,
+    "GPT, 256 tokens written with the cache": lambda lib, small: gpt.Writing(lib.__name__).step,
+    "layer norm, 16 x 128 x 128, forward and backward": alone(lambda lib: lib.nn.LayerNorm(128), 16, 128, 128),
+    "softmax, 64 x 128 x 128, forward and backward": alone(lambda lib: lib.nn.Softmax(-1), 64, 128, 128),
+    "GELU, 16 x 128 x 512, forward and backward": alone(lambda lib: lib.nn.GELU(approximate="tanh"), 16, 128, 512),
+    "Adam, the parameters of that GPT": adam,
 }
 
 

@@ -204,7 +204,7 @@ def hypot(input: Any, other: Any) -> Any:
 def logit(input: Any, eps: float | None = None) -> Any:
     """The inverse of `sigmoid`, ``log(x / (1 - x))``; with ``eps``, of ``input`` held between ``eps`` and ``1 - eps``."""
     x = input if eps is None else clamp(input, eps, 1 - eps)
-    return log(x / (1 - x))
+    return log(x) - log(1 - x)
 
 
 def sinc(input: Any) -> Any:

@@ -14,7 +14,7 @@ from ..autograd.op import numpy_names
 from ..dtypes import as_dtype
 from ..ops.index import getitem
 from ..ops.layout import cat, constant_pad, narrow, reshape, transpose, unsqueeze
-from ..shapes import ShapeError, wrap_dim
+from ..shapes import ShapeError, solid_dim, wrap_dim
 from .creation import tensor
 from .shaping import atleast_2d, atleast_3d
 
@@ -64,7 +64,7 @@ def block_diag(*tensors: Any) -> Any:
 
 def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """``tensor`` cut along ``dim`` into pieces of one size (the last may be smaller) or of the sizes listed; views."""
-    dim = wrap_dim(dim, len(tensor.shape), "split")
+    dim = solid_dim(dim, tensor.shape, "split")
     length = tensor.shape[dim]
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
@@ -87,7 +87,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """``input`` cut along ``dim`` into at most ``chunks`` pieces of equal size (the last may be smaller); views."""
     if chunks < 1:
         raise ShapeError(f"chunk: chunks must be at least 1, got {chunks}")
-    dim = wrap_dim(dim, len(input.shape), "chunk")
+    dim = solid_dim(dim, input.shape, "chunk")
     length = input.shape[dim]
     return split(input, -(-length // chunks) if length else [0] * chunks, dim)
 
@@ -95,14 +95,14 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 @numpy_names
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The slices along ``dim``, that dimension removed; views."""
-    dim = wrap_dim(dim, len(input.shape), "unbind")
+    dim = solid_dim(dim, input.shape, "unbind")
     return tuple(input[(slice(None),) * dim + (i,)] for i in range(input.shape[dim]))
 
 
 @numpy_names
 def select(input: Any, dim: int, index: int) -> Any:
     """The slice number ``index`` along ``dim``, that dimension removed; a view."""
-    return input[(slice(None),) * wrap_dim(dim, len(input.shape), "select") + (index,)]
+    return input[(slice(None),) * solid_dim(dim, input.shape, "select") + (index,)]
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:

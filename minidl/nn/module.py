@@ -428,7 +428,7 @@ class Module:
         for name, tensor in own.items():
             given: Any = state_dict.get(name)
             if name in state_dict and not isinstance(given, Tensor):
-                problems.append(f"{name!r} must be a Tensor, got {type(given).__name__}")
+                problems.append(f"{name!r} must be a minidl.Tensor, got {type(given).__module__}.{type(given).__name__}")
             elif name in state_dict and given.shape != tensor.shape:
                 problems.append(f"{name!r} has shape {given.shape} in state_dict, {tensor.shape} in the module")
         if problems:

@@ -133,4 +133,6 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equ
 
 def equal(input: Any, other: Any) -> bool:
     """Whether both have the same shape and equal elements."""
+    if not hasattr(other, "shape"):
+        raise TypeError(f"equal: the argument 'other' must be a Tensor or an array, got {type(other).__name__}")
     return tuple(input.shape) == tuple(other.shape) and bool(eq(input, other).all())

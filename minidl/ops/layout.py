@@ -8,7 +8,7 @@ from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
-from ..shapes import ShapeError, as_shape, broadcast_shapes, infer_size, wrap_dim, wrap_dims
+from ..shapes import ShapeError, as_shape, broadcast_shapes, infer_size, solid_dim, wrap_dim, wrap_dims
 
 # -- one array, another shape
 
@@ -228,7 +228,7 @@ cat.vjp(tensors=_uncat)
 @numpy_names
 def narrow(input: Any, dim: int, start: int, length: int) -> Any:
     """The slice ``start`` to ``start + length`` along ``dim``; a view."""
-    dim = wrap_dim(dim, len(input.shape), "narrow")
+    dim = solid_dim(dim, input.shape, "narrow")
     n = input.shape[dim]
     start = start + n if start < 0 else start
     if not (0 <= start <= n and 0 <= length <= n - start):
