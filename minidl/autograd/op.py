@@ -375,7 +375,6 @@ class OpNode(Node):
 
     @property
     def adds_into(self) -> bool:
-        """Whether `add_into` can be used."""
         return self.op.into is not None
 
     def add_into(self, before: Any, g: Any) -> None:

@@ -150,7 +150,6 @@ class Node:
     """A step on the tape: its parents, and how a gradient of its output becomes gradients of theirs."""
 
     __slots__ = ("__weakref__", "birth", "dtype", "hooks", "parents", "retained", "shape", "site")
-    adds_into = False
 
     def __init__(self, parents: Sequence[Any], out: Any) -> None:
         self.parents = parents
@@ -168,8 +167,13 @@ class Node:
         """Yield ``(parent, its gradient, whether that is a new array)`` for each parent that wants one."""
         raise NotImplementedError
 
+    @property
+    def adds_into(self) -> bool:
+        """Whether `add_into` can be used: the op has one parent, and reads a part of it."""
+        return False
+
     def add_into(self, before: Any, g: Any) -> None:
-        """Add the gradient of the only parent to ``before``, in place; where ``adds_into``."""
+        """Add the gradient of the only parent to ``before``, in place."""
         raise NotImplementedError
 
     def release(self) -> None:
