@@ -43,7 +43,7 @@ HOUSE = [
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl"}
 OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "tqdm"}
-AT_THE_TOP = {"testing.strategies": {"hypothesis"}}  # where the whole file is about it
+AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}}  # where all of it is about that
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 
@@ -134,7 +134,8 @@ def test_imports_of_others(path):
             allowed = OPTIONAL
         else:
             allowed = BASE | {"minidl"} | set(sys.stdlib_module_names)
-            allowed |= AT_THE_TOP.get(name_of(path), set())
+            name = name_of(path)
+            allowed |= AT_THE_TOP.get("kernels.cuda" if name.startswith("kernels.cuda.") else name, set())
         assert names <= allowed, f"line {node.lineno}: imports {sorted(names - allowed)}"
 
 

@@ -1,4 +1,4 @@
-"""Loops. One contract, several providers: `reference` is the definition, `cpu` is quick.
+"""Loops. One contract, several providers: `reference` is the definition, `cpu` is quick, `cuda` is for NVIDIA's GPUs.
 
 Every provider has the functions below, over arrays of its library. None of them knows calculus, and only two change an
 input: ``add_at`` its ``out``, and ``blockwise`` what its function changes.
@@ -12,6 +12,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``sum(x, dims, keepdims)``                                 the sum over some dimensions
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
+``fused(name, *arrays)``                                   one pass for these of the steps "sgd", "adam", or None: see `optim`
 ``share(function, n, products)``                           ``function(slice)`` for slices of n items that do not meet
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``

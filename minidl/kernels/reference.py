@@ -50,6 +50,10 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
         function(*(a[tuple(slice(i, i + 1) for i in place)] for a in arrays))
 
 
+def fused(name: str, *arrays: Any) -> None:
+    """None: nothing is done in one pass."""
+
+
 def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
     """``function`` for one item after the other."""
     for i in range(n_items):

@@ -67,7 +67,12 @@ class Adam(Optimizer):
         """One step for one parameter, on arrays."""
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         t = self._count(param, state, *names)
-        kernels(param).blockwise(partial(_adapt, group, t), param, grad, *(state[name]._array for name in names))
+        arrays = param, grad, *(state[name]._array for name in names)
+        fused = kernels(param).fused("adam", *arrays)
+        if fused is not None:
+            fused(group, t, *arrays)
+        else:
+            kernels(param).blockwise(partial(_adapt, group, t), *arrays)
 
 
 def _adapt(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any, largest: Any = None) -> None:

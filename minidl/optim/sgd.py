@@ -63,13 +63,17 @@ class SGD(Optimizer):
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        if not group["momentum"]:
-            kernels(param).blockwise(partial(_descend, group, 0.0), param, grad)
-            return
+        arrays: tuple[Any, ...] = param, grad
         dampening = float(group["dampening"])
-        if state.get("momentum_buffer") is None:
-            state["momentum_buffer"], dampening = wrap(xp(param).zeros_like(param)), 0.0
-        kernels(param).blockwise(partial(_descend, group, dampening), param, grad, state["momentum_buffer"]._array)
+        if group["momentum"]:
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"], dampening = wrap(xp(param).zeros_like(param)), 0.0
+            arrays = param, grad, state["momentum_buffer"]._array
+        fused = kernels(param).fused("sgd", *arrays)
+        if fused is not None:
+            fused(group, dampening, *arrays)
+        else:
+            kernels(param).blockwise(partial(_descend, group, dampening), *arrays)
 
 
 def _descend(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:

@@ -23,7 +23,7 @@
 #define __shared__ static __attribute__((section("cuda_shared")))
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __syncthreads() emu::block_barrier(__LINE__)
+#define __syncthreads() emu::block_barrier(__COUNTER__)  // a number of its own wherever it is written
 #define __syncwarp(...) emu::warp_barrier()
 
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
@@ -38,7 +38,7 @@ using std::max; using std::min; using std::isnan; using std::isinf;
 inline float rsqrt(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32); }
-inline void sincospif(float x, float* s, float* c) { *s = sinf(float(M_PI) * x); *c = cosf(float(M_PI) * x); }
+inline void sincospi(float x, float* s, float* c) { *s = sinf(float(M_PI) * x); *c = cosf(float(M_PI) * x); }
 inline void sincospi(double x, double* s, double* c) { *s = sin(M_PI * x); *c = cos(M_PI * x); }
 template <class T> T __ldg(const T* p) { return *p; }
 template <class T> T atomicAdd(T* p, T v) { T old = *p; *p = old + v; return old; }
@@ -47,7 +47,7 @@ extern "C" __attribute__((weak, visibility("hidden"))) unsigned char __start_cud
 
 namespace emu {
 enum State { READY, BLOCK, WARP, DONE };
-struct Fiber { jmp_buf place; ucontext_t start; std::vector<char> stack; State state; int line; dim3 index; bool begun = false; };
+struct Fiber { jmp_buf place; ucontext_t start; std::vector<char> stack; State state; int barrier; dim3 index; bool begun = false; };
 static std::vector<Fiber> fibers;
 static std::vector<uint64_t> published;                 // what each thread offers to the others of its warp
 static jmp_buf scheduler;
@@ -55,11 +55,11 @@ static int current;
 static std::function<void()> body;
 static const char* error = nullptr;
 
-inline void wait_as(State state, int line) {            // leave this fiber until the scheduler comes back to it
-  fibers[current].state = state; fibers[current].line = line;
+inline void wait_as(State state, int barrier) {            // leave this fiber until the scheduler comes back to it
+  fibers[current].state = state; fibers[current].barrier = barrier;
   if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
 }
-inline void block_barrier(int line) { wait_as(BLOCK, line); }
+inline void block_barrier(int which) { wait_as(BLOCK, which); }
 inline void warp_barrier() { wait_as(WARP, 0); }
 inline void forever() { for (;;) { body(); wait_as(DONE, 0); } }  // a fiber serves one block after the other
 inline void resume(Fiber& f) {
@@ -70,12 +70,12 @@ inline void resume(Fiber& f) {
   setcontext(&f.start);
 }
 inline bool release(int lo, int hi, State state) {      // open a barrier that all living threads have reached
-  int line = -1; bool any = false;
+  int barrier = -1; bool any = false;
   for (int i = lo; i < hi; i++) {
     if (fibers[i].state == DONE) continue;
     if (fibers[i].state != state) return false;
-    if (line >= 0 && fibers[i].line != line) error = "threads of one block wait at different __syncthreads()";
-    line = fibers[i].line; any = true;
+    if (barrier >= 0 && fibers[i].barrier != barrier) error = "threads of one block wait at different __syncthreads()";
+    barrier = fibers[i].barrier; any = true;
   }
   for (int i = lo; i < hi; i++) if (fibers[i].state == state) fibers[i].state = READY;
   return any;

@@ -102,7 +102,9 @@ class Kernel:
         letters = signature().decode()
         self.signature = [(np.dtype(letters[i]), letters[i + 1]) for i in range(0, len(letters), 2)]
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
+        if shared_mem:
+            raise NotImplementedError(f"{self.name}: shared memory of a size chosen at the launch")
         dims = [(*(int(n) for n in size), 1, 1)[:3] for size in (grid, block)]
         for what, size, limit in zip(("grid", "block"), dims, LIMITS):
             if not all(0 < n <= most for n, most in zip(size, limit)):
@@ -122,6 +124,7 @@ class Kernel:
             raise TypeError(f"{self.name} takes {len(self.signature)} arguments, got {len(args)}")
         cells: list[Any] = []
         guarded: list[Any] = []
+        buffers: dict[Any, Any] = {}  # of one array given twice there is one copy
         for i, (a, (dtype, kind)) in enumerate(zip(args, self.signature)):
             where = f"{self.name}, argument {i}"
             if kind == "=":
@@ -129,36 +132,31 @@ class Kernel:
                     raise TypeError(f"{where}: numpy.{dtype} needed, got {getattr(a, 'dtype', type(a).__name__)}")
                 cells.append(np.ctypeslib.as_ctypes_type(dtype)(a.item()))
                 continue
-            if a is None:
-                cells.append(ctypes.c_void_p(None))
-                continue
             if not isinstance(a, np.ndarray) or not a.flags.c_contiguous or a.dtype != dtype:
                 got = f"one of {a.dtype} with strides {a.strides}" if isinstance(a, np.ndarray) else type(a).__name__
                 raise TypeError(f"{where}: a contiguous array of {dtype} needed, got {got}")
             if kind == "*" and not a.flags.writeable:
                 raise ValueError(f"{where}: the array is read-only")
             if _state["guard"]:
-                cell, check = self._guard(a, kind == "c", where)
-                cells.append(cell)
-                guarded.append(check)
+                cells.append(self._guard(a, kind == "c", where, buffers, guarded))
             else:
                 cells.append(ctypes.c_void_p(a.ctypes.data))
         return cells, guarded
 
-    def _guard(self, a: Any, constant: bool, where: str) -> tuple[Any, Any]:
-        """A copy between canaries, and what to do when the kernel has run."""
-        n, margin = a.nbytes, MARGIN * a.itemsize
-        buffer = np.full(n + 2 * margin, 0xA5, np.uint8)
-        inner = buffer[margin : margin + n]
-        inner[:] = a.reshape(-1).view(np.uint8)
+    def _guard(self, a: Any, constant: bool, where: str, buffers: dict[Any, Any], guarded: list[Any]) -> Any:
+        """The place of a copy between canaries, to be looked at (one of ``guarded``) when the kernel has run."""
+        n, margin, key = a.nbytes, MARGIN * a.itemsize, (a.ctypes.data, a.nbytes)
+        buffer = buffers.setdefault(key, np.full(n + 2 * margin, 0xA5, np.uint8))
+        inner, data = buffer[margin : margin + n], a.reshape(-1).view(np.uint8)
+        inner[:] = data
 
         def check() -> None:
             if not ((buffer[:margin] == 0xA5).all() and (buffer[margin + n :] == 0xA5).all()):
                 raise RuntimeError(f"{where}: written outside the array")
-            if constant:
-                if not np.array_equal(inner, a.reshape(-1).view(np.uint8)):
-                    raise RuntimeError(f"{where}: a constant array was changed")
-            else:
-                a.reshape(-1).view(np.uint8)[:] = inner
+            if not constant:
+                data[:] = inner
+            elif not np.array_equal(inner, data):
+                raise RuntimeError(f"{where}: a constant array was changed")
 
-        return ctypes.c_void_p(buffer.ctypes.data + margin), check
+        guarded.insert(0 if not constant else len(guarded), check)
+        return ctypes.c_void_p(buffer.ctypes.data + margin)

@@ -72,6 +72,10 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     threads.run(work, threads.parts(size, 2 * size * arrays[0].itemsize))
 
 
+def fused(name: str, *arrays: Any) -> None:
+    """None: in blocks that stay in the cache, several passes cost little more than one."""
+
+
 def add_at(out: Any, index: Any, values: Any) -> None:
     """``out[index] += values``, adding every time an index repeats, in order."""
     if _is_basic(index):

@@ -1,0 +1,56 @@
+"""The kernels on NVIDIA GPUs, over CuPy's arrays; see `minidl.kernels` for the contract.
+
+What CuPy does well (products of matrices, sums, arithmetic) is left to it; the rest are CUDA kernels in the .cu files beside
+this. Arrays lie in C order. Nothing here waits for the GPU.
+"""
+
+from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
+from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, share, sum
+from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
+from .norm import normalise, normalise_grad
+from .optim import fused
+from .pool import (
+    fold,
+    max_pool2d,
+    max_pool2d_pick,
+    max_pool2d_place,
+    max_pool2d_taps,
+    sum_pool2d,
+    sum_pool2d_spread,
+    unfold,
+)
+from .resize import resample
+
+__all__ = [
+    "add_at",
+    "blockwise",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_relu_pool",
+    "conv2d_weight_grad",
+    "erf",
+    "fold",
+    "fused",
+    "linear",
+    "log_softmax",
+    "log_softmax_at",
+    "log_softmax_at_grad",
+    "log_softmax_grad",
+    "matmul",
+    "max_pool2d",
+    "max_pool2d_pick",
+    "max_pool2d_place",
+    "max_pool2d_taps",
+    "normalise",
+    "normalise_grad",
+    "relu",
+    "relu_grad",
+    "resample",
+    "share",
+    "softmax",
+    "softmax_grad",
+    "sum",
+    "sum_pool2d",
+    "sum_pool2d_spread",
+    "unfold",
+]

@@ -1,0 +1,46 @@
+// What stands before every .cu file of this folder; `loader.py` puts it there.
+//
+// `real` is the type of the numbers: the loader compiles a file once for each type it is asked for, with -DREAL=float and so on.
+// The arrays are contiguous, in C order, and have less than 2^31 elements, so that an `int` counts them.
+typedef REAL real;
+
+#ifndef INFINITY  // the compiler for GPUs has no headers of the C library
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#endif
+
+// The number of this thread, where a grid has one dimension.
+#define THREAD int(blockIdx.x * blockDim.x + threadIdx.x)
+
+// A window that slides over a picture of H x W pixels; it has K x L taps and I x J positions (`minidl.shapes.Window`).
+struct Window {
+  int H, W, I, J, K, L, stride_h, stride_w, before_h, before_w, dilation_h, dilation_w;
+  // The pixel under tap (k, l) at position (i, j), as row and column; it may lie in the padding.
+  __device__ int row(int i, int k) const { return i * stride_h - before_h + k * dilation_h; }
+  __device__ int column(int j, int l) const { return j * stride_w - before_w + l * dilation_w; }
+  __device__ bool inside(int row, int column) const { return row >= 0 && row < H && column >= 0 && column < W; }
+  // The other way round: the position from which tap k falls on a row of pixels, or -1 if there is none.
+  __device__ int position(int row, int k) const { return back(row + before_h - k * dilation_h, stride_h, I); }
+  __device__ int position_across(int column, int l) const { return back(column + before_w - l * dilation_w, stride_w, J); }
+  __device__ static int back(int distance, int stride, int n) {
+    int place = stride == 1 ? distance : distance / stride;  // a division takes as long as many products
+    return distance >= 0 && place * stride == distance && place < n ? place : -1;
+  }
+};
+// A kernel takes it as single numbers, and puts it together again.
+#define WINDOW                                                                                                      \
+  int H, int W, int I, int J, int K, int L, int stride_h, int stride_w, int before_h, int before_w, int dilation_h, \
+      int dilation_w
+#define AS_WINDOW Window{H, W, I, J, K, L, stride_h, stride_w, before_h, before_w, dilation_h, dilation_w}
+
+// The sum, and the largest, of what the 32 threads of a warp have: all of them get it. Halves are folded onto each other, in an
+// order that is always the same, so the result is the same every time.
+template <class T> __device__ T warp_sum(T value) {
+  for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+  return value;
+}
+template <class T> __device__ T larger(T a, T b) { return a > b || a != a ? a : b; }  // NaN before all
+template <class T> __device__ T warp_max(T value) {
+  for (int distance = 16; distance; distance /= 2) value = larger(value, __shfl_xor_sync(0xffffffffu, value, distance));
+  return value;
+}

@@ -1,0 +1,164 @@
+// Convolution and its partial derivatives as matrix products whose factors are never laid out in memory ("implicit GEMM").
+//
+// A picture's columns (what the window sees at each position, as one column) would be K * L times as large as the picture.
+// Here each block of threads makes a tile of the product, TILE x TILE numbers, and walks along the dimension that is summed
+// over, DEPTH steps at a time. It fetches the two strips it needs into shared memory, looking up each number where it really
+// stands, and every thread multiplies 4 x 4 numbers out of them. So a number is fetched once for the 64 products it is in.
+//
+//                 rows of the tile     columns                  summed over
+//   forward       filters f            positions (n, i, j)      what the window sees (c, k, l)
+//   input_grad    channels c           pixels (n, row, column)  positions that see it (f, k, l)
+//   weight_grad   filters f            weights (c, k, l)        positions (n, i, j)
+//
+// Every sum is in an order that depends on the sizes alone, so results are the same every time.
+
+#define TILE 64
+#define DEPTH 16
+#define PITCH (TILE + 4)  // the length of a row in shared memory: with 64 all of a column would lie in one bank
+#define THREADS 256       // as 16 x 16, each for 4 x 4 numbers of the tile
+
+// One step: every thread adds DEPTH products to each of its numbers.
+__device__ inline void multiply(const real (*a)[PITCH], const real (*b)[PITCH], real (&sum)[4][4]) {
+  int top = threadIdx.x / 16 * 4, left = threadIdx.x % 16 * 4;
+#pragma unroll
+  for (int d = 0; d < DEPTH; d++) {
+    real row[4], column[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      row[i] = a[d][top + i];
+      column[i] = b[d][left + i];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) sum[i][j] += row[i] * column[j];
+  }
+}
+
+// A place in a dimension made of three, the last running fastest. Going on by a few places takes no division.
+struct Triple {
+  int a, b, c, size_b, size_c;
+  __device__ Triple(int place, int size_b, int size_c)
+      : a(place / (size_b * size_c)), b(place / size_c % size_b), c(place % size_c), size_b(size_b), size_c(size_c) {}
+  __device__ void advance(int n) {
+    for (c += n; c >= size_c; c -= size_c) b++;
+    for (; b >= size_b; b -= size_b) a++;
+  }
+};
+
+// out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, row(i, k), column(j, l)] * w[f, c, k, l]. C and F are of one group.
+extern "C" __global__ void __launch_bounds__(THREADS) forward(
+    const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
+  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  Window window = AS_WINDOW;
+  int group = blockIdx.z, positions = N * I * J, taps = C * K * L;
+  int first_f = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
+  // For b each thread fetches numbers of one column: a position is found once, and its tap goes on by THREADS / TILE.
+  int across = threadIdx.x % TILE, p = first_p + across;
+  Triple at(p, I, J), seen(threadIdx.x / TILE, K, L);
+  const real* picture = x + (at.a * groups + group) * C * H * W;
+  real sum[4][4] = {};
+  for (int start = 0; start < taps; start += DEPTH) {
+    for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
+      int f = first_f + e / DEPTH, tap = start + e % DEPTH;
+      a[e % DEPTH][e / DEPTH] = f < F && tap < taps ? w[(group * F + f) * taps + tap] : real(0);
+    }
+    for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
+      int row = window.row(at.b, seen.b), column = window.column(at.c, seen.c);
+      bool there = p < positions && seen.a < C && window.inside(row, column);
+      b[d][across] = there ? picture[(seen.a * H + row) * W + column] : real(0);
+      seen.advance(THREADS / TILE);
+    }
+    __syncthreads();
+    multiply(a, b, sum);
+    __syncthreads();
+  }
+  for (int j = 0; j < 4; j++) {
+    int q = first_p + threadIdx.x % 16 * 4 + j;
+    if (q >= positions) break;
+    for (int i = 0; i < 4; i++) {
+      int f = first_f + threadIdx.x / 16 * 4 + i;
+      if (f >= F) break;
+      int filter = group * F + f;
+      out[(q / (I * J) * groups * F + filter) * (I * J) + q % (I * J)] = sum[i][j] + (with_bias ? bias[filter] : real(0));
+    }
+  }
+}
+
+// gx[n, c, row, column] = sum over f, k, l of g[n, f, i, j] * w[f, c, k, l], where tap (k, l) at (i, j) falls on that pixel.
+extern "C" __global__ void __launch_bounds__(THREADS) input_grad(
+    const real* g, const real* w, real* gx, int N, int C, int F, int groups, WINDOW) {
+  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  Window window = AS_WINDOW;
+  int group = blockIdx.z, pixels = N * H * W, taps = F * K * L;
+  int first_c = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
+  int across = threadIdx.x % TILE, p = first_p + across;
+  Triple at(p, H, W), seen(threadIdx.x / TILE, K, L);
+  const real* picture = g + (at.a * groups + group) * F * I * J;
+  real sum[4][4] = {};
+  for (int start = 0; start < taps; start += DEPTH) {
+    for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
+      int c = first_c + e / DEPTH, tap = start + e % DEPTH, f = tap / (K * L);
+      a[e % DEPTH][e / DEPTH] = c < C && tap < taps ? w[((group * F + f) * C + c) * K * L + tap % (K * L)] : real(0);
+    }
+    for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
+      int i = window.position(at.b, seen.b), j = window.position_across(at.c, seen.c);
+      bool there = p < pixels && seen.a < F && i >= 0 && j >= 0;
+      b[d][across] = there ? picture[(seen.a * I + i) * J + j] : real(0);
+      seen.advance(THREADS / TILE);
+    }
+    __syncthreads();
+    multiply(a, b, sum);
+    __syncthreads();
+  }
+  for (int j = 0; j < 4; j++) {
+    int q = first_p + threadIdx.x % 16 * 4 + j;
+    if (q >= pixels) break;
+    for (int i = 0; i < 4; i++) {
+      int c = first_c + threadIdx.x / 16 * 4 + i;
+      if (c >= C) break;
+      gx[((q / (H * W) * groups + group) * C + c) * (H * W) + q % (H * W)] = sum[i][j];
+    }
+  }
+}
+
+// gw[f, c, k, l] = sum over n, i, j of g[n, f, i, j] * x[n, c, row(i, k), column(j, l)].
+//
+// There are few weights and many positions: the positions are cut into `splits` parts of `length`, a block for each, so that all
+// of the GPU has work. Their sums, (splits, F, C, K, L), are added up afterwards.
+extern "C" __global__ void __launch_bounds__(THREADS) weight_grad(
+    const real* x, const real* g, real* gw, int N, int C, int F, int groups, int splits, int length, WINDOW) {
+  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  Window window = AS_WINDOW;
+  int group = blockIdx.z % groups, split = blockIdx.z / groups, taps = C * K * L;
+  int first_f = blockIdx.y * TILE, first_t = blockIdx.x * TILE;
+  int stop = min((split + 1) * length, N * I * J);
+  // Each thread fetches, in every step, what is at one position: for 4 filters and for 4 taps, which stay the same.
+  int d = threadIdx.x % DEPTH, across = threadIdx.x / DEPTH;
+  Triple at(split * length + d, I, J);
+  Triple tap[4] = {{first_t + across, K, L}, {first_t + across + 16, K, L}, {first_t + across + 32, K, L}, {first_t + across + 48, K, L}};
+  real sum[4][4] = {};
+  for (int start = split * length; start < stop; start += DEPTH) {
+    bool position = start + d < stop;
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+      int f = first_f + across + 16 * r, row = window.row(at.b, tap[r].b), column = window.column(at.c, tap[r].c);
+      bool seen = position && tap[r].a < C && window.inside(row, column);
+      a[d][across + 16 * r] = position && f < F ? g[(((at.a * groups + group) * F + f) * I + at.b) * J + at.c] : real(0);
+      b[d][across + 16 * r] = seen ? x[(((at.a * groups + group) * C + tap[r].a) * H + row) * W + column] : real(0);
+    }
+    at.advance(DEPTH);
+    __syncthreads();
+    multiply(a, b, sum);
+    __syncthreads();
+  }
+  for (int i = 0; i < 4; i++) {
+    int f = first_f + threadIdx.x / 16 * 4 + i;
+    if (f >= F) break;
+    for (int j = 0; j < 4; j++) {
+      int tap = first_t + threadIdx.x % 16 * 4 + j;
+      if (tap >= taps) break;
+      gw[((split * groups + group) * F + f) * taps + tap] = sum[i][j];
+    }
+  }
+}

@@ -1,0 +1,94 @@
+"""Element by element, sums, and products of matrices: what CuPy does well is left to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .loader import launch, plain, single
+
+
+@single
+def erf(x: Any) -> Any:
+    """The error function."""
+    out = cupy.empty(x.shape, x.dtype)
+    launch("elementwise", "error_function", x.size, plain(x), out, x.size, real=x.dtype)
+    return out
+
+
+@single
+def relu(x: Any) -> Any:
+    """The larger of each element and 0."""
+    out = cupy.empty(x.shape, x.dtype)
+    launch("elementwise", "relu", x.size, plain(x), out, x.size, real=x.dtype)
+    return out
+
+
+@single
+def relu_grad(g: Any, out: Any) -> Any:
+    """0 where ``out``, a result of `relu`, is at most 0, else ``g``."""
+    gx = cupy.empty(g.shape, g.dtype)
+    launch("elementwise", "relu_grad", g.size, plain(g), plain(out), gx, g.size, real=g.dtype)
+    return gx
+
+
+def blockwise(function: Callable[..., None], *arrays: Any) -> None:
+    """``function(*arrays)``: the GPU's memory is as quick for all of it as for a block."""
+    function(*arrays)
+
+
+def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
+    """``function`` for all items at once: the GPU shares out its work by itself."""
+    function(slice(0, n_items))
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The matrix product of the last two dimensions; the others broadcast."""
+    if a.dtype == np.float16 and max(a.ndim, b.ndim) > 2:  # cuBLAS is not asked for such batches
+        return cupy.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
+    return cupy.matmul(a, b)
+
+
+def linear(x: Any, w: Any, bias: Any) -> Any:
+    """The rows of x times those of w, and the bias added."""
+    flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    out = cupy.matmul(flat, w.T)
+    if bias is not None:
+        out += bias
+    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
+
+
+def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
+    """The sum over ``dims``."""
+    return x.sum(dims, x.dtype, keepdims=keepdims) if dims else x.copy()
+
+
+def add_at(out: Any, index: Any, values: Any) -> None:
+    """``out[index] += values``, adding every time an index repeats, in order."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(p is None or p is Ellipsis or (isinstance(p, (int, slice, np.integer)) and type(p) is not bool) for p in parts):
+        out[index] += values  # no element can repeat
+    elif all(isinstance(p, cupy.ndarray) and p.dtype.kind in "iu" for p in parts):  # the first dimensions: rows of a table
+        places: Any = 0
+        for part, size in zip(parts, out.shape):
+            places = places * size + cupy.where(part < 0, part + size, part).astype(np.int64)
+        _add_rows(out, places, values, out.shape[len(parts) :])
+    else:
+        _add_rows(out, cupy.arange(out.size).reshape(out.shape)[index], values, ())
+
+
+def _add_rows(out: Any, places: Any, values: Any, rest: tuple[int, ...]) -> None:
+    """Add ``values`` to the parts of shape ``rest`` that ``places`` counts: sorted, so that each place is one thread's own."""
+    dtype = np.dtype(np.float32 if out.dtype == np.float16 else out.dtype)
+    values = cupy.broadcast_to(cupy.asarray(values, dtype), (*places.shape, *rest))
+    whole = plain(out.astype(dtype, copy=False))
+    flat, width = places.reshape(-1).astype(np.int64, copy=False), math.prod(rest)
+    order = cupy.argsort(flat, kind="stable").astype(np.int64, copy=False)
+    numbers = flat.size, width, out.size // max(width, 1)
+    launch("scatter", "add_sorted", flat.size * width, whole, flat[order], order, plain(values), *numbers, real=dtype)
+    if whole is not out:
+        out[...] = whole

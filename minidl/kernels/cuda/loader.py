@@ -1,0 +1,105 @@
+"""From a .cu file to a launch: compiled once for each type of numbers, arguments checked and typed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+HERE = Path(__file__).parent
+BLOCK = 256  # threads in a block, where a kernel does not ask for another number
+C_NAMES = {
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
+    "float32": "float", "float64": "double",
+}  # fmt: skip
+
+
+def source(file: str) -> str:
+    """The text of a file, with what stands before every one; errors are counted by the file's own lines."""
+    return f'{(HERE / "common.cuh").read_text()}\n#line 1 "{file}.cu"\n{(HERE / f"{file}.cu").read_text()}'
+
+
+@cache
+def _module(file: str, types: tuple[tuple[str, str], ...], device: int) -> Any:
+    options = tuple(f"-D{name.upper()}={C_NAMES[dtype]}" for name, dtype in types)
+    return cupy.RawModule(code=source(file), options=("--std=c++17", *options))
+
+
+@cache
+def _function(file: str, name: str, types: tuple[tuple[str, str], ...], device: int) -> Any:
+    return _module(file, types, device).get_function(name)
+
+
+def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, **types: Any) -> None:
+    """Run a kernel.
+
+    A kernel reads the bytes it is given, whatever they mean: so numbers are converted to just the type that it takes, and
+    arrays must have no gaps and be in C order.
+
+    Parameters
+    ----------
+    file, name : str
+        Which.
+    threads : int or tuple of int
+        How many threads, in blocks of ``block``; or the grid, how many blocks in each direction. With none nothing is run.
+    *args
+        Arrays; Python integers, which the kernel takes as ``int``; floats, which it takes as ``real``; NumPy's scalars, of
+        their own types; windows with their picture's size, from `window`.
+    **types
+        What ``REAL`` and other names for types (here in small letters) stand for in the file.
+
+    Raises
+    ------
+    ValueError
+        For an array with gaps, in another order, or of 2**31 elements and more.
+    """
+    grid = (-(-threads // block),) if isinstance(threads, int) else threads
+    if 0 in grid:
+        return
+    names = tuple((key, np.dtype(dtype).name) for key, dtype in types.items())
+    real = np.dtype(types.get("real", np.float32)).type
+    given = []
+    for i, a in enumerate(args):
+        if type(a) is cupy.ndarray:
+            if not a.flags.c_contiguous or a.size >= 2**31:
+                what = f"shape {a.shape}, strides {a.strides}"
+                raise ValueError(f"{name}: argument {i} must be contiguous and have less than 2**31 elements, got {what}")
+            given.append(a)
+        elif type(a) is tuple:
+            given.extend(a)
+        else:
+            given.append(np.int32(a) if type(a) is int else real(a) if type(a) is float else a)
+    _function(file, name, names, cupy.cuda.get_device_id())(grid, (block,) if type(block) is int else block, tuple(given))
+
+
+def window(window: Any, size: Any) -> tuple[np.int32, ...]:
+    """A window on a picture of this size, as the arguments that ``WINDOW`` in a .cu file names."""
+    pairs = size, window.out_size(size), window.kernel, window.stride, window.before, window.dilation
+    return tuple(np.int32(n) for pair in pairs for n in pair)
+
+
+def plain(a: Any) -> Any:
+    """The array without gaps and in C order: itself, if it is so."""
+    return a if a.flags.c_contiguous else cupy.ascontiguousarray(a)
+
+
+def single(function: Any) -> Any:
+    """float16 is only a way to keep numbers: what is given in it is computed in float32, and rounded at the end."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        if not any(getattr(a, "dtype", None) == np.float16 for a in args):
+            return function(*args, **options)
+        wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
+        out = function(*wide, **options)
+        narrow = [a.astype(np.float16) if getattr(a, "dtype", None) == np.float32 else a for a in _listed(out)]
+        return tuple(narrow) if isinstance(out, tuple) else narrow[0]
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    return call
+
+
+def _listed(out: Any) -> Any:
+    return out if isinstance(out, tuple) else (out,)

@@ -1,0 +1,139 @@
+"""Normalisation: sums by lines, then everything else element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .loader import launch, plain
+
+Rule = tuple[int, int]  # repeat and period: element t of the whole belongs to t // repeat % period
+
+
+def _rule(wide: Sequence[int], shape: Sequence[int]) -> Rule | None:
+    """How an array whose sizes are 1 or those of ``shape`` repeats, if it does so in one way."""
+    kept = [d for d, n in enumerate(wide) if n != 1]
+    if not kept:
+        return 1, 1
+    between = shape[kept[0] : kept[-1] + 1]
+    if math.prod(between) != math.prod(wide):
+        return None
+    return math.prod(shape[kept[-1] + 1 :]), math.prod(between)
+
+
+def _spread(a: Any, like: Any) -> tuple[Any, ...]:
+    """An array that is broadcast, as the arguments that ``RULE`` in the .cu file names."""
+    wide = (1,) * (like.ndim - a.ndim) + a.shape
+    rule = _rule(wide, like.shape)
+    if rule is None:  # as it would be in full
+        a, rule = cupy.broadcast_to(a, like.shape), (1, like.size)
+    return plain(a.astype(like.dtype, copy=False)), max(rule[0], 1), max(rule[1], 1)
+
+
+def _maybe(a: Any, like: Any) -> tuple[Any, ...]:
+    """The same of one that may be None: whether it is there, and something in its place if not."""
+    return (0, like, 1, 1) if a is None else (1, *_spread(a, like))
+
+
+def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x for rule in rules for x in rule)
+
+
+class _Lines:
+    """How an array is made of lines: ``outer`` runs of ``inner`` numbers, the runs of all lines taking turns."""
+
+    def __init__(self, shape: Sequence[int], dims: Sequence[int]) -> None:
+        self.shape = tuple(1 if d in dims else n for d, n in enumerate(shape))
+        rule = _rule(self.shape, shape)
+        self.simple, (self.inner, self.lines) = rule is not None, rule or (1, 1)
+        if self.lines == 1:
+            self.inner = math.prod(shape)
+        self.count = math.prod(shape[d] for d in dims)
+        self.outer = self.count // max(self.inner, 1)
+        self.block = min(1024, max(32, -(-self.count // 32) * 32)) if self.count < 2048 else 512
+
+    def __call__(self, a: Any, dtype: Any) -> Any:
+        """An array that is broadcast, as one number for each line."""
+        return cupy.broadcast_to(a, self.shape).astype(dtype)
+
+
+def _moved(x: Any, dims: Sequence[int]) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+    """An order of the dimensions with ``dims`` last, its inverse, and where they are then."""
+    order = [d for d in range(x.ndim) if d not in dims] + list(dims)
+    back = tuple(order.index(d) for d in range(x.ndim))
+    return order, back, tuple(range(x.ndim - len(dims), x.ndim))
+
+
+def _turned(a: Any, ndim: int, order: Sequence[int]) -> Any:
+    return None if a is None else a.reshape((1,) * (ndim - a.ndim) + a.shape).transpose(order)
+
+
+def normalise(
+    x: Any, weight: Any, bias: Any, dims: Sequence[int], eps: float, center: Any = None, variance: Any = None
+) -> tuple[Any, Any, Any]:
+    """The result, and the center and variance that it was made with."""
+    if x.dtype == np.float16:
+        out, *moments = normalise(x.astype(np.float32), weight, bias, dims, eps, center, variance)
+        return out.astype(x.dtype), *moments
+    lines = _Lines(x.shape, dims)
+    if not lines.simple and variance is None:
+        order, back, last = _moved(x, dims)
+        w, b, c = (_turned(a, x.ndim, order) for a in (weight, bias, center))
+        out, moved, variance = normalise(x.transpose(order), w, b, last, eps, c)
+        return out.transpose(back), moved.transpose(back) if center is None else center, variance.transpose(back)
+    x, out, given = plain(x), cupy.empty(x.shape, x.dtype), center
+    if variance is None:
+        variance, own = cupy.empty(lines.shape, x.dtype), int(center is None)
+        center = cupy.empty(lines.shape, x.dtype) if own else lines(center, x.dtype)
+        args = x, center, variance, own, lines.lines, lines.outer, lines.inner
+        launch("norm", "moments", (math.prod(lines.shape),), *args, block=lines.block, real=x.dtype)
+    rules = _flat(_spread(center, x), _spread(variance, x), _maybe(weight, x), _maybe(bias, x))
+    launch("norm", "normalise", x.size, x, out, x.size, *rules, float(eps), real=x.dtype)
+    return out, center if given is None else given, variance
+
+
+def normalise_grad(
+    g: Any, x: Any, weight: Any, center: Any, variance: Any, dims: Sequence[int], eps: float, own: Any, shape: Any
+) -> tuple[Any, Any, Any]:
+    """The gradients of x, and of a weight and a bias of that ``shape``."""
+    if x.dtype == np.float16:
+        g, x = g.astype(np.float32), x.astype(np.float32)
+    wide, lines = (1,) * (x.ndim - len(shape)) + tuple(shape), _Lines(x.shape, dims)
+    if not lines.simple or _rule(wide, x.shape) is None:
+        return _grad_in_arrays(g, x, weight, center, variance, dims, eps, own, wide, shape)
+    g, x, gx = plain(g), plain(x), cupy.empty(x.shape, x.dtype)
+    places = _flat(_spread(center, x), _spread(variance, x))
+    along = cupy.empty((2, *lines.shape), x.dtype)
+    if any(own):
+        args = g, x, along[0], along[1], lines.lines, lines.outer, lines.inner, *places, *_maybe(weight, x), float(eps)
+        launch("norm", "line_sums", (math.prod(lines.shape),), *args, block=lines.block, real=x.dtype)
+    rules = _flat(_spread(along[0], x), _spread(along[1], x), places, _maybe(weight, x))
+    flags = int(bool(own[0])), int(bool(own[1])), float(lines.count)
+    launch("norm", "input_grad", x.size, g, x, gx, x.size, *rules, *flags, float(eps), real=x.dtype)
+    repeat, period = _rule(wide, x.shape) or (1, 1)
+    across = 32 if repeat < 32 and period > 1 else 1
+    parts = max(1, min(64, x.size // max(period, 1) // (8 * 256 // across)))
+    sums = cupy.zeros((parts, 2, period), x.dtype)
+    args = g, x, sums, x.size, max(repeat, 1), period, across, parts, *places, float(eps)
+    launch("norm", "parameter_sums", (-(-period // across), parts), *args, block=256, real=x.dtype)
+    found = sums[0] if parts == 1 else sums.sum(0)
+    return gx, found[0].reshape(shape), found[1].reshape(shape)
+
+
+def _grad_in_arrays(
+    g: Any, x: Any, weight: Any, center: Any, variance: Any, dims: Any, eps: float, own: Any, wide: Any, shape: Any
+) -> tuple[Any, Any, Any]:
+    """The same, where a line is not made of runs that lie evenly."""
+    count, scale = math.prod(x.shape[d] for d in dims), 1 / cupy.sqrt(variance + x.dtype.type(eps))
+    standard, gx = (x - center) * scale, g if weight is None else g * weight
+    dims, weighted = tuple(dims), gx
+    if own[0]:
+        gx = gx - weighted.sum(dims, keepdims=True) / count
+    if own[1]:
+        gx = gx - standard * ((weighted * standard).sum(dims, keepdims=True) / count)
+    same = tuple(d for d, n in enumerate(wide) if n == 1)
+    return gx * scale, (g * standard).sum(same).reshape(shape), g.sum(same).reshape(shape)
