@@ -35,7 +35,6 @@ import cupy
 
 from minidl.kernels import cuda
 from minidl.kernels.cuda import loader
-from minidl.kernels.cuda import random as cuda_random
 from minidl.kernels.cuda.optim import adam, sgd
 
 if not REAL:  # these modules keep it; other tests may want to see none
@@ -108,7 +107,7 @@ def check(name, *args, **options):
 
 def test_every_function_of_the_contract_is_there():
     defined = [n for n, f in vars(reference).items() if getattr(f, "__module__", "") == reference.__name__ and n[0] != "_"]
-    assert sorted(cuda.__all__) == sorted(defined)
+    assert sorted({*cuda.__all__} - {"bits", "keep", "normal", "uniform"}) == sorted(defined)
 
 
 # -- windows
@@ -421,23 +420,23 @@ def test_philox():
     pi = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)
     assert philox(*pi) == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
     seed, draw = 0x299F31D0A4093822, 0x0370734413198A2E
-    np.testing.assert_array_equal(hard(cuda_random.bits, (3, 7), seed, draw).ravel(), words(21, seed, draw))
+    np.testing.assert_array_equal(hard(cuda.bits, (3, 7), seed, draw).ravel(), words(21, seed, draw))
 
 
 def test_uniform_normal_and_dropout():
     seed, draw = 12345678901234567, 3
     w = words(42, seed, draw)
     u32, u64 = (w >> 8) / 2**24, (((w[1::2] << 32) | w[::2]) >> 11) / 2**53
-    np.testing.assert_array_equal(hard(cuda_random.uniform, (3, 7), np.float32, seed, draw), u32[:21].reshape(3, 7))
-    np.testing.assert_array_equal(hard(cuda_random.uniform, 21, np.float64, seed, draw), u64)
+    np.testing.assert_array_equal(hard(cuda.uniform, (3, 7), np.float32, seed, draw), u32[:21].reshape(3, 7))
+    np.testing.assert_array_equal(hard(cuda.uniform, 21, np.float64, seed, draw), u64)
     for dtype, u in ((np.float32, u32[:22]), (np.float64, u64[:20])):
         radius, angle = np.sqrt(-2 * np.log(1 - u[::2])), 2 * np.pi * u[1::2]
         wanted = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).ravel()[: len(u) - 1]
-        close(hard(cuda_random.normal, len(wanted), dtype, seed, draw), wanted)
+        close(hard(cuda.normal, len(wanted), dtype, seed, draw), wanted)
     for dtype in DTYPES:
-        kept = hard(cuda_random.keep, (2, 21), dtype, 0.3, 1.5, seed, draw)
+        kept = hard(cuda.keep, (2, 21), dtype, 0.3, 1.5, seed, draw)
         np.testing.assert_array_equal(kept, np.where(u32 >= np.float32(0.3), dtype(1.5), 0).reshape(2, 21))
-    sample = hard(cuda_random.normal, 20000, np.float32, 1, 0).astype(float)
+    sample = hard(cuda.normal, 20000, np.float32, 1, 0).astype(float)
     assert abs(sample.mean()) < 0.03 and abs(sample.std() - 1) < 0.02 and abs((sample**3).mean()) < 0.1
     assert np.corrcoef(sample[:-1], sample[1:])[0, 1] < 0.03
 

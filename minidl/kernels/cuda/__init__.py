@@ -1,7 +1,8 @@
 """The kernels on NVIDIA GPUs, over CuPy's arrays; see `minidl.kernels` for the contract.
 
 What CuPy does well (products of matrices, sums, arithmetic) is left to it; the rest are CUDA kernels in the .cu files beside
-this. Arrays lie in C order. Nothing here waits for the GPU.
+this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers: ``bits``,
+``uniform``, ``normal`` and ``keep``.
 """
 
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
@@ -19,10 +20,12 @@ from .pool import (
     sum_pool2d_spread,
     unfold,
 )
+from .random import bits, keep, normal, uniform
 from .resize import resample
 
 __all__ = [
     "add_at",
+    "bits",
     "blockwise",
     "conv2d",
     "conv2d_input_grad",
@@ -31,6 +34,7 @@ __all__ = [
     "erf",
     "fold",
     "fused",
+    "keep",
     "linear",
     "log_softmax",
     "log_softmax_at",
@@ -41,6 +45,7 @@ __all__ = [
     "max_pool2d_pick",
     "max_pool2d_place",
     "max_pool2d_taps",
+    "normal",
     "normalise",
     "normalise_grad",
     "relu",
@@ -53,4 +58,5 @@ __all__ = [
     "sum_pool2d",
     "sum_pool2d_spread",
     "unfold",
+    "uniform",
 ]
