@@ -1,4 +1,4 @@
-// CUDA C++ kernels on the CPU, for tests: one thread block at a time, one fiber for each CUDA thread.
+// CUDA C++ kernels on the CPU, for tests: one thread block at a time, its threads in turns.
 //
 // It shows what a kernel computes, with its barriers and its shared memory, and catches a barrier that is missing or not reached
 // by all, and an index outside a shared or local array. It knows nothing of speed, of memory models or of real concurrency:
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <ucontext.h>
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <string>
 #include <type_traits>
@@ -47,69 +48,95 @@ extern "C" __attribute__((weak, visibility("hidden"))) unsigned char __start_cud
 
 namespace emu {
 enum State { READY, BLOCK, WARP, DONE };
-struct Fiber { jmp_buf place; ucontext_t start; std::vector<char> stack; State state; int barrier; dim3 index; bool begun = false; };
-static std::vector<Fiber> fibers;
+struct Thread { jmp_buf place; State state; int barrier; dim3 index; };
+struct Stack { std::vector<char> memory; ucontext_t start; jmp_buf place; };
+static std::vector<Thread> threads;
+static std::vector<int> turn;                           // the order in which the threads go on ...
+static int next;                                        // ... and the first of it that has not begun
+static std::deque<Stack> stacks;
+static std::vector<Stack*> resting;
 static std::vector<uint64_t> published;                 // what each thread offers to the others of its warp
 static jmp_buf scheduler;
 static int current;
 static std::function<void()> body;
 static const char* error = nullptr;
 
-inline void wait_as(State state, int barrier) {            // leave this fiber until the scheduler comes back to it
-  fibers[current].state = state; fibers[current].barrier = barrier;
-  if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
+inline void wait_as(State state, int barrier) {         // leave this thread until the scheduler comes back to it
+  threads[current].state = state; threads[current].barrier = barrier;
+  if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
 }
 inline void block_barrier(int which) { wait_as(BLOCK, which); }
 inline void warp_barrier() { wait_as(WARP, 0); }
-inline void forever() { for (;;) { body(); wait_as(DONE, 0); } }  // a fiber serves one block after the other
-inline void resume(Fiber& f) {
-  threadIdx = f.index;
+inline void rest(Stack* self) {
+  resting.push_back(self);
+  if (!_setjmp(self->place)) _longjmp(scheduler, 1);
+}
+inline void serve() {                                   // a stack serves one thread after the other, until one has to wait on it
+  for (Stack* self = &stacks.back();; rest(self))
+    while (next < static_cast<int>(turn.size())) {
+      current = turn[next++];
+      threadIdx = threads[current].index;
+      body();
+      threads[current].state = DONE;
+    }
+}
+inline void begin() {                                   // the next threads, on a stack of their own
   if (_setjmp(scheduler)) return;
-  if (f.begun) _longjmp(f.place, 1);
-  f.begun = true;
-  setcontext(&f.start);
+  if (!resting.empty()) {
+    Stack* stack = resting.back();
+    resting.pop_back();
+    _longjmp(stack->place, 1);
+  }
+  Stack& stack = (stacks.emplace_back(), stacks.back());
+  stack.memory.resize(64 << 10);
+  getcontext(&stack.start);
+  stack.start.uc_stack.ss_sp = stack.memory.data(); stack.start.uc_stack.ss_size = stack.memory.size(); stack.start.uc_link = nullptr;
+  makecontext(&stack.start, serve, 0);
+  setcontext(&stack.start);
+}
+inline void resume(int i) {
+  current = i; threadIdx = threads[i].index;
+  if (!_setjmp(scheduler)) _longjmp(threads[i].place, 1);
 }
 inline bool release(int lo, int hi, State state) {      // open a barrier that all living threads have reached
   int barrier = -1; bool any = false;
   for (int i = lo; i < hi; i++) {
-    if (fibers[i].state == DONE) continue;
-    if (fibers[i].state != state) return false;
-    if (barrier >= 0 && fibers[i].barrier != barrier) error = "threads of one block wait at different __syncthreads()";
-    barrier = fibers[i].barrier; any = true;
+    if (threads[i].state == DONE) continue;
+    if (threads[i].state != state) return false;
+    if (barrier >= 0 && threads[i].barrier != barrier) error = "threads of one block wait at different __syncthreads()";
+    barrier = threads[i].barrier; any = true;
   }
-  for (int i = lo; i < hi; i++) if (fibers[i].state == state) fibers[i].state = READY;
+  for (int i = lo; i < hi; i++) if (threads[i].state == state) threads[i].state = READY;
   return any;
 }
-inline void prepare(int n) {
-  if (static_cast<int>(fibers.size()) < n) { fibers.clear(); fibers.resize(n); }
-  published.assign(n, 0);
-  for (int i = 0; i < n; i++) {
-    Fiber& f = fibers[i];
-    f.state = READY;
-    f.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
-    if (f.begun) continue;
-    f.stack.resize(64 << 10);
-    getcontext(&f.start);
-    f.start.uc_stack.ss_sp = f.stack.data(); f.start.uc_stack.ss_size = f.stack.size(); f.start.uc_link = nullptr;
-    makecontext(&f.start, forever, 0);
+inline void shuffle(unsigned& seed) {
+  for (int i = static_cast<int>(turn.size()) - 1; i > 0; i--) {
+    seed = seed * 1664525u + 1013904223u;
+    std::swap(turn[i], turn[(seed >> 8) % (i + 1)]);
   }
 }
 inline void run_block(int n, unsigned order) {          // order: 0 forward, 1 backward, else shuffled by this seed
-  prepare(n);
-  std::vector<int> turn(n);
-  for (int i = 0; i < n; i++) turn[i] = order == 1 ? n - 1 - i : i;
-  for (bool alive = true; alive && !error;) {
-    if (order > 1) for (int i = n - 1; i > 0; i--) { order = order * 1664525u + 1013904223u; std::swap(turn[i], turn[(order >> 8) % (i + 1)]); }
-    bool ran = false; alive = false;
-    for (int i : turn) {
-      if (fibers[i].state == READY) { current = i; resume(fibers[i]); ran = true; }
-      if (error) return;
-      alive |= fibers[i].state != DONE;
-    }
-    bool opened = false;
+  threads.resize(n); turn.resize(n); published.assign(n, 0);
+  for (int i = 0; i < n; i++) {
+    threads[i].state = READY;
+    threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+    turn[i] = order == 1 ? n - 1 - i : i;
+  }
+  if (order > 1) shuffle(order);
+  for (next = 0; next < n;) { begin(); if (error) return; }
+  for (;;) {
+    bool alive = false, opened = false;
+    for (auto& t : threads) alive |= t.state != DONE;
+    if (!alive) return;
     for (int w = 0; w < n; w += 32) opened |= release(w, std::min(w + 32, n), WARP);
     opened |= release(0, n, BLOCK);
-    if (alive && !ran && !opened) error = "deadlock: some threads never reach the barrier";
+    if (!opened) error = "deadlock: some threads never reach the barrier";
+    if (error) return;
+    if (order > 1) shuffle(order);
+    for (int i : turn) {
+      if (threads[i].state == READY) resume(i);
+      if (error) return;
+    }
   }
 }
 template <class T> T exchange(T v, int lane) {          // every thread of a warp publishes v and reads that of another
@@ -149,7 +176,7 @@ template <class... A> const char* launch(void (*k)(A...), const unsigned* dims, 
     if (__start_cuda_shared) memset(__start_cuda_shared, 0xff, __stop_cuda_shared - __start_cuda_shared);  // NaN, not zeros
     run_block(dims[3] * dims[4] * dims[5], order);
   }
-  if (error) fibers.clear();
+  if (error) { stacks.clear(); resting.clear(); }
   return error;
 }
 }  // namespace emu

@@ -22,7 +22,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 FLAGS = (
-    "-std=c++17 -O2 -g1 -shared -fPIC -w -U_FORTIFY_SOURCE -DCUDA_ON_CPU -fsanitize=bounds -fno-sanitize-recover=bounds".split()
+    "-std=c++17 -O3 -g1 -shared -fPIC -w -U_FORTIFY_SOURCE -DCUDA_ON_CPU -fsanitize=bounds -fno-sanitize-recover=bounds".split()
 )
 KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
 MARGIN = 64  # canary elements on each side of an array
