@@ -7,7 +7,23 @@ __version__ = "0.1.0"
 
 from math import e, inf, nan, pi
 
-from . import autograd, backend, compiler, cuda, dtypes, nn, ops, optim, profiler, random, shapes, testing, utils, vision
+from . import (
+    autograd,
+    backend,
+    compiler,
+    cuda,
+    distributed,
+    dtypes,
+    nn,
+    ops,
+    optim,
+    profiler,
+    random,
+    shapes,
+    testing,
+    utils,
+    vision,
+)
 from ._tensor import Tensor
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd import functional as _functional  # noqa: F401 (so that `minidl.autograd.functional` is there)
@@ -468,6 +484,7 @@ __all__ = [
     "diagonal",
     "diff",
     "dist",
+    "distributed",
     "div",
     "divide",
     "dot",

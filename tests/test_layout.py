@@ -29,6 +29,7 @@ HOUSE = [
     {"printing", "pt_files"},
     {"_methods"},
     {"_tensor"},
+    {"distributed"},
     {
         "nn",
         "utils",
@@ -42,7 +43,7 @@ HOUSE = [
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl"}
-OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "tqdm"}
+OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "tqdm"}
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}}  # where all of it is about that
 MAX_FILE, MAX_FUNCTION = 400, 60
 

@@ -12,6 +12,7 @@ from typing import Any
 class _Mode(threading.local):
     recording = True
     watcher: Any = None  # the innermost `Watcher` that is entered
+    callbacks: list[Callable[[], None]] | None = None  # what is called when the backward pass under way is over
 
 
 mode = _Mode()
@@ -25,6 +26,12 @@ def effect(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
 
     return watched
+
+
+def queue_callback(callback: Callable[[], None]) -> None:
+    """From inside a backward pass: call ``callback`` once when all gradients are in place; `grad` has no such end."""
+    if mode.callbacks is not None and callback not in mode.callbacks:
+        mode.callbacks.append(callback)
 
 
 def is_grad_enabled() -> bool:

@@ -283,12 +283,18 @@ def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create
     if targets == {}:
         raise RuntimeError("backward: inputs is empty; leave it out to reach every leaf")
     retain = create_graph if retain_graph is None else retain_graph
-    found = sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets))
-    with devices.kept():
-        for origin, g in found.items():
-            if backend.gpu is not None:
-                devices.use(g)
-            deposit(origin if targets is None else targets[origin], g, create_graph)
+    outside, mode.callbacks = mode.callbacks, []
+    try:
+        found = sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets))
+        with devices.kept():
+            for origin, g in found.items():
+                if backend.gpu is not None:
+                    devices.use(g)
+                deposit(origin if targets is None else targets[origin], g, create_graph)
+        for callback in mode.callbacks:
+            callback()
+    finally:
+        mode.callbacks = outside
 
 
 def _wants(t: Any, op: str) -> Any:

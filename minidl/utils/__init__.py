@@ -1,5 +1,5 @@
-"""What surrounds training: at present, `minidl.utils.data`."""
+"""What surrounds training: `minidl.utils.data`, and `minidl.utils.checkpoint`, which trades time for memory."""
 
-from . import data
+from . import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

@@ -1,0 +1,207 @@
+"""Data parallelism: every rank has the whole model and a part of each batch, and all take the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from .._tensor import Tensor
+from ..autograd import is_grad_enabled
+from ..autograd.mode import mode, queue_callback
+from ..autograd.tape import boxed, mark_changed, source
+from ..backend import kernels, xp
+from ..distributed.communicators import Communicator, ReduceOp
+from ..distributed.group import world
+from .module import Module
+
+
+class DistributedDataParallel(Module):
+    """``module`` with its gradients averaged over all ranks at the end of each backward pass.
+
+    At the start all ranks get the parameters and buffers of rank 0. A backward pass from an output of this module ends when
+    every parameter's ``.grad`` holds the average over the ranks; so if the loss is a mean over the rank's part of the batch,
+    and the parts are of one size, the gradient is that of the whole batch. Every rank must make the same calls.
+
+    The gradients travel in one flat array for each dtype, in the order of the parameters, and afterwards are views of it. They
+    are sent when all are there: on a CPU, which has to move the bytes itself, sending the first while the last are computed
+    takes longer (`benchmarks/distributed.py` measures it).
+
+    Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020.
+
+    Parameters
+    ----------
+    module : Module
+        What to train; reachable as ``.module``, and in a `state_dict` under ``module.``.
+    device_ids : list, optional
+        For scripts that give it: the one device of the module. What is on other devices is not moved.
+    broadcast_buffers : bool
+        Whether before each forward pass that follows a training step all ranks get the buffers (running means) of rank 0.
+    init_sync : bool
+        Whether all ranks get the parameters and buffers of rank 0 at the start.
+    process_group
+        The group of all ranks, or None.
+    find_unused_parameters : bool
+        Whether a rank may leave parameters out. Then its gradient of them counts as 0, and where all ranks leave one out its
+        ``.grad`` stays None. Otherwise that is an error, at once. (To know what the others left out, a GPU is waited for.)
+    gradient_as_bucket_view, static_graph, bucket_cap_mb
+        PyTorch's, for its buckets: there are none here, and gradients are always views. They change nothing.
+    output_device, dim, check_reduction, delay_all_reduce_named_params, param_to_hook_all_reduce, mixed_precision, device_mesh
+        PyTorch's; not supported.
+
+    Raises
+    ------
+    RuntimeError
+        If the ranks have different parameters, or no parameter wants a gradient; and, in ``backward``, if some was left out.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        device_ids: Any = None,
+        output_device: Any = None,
+        dim: int = 0,
+        broadcast_buffers: bool = True,
+        init_sync: bool = True,
+        process_group: Communicator | None = None,
+        bucket_cap_mb: float | None = None,
+        find_unused_parameters: bool = False,
+        check_reduction: bool = False,
+        gradient_as_bucket_view: bool = False,
+        static_graph: bool = False,
+        delay_all_reduce_named_params: Any = None,
+        param_to_hook_all_reduce: Any = None,
+        mixed_precision: Any = None,
+        device_mesh: Any = None,
+    ) -> None:
+        super().__init__()
+        theirs = {
+            "output_device": output_device, "dim": dim, "check_reduction": check_reduction, "mixed_precision": mixed_precision,
+            "delay_all_reduce_named_params": delay_all_reduce_named_params, "device_mesh": device_mesh,
+            "param_to_hook_all_reduce": param_to_hook_all_reduce,
+        }  # fmt: skip
+        for name, value in theirs.items():
+            if value:
+                raise NotImplementedError(f"DistributedDataParallel: {name}={value!r} is not supported; leave it out")
+        if device_ids is not None and len(device_ids) != 1:
+            raise ValueError(f"DistributedDataParallel: a rank has one device, got device_ids={device_ids}")
+        self.module, self.comm = module, world(process_group, "DistributedDataParallel")
+        self.broadcast_buffers, self.find_unused_parameters = broadcast_buffers, find_unused_parameters
+        self.require_backward_grad_sync = self.require_forward_param_sync = True
+        self.named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        if not self.named:
+            raise RuntimeError("DistributedDataParallel: no parameter of the module requires a gradient")
+        described = [(name, tuple(t.shape), str(t.dtype)) for name, t in (*module.named_parameters(), *module.named_buffers())]
+        for rank, theirs_ in enumerate(self.comm.all_gather_object(described)):
+            if theirs_ != described:
+                differ = next((pair for pair in zip(described, theirs_) if pair[0] != pair[1]), (len(described), len(theirs_)))
+                raise RuntimeError(
+                    f"DistributedDataParallel: rank {self.comm.rank} has another model than rank {rank}: "
+                    f"{differ[0]}, not {differ[1]}"
+                )
+        if init_sync:
+            self._from_rank_0([*module.parameters(), *module.buffers()])
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """What the module computes; a backward pass from it will average the gradients."""
+        if mode.watcher is not None:
+            mode.watcher.seen(None, "its gradients are exchanged between ranks")
+        if self.broadcast_buffers and self.require_forward_param_sync:
+            self._from_rank_0([*self.module.buffers()])
+        out = self.module(*inputs, **kwargs)
+        self.require_forward_param_sync = is_grad_enabled() and self.require_backward_grad_sync
+        if self.require_forward_param_sync:
+            for tensor in _tensors(out):
+                if source(tensor) is not None:
+                    tensor.register_hook(lambda g: queue_callback(self._average))
+        return out
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """What is computed forward inside leaves the gradients of this rank alone: they add up until a step outside."""
+        before, self.require_backward_grad_sync = self.require_backward_grad_sync, False
+        try:
+            yield
+        finally:
+            self.require_backward_grad_sync = before
+
+    def _average(self) -> None:
+        """Replace every gradient by its average over the ranks; see the class."""
+        if not self.find_unused_parameters:
+            missing = [name for name, p in self.named if p._grad is None]
+            if missing:
+                raise RuntimeError(
+                    f"DistributedDataParallel: {', '.join(missing)} got no gradient on rank {self.comm.rank}, having no part "
+                    "in the loss; leave it out of the module, set requires_grad=False, or pass find_unused_parameters=True"
+                )
+        for members in _by_dtype(self.named):
+            arrays = [p._array for _, p in members]
+            library, n_flags = xp(arrays[0]), len(arrays) if self.find_unused_parameters else 0
+            flat = library.empty(sum(a.size for a in arrays) + n_flags, arrays[0].dtype)
+            views, used = _views(flat, arrays), [p._grad is not None for _, p in members]
+            for view, (_, p) in zip(views, members):
+                if p._grad is None:
+                    view[...] = 0
+                else:
+                    kernels(view).blockwise(partial(_scale, 1 / self.comm.size), view, p._grad._array)
+            if n_flags:  # behind the gradients goes who has them
+                flat[-n_flags:] = library.asarray([float(u) for u in used], flat.dtype)
+            self.comm.all_reduce(flat, ReduceOp.SUM)
+            if n_flags:
+                used = [count > 0 for count in flat[-n_flags:].tolist()]
+            for view, (_, p), anywhere in zip(views, members, used):
+                if anywhere:
+                    p._grad = boxed(view)
+
+    def _from_rank_0(self, tensors: list[Tensor]) -> None:
+        for members in _by_dtype([("", t) for t in tensors]):
+            arrays = [t._array for _, t in members]
+            flat = xp(arrays[0]).empty(sum(a.size for a in arrays), arrays[0].dtype)
+            views = _views(flat, arrays)
+            if self.comm.rank == 0:
+                for view, array in zip(views, arrays):
+                    view[...] = array
+            self.comm.broadcast(flat, 0)
+            if self.comm.rank > 0:
+                for (_, t), view in zip(members, views):
+                    t._array[...] = view
+                    mark_changed(t, "broadcast")
+
+    def __getstate__(self) -> Any:
+        raise TypeError("DistributedDataParallel cannot be copied or pickled, as it belongs to this process; take its .module")
+
+
+def _scale(factor: float, out: Any, array: Any) -> None:
+    xp(out).multiply(array, out.dtype.type(factor), out)
+
+
+def _by_dtype(named: list[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:
+    """In groups of one dtype, in the order they come in."""
+    groups: dict[Any, list[tuple[str, Any]]] = {}
+    for name, t in named:
+        groups.setdefault(t._array.dtype.str, []).append((name, t))
+    return [*groups.values()]
+
+
+def _views(flat: Any, arrays: list[Any]) -> list[Any]:
+    """Pieces of ``flat`` in the shapes of ``arrays``, each in its memory order."""
+    found, start = [], 0
+    for array in arrays:
+        order = sorted(range(array.ndim), key=lambda d: -abs(array.strides[d]))
+        piece = flat[start : start + array.size].reshape([array.shape[d] for d in order])
+        found.append(piece.transpose([order.index(d) for d in range(array.ndim)]))
+        start += array.size
+    return found
+
+
+def _tensors(out: Any) -> Iterator[Tensor]:
+    """The tensors in what a module returned."""
+    if isinstance(out, Tensor):
+        yield out
+    elif isinstance(out, (tuple, list)):
+        for item in out:
+            yield from _tensors(item)
+    elif isinstance(out, dict):
+        for item in out.values():
+            yield from _tensors(item)
