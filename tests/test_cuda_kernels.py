@@ -447,9 +447,9 @@ def test_uniform_normal_and_dropout():
 def test_the_loader_refuses_what_a_kernel_would_misread():
     x = cupy.asarray(np.ones((4, 6), np.float32))
     with pytest.raises(ValueError, match="relu: argument 0 must be contiguous"):
-        loader.launch("elementwise", "relu", 24, x.T, cupy.empty((6, 4), np.float32), 24)
+        loader.launch("elementwise", "relu", 24, x.T, cupy.empty((6, 4), np.float32), 24, real=np.float32)
     with pytest.raises(ValueError, match=r"shape \(4, 3\)"):
-        loader.launch("elementwise", "relu", 12, x[:, ::2], cupy.empty((4, 3), np.float32), 12)
+        loader.launch("elementwise", "relu", 12, x[:, ::2], cupy.empty((4, 3), np.float32), 12, real=np.float32)
     with pytest.raises(KeyError):
         loader.launch("elementwise", "relu", 24, x, x, 24, real=np.complex64)
 

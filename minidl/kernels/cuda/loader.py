@@ -23,14 +23,16 @@ def source(file: str) -> str:
 
 
 @cache
-def _module(file: str, types: tuple[tuple[str, str], ...], device: int) -> Any:
-    options = tuple(f"-D{name.upper()}={C_NAMES[dtype]}" for name, dtype in types)
+def _module(file: str, types: tuple[tuple[str, Any], ...], device: int) -> Any:
+    options = tuple(f"-D{name.upper()}={C_NAMES[np.dtype(dtype).name]}" for name, dtype in types)
     return cupy.RawModule(code=source(file), options=("--std=c++17", *options))
 
 
-@cache
-def _function(file: str, name: str, types: tuple[tuple[str, str], ...], device: int) -> Any:
-    return _module(file, types, device).get_function(name)
+@cache  # what is looked up at every launch must be quick
+def _function(file: str, name: str, device: int, **types: Any) -> tuple[Any, Any]:
+    """The kernel, and the type of its numbers."""
+    kernel = _module(file, tuple(types.items()), device).get_function(name)
+    return kernel, np.dtype(types.get("real", np.float32)).type
 
 
 def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, **types: Any) -> None:
@@ -59,9 +61,8 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, *
     grid = (-(-threads // block),) if isinstance(threads, int) else threads
     if 0 in grid:
         return
-    names = tuple((key, np.dtype(dtype).name) for key, dtype in types.items())
-    real = np.dtype(types.get("real", np.float32)).type
-    given = []
+    kernel, real = _function(file, name, cupy.cuda.get_device_id(), **types)
+    given: list[Any] = []
     for i, a in enumerate(args):
         if type(a) is cupy.ndarray:
             if not a.flags.c_contiguous or a.size >= 2**31:
@@ -72,11 +73,16 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, *
             given.extend(a)
         else:
             given.append(np.int32(a) if type(a) is int else real(a) if type(a) is float else a)
-    _function(file, name, names, cupy.cuda.get_device_id())(grid, (block,) if type(block) is int else block, tuple(given))
+    kernel(grid, (block,) if type(block) is int else block, tuple(given))
 
 
 def window(window: Any, size: Any) -> tuple[np.int32, ...]:
     """A window on a picture of this size, as the arguments that ``WINDOW`` in a .cu file names."""
+    return _window(window, tuple(size))
+
+
+@cache
+def _window(window: Any, size: tuple[int, int]) -> tuple[np.int32, ...]:
     pairs = size, window.out_size(size), window.kernel, window.stride, window.before, window.dilation
     return tuple(np.int32(n) for pair in pairs for n in pair)
 
