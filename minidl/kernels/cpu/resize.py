@@ -66,8 +66,30 @@ def _pick(x: Any, source: Any, weight: Any) -> Any:
     return part if weight is None or isinstance(weight, float) else part * weight
 
 
+def _times(n: int, groups: Any, size: int) -> int:
+    """How often each slice is repeated, one beside the other, if that is all the map does; else 0."""
+    r = len(groups)
+    for k, (to, [(source, weight), *more]) in enumerate(groups):
+        if more or weight is not None or not isinstance(to, tuple) or to[::2] != (k, r) or not isinstance(source, tuple) or source != (0, n, 1):
+            return 0
+    return r if size == r * n else 0
+
+
+def _repeat(x: Any, times: dict[int, int]) -> Any:
+    """One copy does it: each dimension seen as (n, 1) goes to (n, times)."""
+    order = order_of(x)
+    wide = [m for d in order for m in (x.shape[d], times.get(d, 1))]
+    y, out = x.transpose(order).reshape([m for d in order for m in (x.shape[d], 1)]), np.empty(wide, x.dtype)
+    threads.run(lambda part: np.copyto(out[part], y[part]), threads.parts(wide[0], 2 * out.nbytes))
+    whole = out.reshape([n * r for n, r in zip(wide[::2], wide[1::2])])
+    return whole.transpose([order.index(d) for d in range(x.ndim)])
+
+
 def resample(x: Any, maps: Any) -> Any:
     """In the memory order of x; what lies around all mapped dimensions is cut into blocks, which the threads share."""
+    times = {dim: _times(x.shape[dim], groups, size) for dim, groups, size in maps}
+    if all(times.values()):
+        return _repeat(x, times)
     order = order_of(x)
     y = np.ascontiguousarray(x.transpose(order))
     first = min(order.index(dim) for dim, _, _ in maps)
