@@ -40,6 +40,7 @@ HOUSE = [
     },  # the last is written with ops, and only named as in PyTorch
     {"optim", "vision", "vision.models", "compiler", "profiler"},
     {"__init__"},
+    {"exercises"},
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl"}
