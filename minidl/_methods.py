@@ -10,6 +10,7 @@ import numpy as np
 from .autograd import inplace
 from .autograd.mode import enable_grad, mode
 from .autograd.tape import TensorBase, give_history, wrap
+from .backend import gpu_types
 from .functions import (
     arithmetic,
     counting,
@@ -48,7 +49,7 @@ def operator_method(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 def is_operand(x: Any) -> bool:
     """Whether ``x`` is something that a tensor can be combined with."""
-    return isinstance(x, (TensorBase, int, float, np.ndarray, np.generic))
+    return isinstance(x, (TensorBase, int, float, np.ndarray, np.generic)) or type(x) in gpu_types
 
 
 def in_place_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:

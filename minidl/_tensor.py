@@ -306,12 +306,18 @@ class Tensor(TensorBase):
         if self._array.size != 1:
             raise RuntimeError(f"item: a tensor of {self._array.size} elements (shape {self.shape}) is not one number")
         self._tell("item() reads it")
-        return self._array.item()
+        return self._settled().item()
 
     def tolist(self) -> Any:
         """The numbers as nested lists."""
         self._tell("tolist() reads it")
-        return self._array.tolist()
+        return self._settled().tolist()
+
+    def _settled(self) -> Any:
+        """The array, to be read by the host, which waits for the GPU: if anything went wrong there it is said now."""
+        if self.is_cuda:
+            devices.settle()
+        return self._array
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
         """In another dtype or on another device: ``to(float64)``, ``to("cuda")``, ``to(other)``, ``to(device, dtype)``.
@@ -322,13 +328,11 @@ class Tensor(TensorBase):
         for arg in args:
             if isinstance(arg, TensorBase):
                 dtype, device = arg._array.dtype, device_of(arg._array)
-            elif (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")) or (
-                hasattr(arg, "index") and hasattr(arg, "type")
-            ):
-                device = arg
             elif isinstance(arg, bool):
                 raise TypeError("to: give non_blocking and copy by name")
-            elif isinstance(arg, int):
+            elif (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")) or (
+                isinstance(arg, int) or (hasattr(arg, "index") and hasattr(arg, "type"))
+            ):
                 device = arg
             elif arg is not None:
                 dtype = arg
@@ -393,30 +397,30 @@ class Tensor(TensorBase):
         """Itself in a GPU's memory: the current one's, or that of the ``device`` given, which may be a number."""
         return self.to(device="cuda" if device is None else device, non_blocking=non_blocking)
 
+    def _where(self, device: Any) -> Any:
+        return self.device if device is None else device
+
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """A tensor of ``data`` in this one's dtype, on this one's device; so with all that begin with ``new``."""
-        device = self.device if device is None else device
-        return creation.tensor(data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+        return creation.tensor(data, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
 
     def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """A tensor of whatever its memory held, in this one's dtype."""
-        device = self.device if device is None else device
-        return creation.empty(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+        return creation.empty(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
 
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Zeros in this tensor's dtype."""
-        device = self.device if device is None else device
-        return creation.zeros(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+        return creation.zeros(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
 
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """Ones in this tensor's dtype."""
-        device = self.device if device is None else device
-        return creation.ones(*size, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+        return creation.ones(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
         """One number in this tensor's dtype."""
-        device = self.device if device is None else device
-        return creation.full(size, fill_value, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad)
+        return creation.full(
+            size, fill_value, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad
+        )
 
     # -- as Python sees it
 
@@ -444,7 +448,7 @@ class Tensor(TensorBase):
         if self._array.size != 1:
             raise RuntimeError(f"bool: a tensor of {self._array.size} elements is neither true nor false; use any() or all()")
         self._tell("bool() reads it")
-        return self._array.item() != 0
+        return self._settled().item() != 0
 
     def __float__(self) -> Any:
         return float(self.item())
@@ -486,7 +490,7 @@ class Tensor(TensorBase):
         """Write ``value`` at ``key``, for the method ``op``."""
         if not is_operand(value):
             raise TypeError(f"{op}: the value must be a Tensor, an array or a number, got {type(value).__name__}")
-        basic, rest = index.split_key(key)
+        basic, rest = index.split_key(key, self)
         part = index.getitem(self, basic) if basic else self
         inplace.change_part(part, index.put.op, rest, value, op)
         return self

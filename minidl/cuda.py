@@ -77,6 +77,7 @@ def synchronize(device: Any = None) -> None:
     number = _number(device, "synchronize")
     with devices.current(Device("cuda", number)):
         backend.gpu.xp.cuda.runtime.deviceSynchronize()
+    devices.settle()
 
 
 # -- memory, in bytes; CuPy keeps what is freed for what comes next

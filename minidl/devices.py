@@ -159,6 +159,7 @@ def moved(array: Any, where: device, non_blocking: bool = False) -> Any:
     if here == where:
         return array
     if where.type == "cpu":
+        settle()
         with current(here):
             return array.get()
     with current(where):
@@ -205,6 +206,44 @@ def gpu_is_available() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def waits(array: Any) -> bool:
+    """Whether the host would have to wait for a number of this array."""
+    return type(array) in backend.gpu_types
+
+
+_noted: list[tuple[Any, type, str]] = []  # what may turn out to be wrong
+
+
+def check(wrong: Any, error: type, said: Callable[[], str], later: str) -> None:
+    """Raise ``error`` if ``wrong``, an array without dimensions, is true, with what ``said()`` says.
+
+    To know it of an array on a GPU would be to wait for the GPU. So it is noted, and raised with the words ``later`` when
+    somebody waits anyway: see `settle`.
+    """
+    if type(wrong) not in backend.gpu_types:
+        if wrong:
+            raise error(said())
+        return
+    _noted.append((wrong, error, later))
+    if len(_noted) > 1000:
+        settle()
+
+
+def settle() -> None:
+    """Wait for what `check` has noted, and raise the first error in it."""
+    while _noted:
+        wrong, error, later = _noted.pop(0)
+        if wrong:
+            _noted.clear()
+            raise error(f"{later} (found on the GPU, some time after it happened)")
+
+
+def allow_writing(view: Any, allow: bool) -> None:
+    """Say whether a view may be changed in place; CuPy's arrays say it by themselves: see `may_write`."""
+    if type(view) is np.ndarray:
+        view.flags.writeable = allow
 
 
 def may_write(array: Any) -> bool:

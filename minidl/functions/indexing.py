@@ -43,7 +43,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     _check_dtype("put", input, source)
     if math.prod(index.shape) != math.prod(source.shape):
         raise IndexError(f"put: index of shape {tuple(index.shape)} and source of shape {tuple(source.shape)} differ in size")
-    key = as_key(reshape(_long("put", index), (-1,)))
+    key = as_key(reshape(_long("put", index), (-1,)), input)
     out = (_put_add if accumulate else put_at)(reshape(input, (-1,)), reshape(source, (-1,)), key)
     return reshape(out, tuple(input.shape))
 
@@ -51,7 +51,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """``input`` with ``input[indices] = values``, or (``accumulate``) ``values`` added there, all where an index repeats."""
     _check_dtype("index_put", input, values)
-    return (_put_add if accumulate else put_at)(input, values, as_key(tuple(indices)))
+    return (_put_add if accumulate else put_at)(input, values, as_key(tuple(indices), input))
 
 
 @numpy_names
@@ -81,7 +81,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     if mask.dtype != bool:
         raise TypeError(f"masked_scatter: mask must be a bool tensor, got {mask.dtype}")
     input = input + 0 if len(mask.shape) <= len(input.shape) else expand(input, tuple(mask.shape))
-    (places,) = as_key(expand(mask, tuple(input.shape)))
+    (places,) = as_key(expand(mask, tuple(input.shape)), input)
     count = int(places.sum())
     if count > math.prod(source.shape):
         raise ShapeError(f"masked_scatter: source has {math.prod(source.shape)} elements for {count} true places in mask")
@@ -153,7 +153,7 @@ def _searchsorted(sorted_sequence: Any, values: Any, side: str, sorter: Any) -> 
     if sorter is not None:
         sorted_sequence = m.take_along_axis(sorted_sequence, sorter, -1)
     if sorted_sequence.ndim == 1:
-        return m.asarray(sorted_sequence.searchsorted(values, side))
+        return m.asarray(sorted_sequence.searchsorted(m.asarray(values), side))
     found = m.empty(values.shape, "int64")
     for place in np.ndindex(*values.shape[:-1]):
         found[place] = sorted_sequence[place].searchsorted(values[place], side)

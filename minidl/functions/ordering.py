@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..autograd import differentiable
 from ..autograd.op import cast, numpy_names
-from ..backend import xp
+from ..backend import kernels, xp
 from ..dtypes import as_dtype, int64
 from ..ops.elementwise import ceil, clamp, floor, maximum, minimum, round, where
 from ..ops.index import gather
@@ -147,7 +147,7 @@ def _mode_index(input: Any, dim: int) -> Any:
     ordered, places = m.take_along_axis(input, order, -1), m.arange(input.shape[-1])
     starts = m.ones(input.shape, bool)  # of runs of equal elements
     starts[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    lengths = places - m.maximum.accumulate(m.where(starts, places, 0), -1)
+    lengths = places - kernels(input).running_extreme(m.where(starts, places, 0), input.ndim - 1, True)
     return m.moveaxis(m.take_along_axis(order, lengths.argmax(-1, keepdims=True), -1), -1, dim)
 
 
@@ -214,9 +214,9 @@ def _quantile(op: str, input: Any, q: Any, dim: int | None, keepdim: bool, inter
 def _running_index(input: Any, dim: int, largest: bool) -> Any:
     """Where the largest (or smallest) element so far is: the last place of equal ones; a NaN beats everything."""
     m = xp(input)
-    top = (m.maximum if largest else m.minimum).accumulate(input, dim)
+    top = kernels(input).running_extreme(input, dim, largest)
     places = m.arange(input.shape[dim]).reshape((-1,) + (1,) * (input.ndim - 1 - dim))
-    return m.maximum.accumulate(m.where((input == top) | (input != input), places, 0), dim)
+    return kernels(input).running_extreme(m.where((input == top) | (input != input), places, 0), dim, True)
 
 
 def _running(op: str, input: Any, dim: int) -> Any:

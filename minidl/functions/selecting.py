@@ -38,7 +38,7 @@ def _slices(op: str, input: Any, dim: int, index: Any) -> tuple[Any, ...]:
         raise ShapeError(f"{op}: wants at least 1 dimension, got a tensor without any")
     if len(index.shape) > 1:
         raise ShapeError(f"{op}: index must be a vector, got shape {tuple(index.shape)}")
-    (places,) = as_key(index if len(index.shape) else index[None])
+    (places,) = as_key(index if len(index.shape) else index[None], input)
     if places.dtype.kind not in "iu":
         raise TypeError(f"{op}: index must hold integers, got {places.dtype}")
     _check_range(op, places, dim, input.shape[dim])
@@ -58,7 +58,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
 
 def masked_select(input: Any, mask: Any) -> Any:
     """The elements where ``mask`` is true, as a vector."""
-    (array,) = as_key(mask)
+    (array,) = as_key(mask, input)
     if array.dtype != bool:
         raise TypeError(f"masked_select: mask must be a bool tensor, got {array.dtype}")
     if tuple(array.shape) != tuple(input.shape):

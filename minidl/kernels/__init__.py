@@ -14,6 +14,8 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
 ``fused(name, *arrays)``                                   one pass for these of the steps "sgd", "adam", or None: see `optim`
 ``share(function, n, products)``                           ``function(slice)`` for slices of n items that do not meet
+``running_extreme(x, dim, largest)``                       the largest (or smallest) element so far along ``dim``; NaN stays
+``bits(n, seed, draw)``                                    n words of 32 random bits, the same for the same two numbers
 ``erf(x)``                                                 the error function of each element
 ``relu(x)``, ``relu_grad(g, out)``                         ``max(x, 0)``; 0 where ``out`` is at most 0, else ``g``
 ``softmax(x, dim)``, ``log_softmax(x, dim)``                along ``dim``

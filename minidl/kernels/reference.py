@@ -60,6 +60,23 @@ def share(function: Callable[[slice], None], n_items: int, products: int) -> Non
         function(slice(i, i + 1))
 
 
+def running_extreme(x: Any, dim: int, largest: bool) -> Any:
+    """The largest (or smallest) element up to each place along ``dim``; from a NaN on, NaN."""
+    out = x.copy()
+    for place in np.ndindex(*x.shape):
+        if place[dim]:
+            before = out[tuple(i - (d == dim) for d, i in enumerate(place))]
+            beats = before > x[place] if largest else before < x[place]
+            out[place] = before if beats or before != before else x[place]
+    return out
+
+
+def bits(n: int, seed: int, draw: int) -> Any:
+    """Random numbers from 0 to 2**32 - 1: NumPy's SFC64, two of each of its words."""
+    words = np.random.SFC64((seed, draw)).random_raw((n + 1) // 2)
+    return np.array([part for word in words.tolist() for part in (word % 2**32, word >> 32)][:n], np.uint32)
+
+
 def erf(x: Any) -> Any:
     """The error function."""
     return np.array([math.erf(v) for v in x.ravel()], x.dtype).reshape(x.shape)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from .blocks import blocked
@@ -343,9 +345,8 @@ atanh.vjp(input=lambda g, input: g / (1 - input * input))
 @blocked
 def sigmoid(input: Any) -> Any:
     """``1 / (1 + exp(-input))``. Where the exponential overflows the result is 0, as it should be."""
-    m = xp(input)
-    with m.errstate(over="ignore"):
-        return 1 / (1 + m.exp(-input))
+    with np.errstate(over="ignore"):
+        return 1 / (1 + xp(input).exp(-input))
 
 
 @differentiable(promotes="float")

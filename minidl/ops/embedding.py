@@ -28,8 +28,13 @@ def embedding(weight: Any, input: Any, padding_idx: int | None = None, scale_gra
 @differentiable
 def _table(rows: Any, input: Any, n: int, padding_idx: int | None) -> Any:
     """A table of ``n`` rows, each the sum of the ``rows`` that have its number; ``padding_idx`` is left out."""
-    out = xp(rows).zeros((n, rows.shape[-1]), rows.dtype)
-    kernels(rows).add_at(out, (input.reshape(-1),), rows.reshape(input.size, rows.shape[-1]))
+    m = xp(rows)
+    out, input, rows = m.zeros((n, rows.shape[-1]), rows.dtype), input.reshape(-1), rows.reshape(input.size, rows.shape[-1])
+    names, first = m.unique(input, return_index=True)
+    out[names] = rows[first]
+    again = m.ones(len(input), bool)
+    again[first] = False
+    kernels(rows).add_at(out, (input[again],), rows[again])
     if padding_idx is not None:
         out[padding_idx] = 0
     return out

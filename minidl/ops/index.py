@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import broadcast_to, differentiable
 from ..autograd.mode import mode
 from ..backend import kernels, xp
+from ..devices import allow_writing, check, device_of, may_write, moved
 from ..shapes import ShapeError, as_index, wrap_dim
 from .layout import permute, reshape, zeros_for
 
@@ -60,8 +61,9 @@ def _read(g: Any, index: Any, shape: Any) -> Any:
     return reshape(out, (1,) * spare + tuple(out.shape)) if spare > 0 else out
 
 
-def as_key(index: Any) -> tuple[Any, ...]:
-    """An index as a tuple of what NumPy indexes with: integers, slices, ``...``, None, and arrays for index tensors and lists.
+def as_key(index: Any, input: Any) -> tuple[Any, ...]:
+    """An index of ``input`` as a tuple of what NumPy indexes with: integers, slices, ``...``, None, and arrays, where ``input``
+    is, for index tensors and lists.
 
     Raises
     ------
@@ -72,10 +74,11 @@ def as_key(index: Any) -> tuple[Any, ...]:
     """
     if isinstance(index, list) and any(not isinstance(x, (int, np.integer, np.bool_)) for x in index):
         raise IndexError("index: a list of lists or tensors may mean two things; write a tuple of lists, or tensor(list)")
-    return tuple(_as_key_part(i) for i in (index if isinstance(index, tuple) else (index,)))
+    where = device_of(getattr(input, "_array", input))
+    return tuple(_as_key_part(i, where) for i in (index if isinstance(index, tuple) else (index,)))
 
 
-def _as_key_part(part: Any) -> Any:
+def _as_key_part(part: Any, where: Any) -> Any:
     if isinstance(part, slice):
         if part.step is not None and part.step <= 0:
             raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
@@ -92,15 +95,19 @@ def _as_key_part(part: Any) -> Any:
         raise IndexError(f"index: an index tensor must be int64, int32 or bool, got {array.dtype}; write .long() or .bool()")
     if not array.ndim and array.dtype != bool:
         return int(array)  # one integer is as good as a plain one: it gives a view
+    if device_of(array) != where:
+        if where.type == "cpu":
+            raise RuntimeError(f"index: an index tensor on {str(device_of(array))!r} for a tensor on 'cpu'; write .cpu()")
+        return moved(array, where)
     return array.copy()  # the rules read it again, and by then its owner may have changed it
 
 
-def split_key(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """``index`` as two keys, to be used one after the other; the first may be ``()``.
+def split_key(index: Any, input: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """``index`` of ``input`` as two keys, to be used one after the other; the first may be ``()``.
 
     They are two if integers stand beside index tensors: PyTorch takes the integers first, where NumPy broadcasts them together.
     """
-    key = as_key(index)
+    key = as_key(index, input)
     is_array = [hasattr(p, "ndim") for p in key]
     if not any(is_array) or not any(isinstance(p, int) and not isinstance(p, bool) for p in key):
         return (), key
@@ -118,7 +125,7 @@ def split_key(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 def getitem(input: Any, index: Any) -> Any:
     """``input[index]``: a view for integers, slices, ``...`` and None; a copy for index tensors and masks."""
-    basic, rest = split_key(index)
+    basic, rest = split_key(index, input)
     return _getitem(_getitem(input, basic), rest) if basic else _getitem(input, rest)
 
 
@@ -135,9 +142,11 @@ def _check_index(op: str, input: Any, dim: int, index: Any) -> None:
 
 def _check_range(op: str, index: Any, dim: int, n: int) -> None:
     """Refuse what NumPy would count from the end, too."""
-    if index.size and (index.min() < 0 or index.max() >= n):
-        bad = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{op}: index {int(bad)} is out of range for dim {dim} of size {n}")
+    if not index.size:
+        return
+    low, high, beyond = index.min(), index.max(), f"is out of range for dim {dim} of size {n}"
+    wrong = (low < 0) | (high >= n)
+    check(wrong, IndexError, lambda: f"{op}: index {int(low if low < 0 else high)} {beyond}", f"{op}: an index {beyond}")
 
 
 def _check_dtype(op: str, input: Any, source: Any) -> None:
@@ -246,13 +255,17 @@ def windows(input: Any, dim: int, size: int, step: int) -> Any:
     n = input.shape[dim]
     if not 0 <= size <= n or step < 1:
         raise ShapeError(f"unfold: size {size} and step {step} do not fit dim {dim} of size {n}")
-    alone = size <= step and input.flags.writeable  # windows that overlap are like something expanded: not to be written to
-    out = xp(input).lib.stride_tricks.sliding_window_view(input, size, dim, writeable=alone)
-    return out[(slice(None),) * dim + (slice(None, None, step),)]
+    shape = (*input.shape[:dim], (n - size) // step + 1, *input.shape[dim + 1 :], size)
+    strides = (*input.strides[:dim], input.strides[dim] * step, *input.strides[dim + 1 :], input.strides[dim])
+    out = xp(input).lib.stride_tricks.as_strided(input, shape, strides)
+    if size > step or not may_write(input):  # windows that overlap are like something expanded: not to be written to
+        allow_writing(out, False)
+    return out
 
 
 def _windows_rule(g: Any, input_shape: Any, dim: int, size: int, step: int) -> Any:
-    places = step * np.arange(g.shape[dim])[:, None] + np.arange(size)
+    m = xp(getattr(g, "_array", g))
+    places = step * m.arange(g.shape[dim])[:, None] + m.arange(size)
     order = (*range(dim + 1), len(input_shape), *range(dim + 1, len(input_shape)))
     return _put_add(zeros_for(g, input_shape), permute(g, order), (*(slice(None),) * dim, places))
 

@@ -8,6 +8,7 @@ from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
+from ..devices import allow_writing, may_write
 from ..shapes import ShapeError, as_shape, broadcast_shapes, infer_size, solid_dim, wrap_dim, wrap_dims
 
 # -- one array, another shape
@@ -114,8 +115,8 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal of the matrices in dimensions ``dim1`` and ``dim2``, as the last dimension."""
     _check_matrix("diagonal", input)
     out = input.diagonal(offset, dim1, dim2)
-    if out.base is not None and input.flags.writeable:
-        out.flags.writeable = True  # NumPy gives a read-only view; here it is one like any other
+    if out.base is not None and may_write(input):
+        allow_writing(out, True)  # NumPy gives a read-only view; here it is one like any other
     return out
 
 

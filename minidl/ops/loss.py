@@ -7,8 +7,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd import differentiable
 from ..backend import kernels, xp
+from ..devices import check
 from .elementwise import clamp
 from .index import gather, scatter
 from .layout import unsqueeze, zeros_for
@@ -42,9 +45,8 @@ def _shares(op: str, input: Any, target: Any, weight: Any, ignore_index: int) ->
         If ``target`` holds numbers of no class.
     """
     counted, n_classes = target != ignore_index, input.shape[1]
-    wrong = counted & ((target < 0) | (target >= n_classes))
-    if wrong.any():
-        raise IndexError(f"{op}: target {int(target[wrong][0])} is out of range for {n_classes} classes")
+    wrong, beyond = counted & ((target < 0) | (target >= n_classes)), f"is out of range for {n_classes} classes"
+    check(wrong.any(), IndexError, lambda: f"{op}: target {int(target[wrong][0])} {beyond}", f"{op}: a target {beyond}")
     classes = xp(input).where(counted, target, 0)
     share = (counted if weight is None else counted * weight[classes]).astype(input.dtype)
     return counted, share, classes[:, None]
@@ -60,7 +62,7 @@ def _settled(picked: Any, counted: Any, share: Any, reduction: str) -> tuple[Any
         return loss, share
     total = share.sum()
     if reduction == "mean":
-        with m.errstate(invalid="ignore"):  # 0 / 0, where nothing counts; then nothing has a share
+        with np.errstate(invalid="ignore"):  # 0 / 0, where nothing counts; then nothing has a share
             return loss.sum() / total, share / m.where(total == 0, 1, total).astype(share.dtype)
     return loss.sum(), share
 
@@ -135,21 +137,17 @@ squared_error.vjp(
 @differentiable(promotes="float")
 def binary_losses(input: Any, target: Any) -> Any:
     """``-(target * log(input) + (1 - target) * log(1 - input))``, element by element, with logarithms held at -100."""
-    if not ((input >= 0) & (input <= 1)).all():
-        raise RuntimeError(
-            "binary_cross_entropy: all elements of input must lie between 0 and 1; "
-            "scores without bounds are for binary_cross_entropy_with_logits"
-        )
-    if not ((target >= 0) & (target <= 1)).all():
-        raise RuntimeError("binary_cross_entropy: all elements of target must lie between 0 and 1")
+    hint = "; scores without bounds are for binary_cross_entropy_with_logits"
+    for what, x in (("input", input), ("target", target)):
+        said = f"binary_cross_entropy: all elements of {what} must lie between 0 and 1{hint if x is input else ''}"
+        check(((x < 0) | (x > 1) | (x != x)).any(), RuntimeError, said.__str__, said)
     return -(target * _bounded_log(input) + (1 - target) * _bounded_log(1 - input))
 
 
 @differentiable
 def _bounded_log(input: Any) -> Any:
-    m = xp(input)
-    with m.errstate(divide="ignore"):
-        return m.maximum(m.log(input), -100)
+    with np.errstate(divide="ignore"):
+        return xp(input).maximum(xp(input).log(input), -100)
 
 
 _bounded_log.vjp(input=lambda g, input: g / clamp(input, 1e-12))

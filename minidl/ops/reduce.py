@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
 from ..autograd import broadcast_to, differentiable
 from ..backend import kernels, xp
@@ -159,9 +161,10 @@ def count_nonzero(input: Any, dim: Any = None) -> Any:
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """``log(sum(exp(input)))`` over ``dim``, without overflow: the largest element is taken out first."""
     m, dims = xp(input), _over(dim, input.ndim, "logsumexp")
-    top = input.max(dims, keepdims=True, initial=-math.inf)
+    kept = _kept(input.shape, dim, "logsumexp")
+    top = input.max(dims, keepdims=True) if input.size else m.zeros(kept, input.dtype)
     top = m.where(m.isfinite(top), top, m.zeros_like(top))
-    with m.errstate(divide="ignore"):  # the log of an empty sum is -inf
+    with np.errstate(divide="ignore"):  # the log of an empty sum is -inf
         out = m.log(m.exp(input - top).sum(dims, keepdims=True)) + top
     return out if keepdim else out.reshape([n for i, n in enumerate(input.shape) if i not in dims])
 

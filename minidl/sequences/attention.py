@@ -22,6 +22,7 @@ from ..autograd.op import cast
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
+from ..devices import waits
 from ..functions.shaping import expand, repeat_interleave
 from ..ops.compare import logical_not, logical_or
 from ..ops.dropout import dropped
@@ -123,8 +124,8 @@ class _Blocks:
     def kept(self, group: Any, queries: slice) -> Any:
         """Which weights of a block dropout keeps, the same whenever it is asked."""
         n, h, q, k = (len(range(size)[s]) for size, s in zip(self.shape, (*group, queries, self.keys(queries))))
-        bits = np.random.SFC64((self.seed, group[0].start, group[1].start, queries.start))
-        drawn = bits.random_raw((n * h * q * k + 1) // 2).view(np.uint32)[: n * h * q * k]
+        block = (group[0].start * self.shape[1] + group[1].start) * self.shape[2] + queries.start
+        drawn = kernels(self.m.empty(0)).bits(n * h * q * k, self.seed, block)
         return (drawn < round((1 - self.p) * 2**32)).reshape(n, h, k, q)
 
     def drops(self) -> Any:
@@ -188,7 +189,7 @@ def _attention(
 
     def run(group: Any, memory: Any) -> None:
         q, k, v = _turned(query[group], scale), key[group], value[group]
-        moderate = True
+        moderate = not waits(query)  # to know it of scores on a GPU would be to wait for them
         for queries in blocks.queries:
             keys, top = blocks.keys(queries), 0
             if moderate:

@@ -93,8 +93,8 @@ def numerical_jacobian(
     tuple of arrays
         For each input with ``requires_grad`` an array of shape ``(*output.shape, *input.shape)``; NaN at kinks.
     """
-    engine = engine or Engine()
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    engine = engine or Engine(inputs)
     precision = PRECISIONS["float64"] if eps is None else PRECISIONS["float64"]._replace(step=eps)
     point = as_float64(inputs, engine)
     jacobians = []

@@ -14,7 +14,10 @@ from ..functions.creation import from_numpy
 
 
 class Engine:
-    """minidl's tensors, as the checker uses them."""
+    """minidl's tensors, as the checker uses them; new ones are made where the first tensor among ``inputs`` is."""
+
+    def __init__(self, inputs: Any = ()) -> None:
+        self.device = next((x.device for x in inputs if isinstance(x, TensorBase)), "cpu")  # type: ignore[attr-defined]
 
     def is_tensor(self, x: Any) -> bool:
         """Whether ``x`` is a tensor."""
@@ -26,11 +29,11 @@ class Engine:
 
     def array(self, x: Any) -> Any:
         """The NumPy array behind the tensor ``x``, sharing memory if it can."""
-        return x.detach().numpy()
+        return x.detach().cpu().numpy()
 
     def tensor(self, array: Any, requires_grad: bool = False) -> Any:
         """A tensor around a NumPy array, sharing memory and memory order if it can."""
-        return from_numpy(array).requires_grad_(requires_grad)
+        return from_numpy(array).to(self.device).requires_grad_(requires_grad)
 
     def grad(
         self, outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], create_graph: bool

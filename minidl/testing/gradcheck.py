@@ -76,7 +76,8 @@ def gradcheck(
         "nondet_tol": nondet_tol,
         "fast_mode": fast_mode,
     }
-    return _judge(Check("gradcheck", func, as_tuple(inputs), engine or Engine(), **options), raise_exception)
+    inputs = as_tuple(inputs)
+    return _judge(Check("gradcheck", func, inputs, engine or Engine(inputs), **options), raise_exception)
 
 
 def gradgradcheck(
@@ -104,7 +105,8 @@ def gradgradcheck(
     func, inputs, eps, atol, rtol, seed, raise_exception, nondet_tol, fast_mode, engine
         See `gradcheck`.
     """
-    engine, inputs = engine or Engine(), as_tuple(inputs)
+    inputs = as_tuple(inputs)
+    engine = engine or Engine(inputs)
     checked = checked_places(inputs, engine, "gradgradcheck")
     outputs = [y for y in as_tuple(func(*inputs)) if engine.is_tensor(y) and engine.wants_grad(y)]
     if not outputs:
@@ -164,7 +166,7 @@ def adjointcheck(
     rtol : float, optional
         By how much the two products may differ, relative to ``|f(x)| |g| + |x| |f_transpose(g)|``. Default: by dtype.
     """
-    engine = engine or Engine()
+    engine = engine or Engine((input,))
     is_tensor = engine.is_tensor(input)
 
     def plain(x: Any) -> Any:

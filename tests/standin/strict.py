@@ -308,6 +308,8 @@ def _share(r, operands, keep=False):
             if r is x.a:
                 return x
             if r.base is not None and r.size and np.may_share_memory(r, x.a):
+                if not r.flags.writeable and x.a.flags.writeable:
+                    r.flags.writeable = True  # CuPy has no others
                 return ndarray(r, x.block)
         return _result(r, None, keep)
     if isinstance(r, (list, tuple)) and r and isinstance(r[0], np.ndarray):
@@ -678,14 +680,15 @@ def _from(library, place):
     return get
 
 
-_cupy = _from(np, "cupy")
+_cupy, _functions = _from(np, "cupy"), {}
 
 
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    made = globals()[name] = _cupy(name)
-    return made
+    if name not in _functions:
+        _functions[name] = _cupy(name)
+    return _functions[name]
 
 
 class _Namespace:
@@ -730,7 +733,12 @@ def broadcast_arrays(*args):
     return [broadcast_to(x, shape) for x in args]
 
 
-linalg, random = _Linalg(), _Random()
+class _Ogrid:
+    def __getitem__(self, key):
+        return [_result(a) for a in np.ogrid[key]] if isinstance(key, tuple) else _result(np.ogrid[key])
+
+
+linalg, random, ogrid = _Linalg(), _Random(), _Ogrid()
 lib = _Namespace(stride_tricks=_Namespace(as_strided=as_strided, sliding_window_view=sliding_window_view))
 
 

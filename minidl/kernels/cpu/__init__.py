@@ -3,7 +3,7 @@
 from ..threads import share
 from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import add_at, blockwise, erf, fused, relu, relu_grad
+from .elementwise import add_at, bits, blockwise, erf, fused, relu, relu_grad, running_extreme
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .matmul import linear, matmul
 from .norm import normalise, normalise_grad
@@ -14,6 +14,7 @@ from .unfold import fold, unfold
 
 __all__ = [
     "add_at",
+    "bits",
     "blockwise",
     "conv2d",
     "conv2d_input_grad",
@@ -37,6 +38,7 @@ __all__ = [
     "relu",
     "relu_grad",
     "resample",
+    "running_extreme",
     "share",
     "softmax",
     "softmax_grad",

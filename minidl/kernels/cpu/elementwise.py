@@ -87,16 +87,11 @@ def add_at(out: Any, index: Any, values: Any) -> None:
         np.add.at(out, index, values)
         return
     lead, rest = np.broadcast_arrays(*parts), out.shape[len(parts) :]
-    width, names = math.prod(rest), np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap").reshape(-1)
-    rows = np.broadcast_to(values, (*lead[0].shape, *rest)).reshape(len(names), width)
-    if width > 1:  # every row that is named, once, which is quick; then those that are named again
-        found, first = np.unique(names, return_index=True)
-        out.reshape(-1, width)[found] += rows[first]
-        again = np.ones(len(names), np.bool_)
-        again[first] = False
-        names, rows = names[again], rows[again]
-    places = np.multiply.outer(names, width)[:, None] + np.arange(width)
-    np.add.at(out.reshape(-1), places.reshape(-1), rows.reshape(-1))  # along one dimension it is quick
+    values = np.broadcast_to(values, (*lead[0].shape, *rest))
+    first = np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap")
+    width = math.prod(rest)
+    places = np.multiply.outer(first, width)[..., None] + np.arange(width)
+    np.add.at(out.reshape(-1), places.reshape(-1), values.reshape(-1))  # along one dimension it is quick
 
 
 def _is_basic(index: Any) -> bool:
@@ -144,3 +139,13 @@ def erf(x: Any) -> Any:
     near = a * _polynomial(_ERF, square) / _polynomial(_ERF_BELOW, square)
     far = 1 - np.exp(-square) * _polynomial(_ERFC, a) / _polynomial(_ERFC_BELOW, a)
     return np.copysign(np.where(a < 1, near, far), x)
+
+
+def running_extreme(x: Any, dim: int, largest: bool) -> Any:
+    """The largest (or smallest) element up to each place along ``dim``."""
+    return (np.maximum if largest else np.minimum).accumulate(x, dim)
+
+
+def bits(n: int, seed: int, draw: int) -> Any:
+    """Random numbers from 0 to 2**32 - 1."""
+    return np.random.SFC64((seed, draw)).random_raw((n + 1) // 2).view(np.uint32)[:n]

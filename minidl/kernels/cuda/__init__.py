@@ -6,7 +6,7 @@ this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract
 """
 
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
-from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, share, sum
+from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
 from .optim import fused
@@ -51,6 +51,7 @@ __all__ = [
     "relu",
     "relu_grad",
     "resample",
+    "running_extreme",
     "share",
     "softmax",
     "softmax_grad",

@@ -92,3 +92,14 @@ def _add_rows(out: Any, places: Any, values: Any, rest: tuple[int, ...]) -> None
     launch("scatter", "add_sorted", flat.size * width, whole, flat[order], order, plain(values), *numbers, real=dtype)
     if whole is not out:
         out[...] = whole
+
+
+def running_extreme(x: Any, dim: int, largest: bool) -> Any:
+    """The largest (or smallest) element up to each place along ``dim``: each step looks twice as far back."""
+    out, extreme, reach = x.copy(), cupy.maximum if largest else cupy.minimum, 1
+    lead = (slice(None),) * dim
+    while reach < x.shape[dim]:
+        late, early = (*lead, slice(reach, None)), (*lead, slice(None, -reach))
+        out[late] = extreme(out[late], out[early])
+        reach *= 2
+    return out

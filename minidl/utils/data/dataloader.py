@@ -138,7 +138,7 @@ class DataLoader:
     def _jobs(self, position: _Position) -> Iterator[Callable[[], Any]]:
         """A function for each batch to come that makes it."""
         assert position.seed is not None
-        generator, done = Generator().manual_seed(position.seed), position.batches
+        generator, done = Generator("cpu").manual_seed(position.seed), position.batches
         with drawing_from(generator):
             keys = iter(self.sampler if self.batch_sampler is None else self.batch_sampler)
         for number in itertools.count(1):
@@ -151,7 +151,7 @@ class DataLoader:
 
     def _make(self, key: Any, seed: int) -> Any:
         """The batch of the samples ``key`` (or the one sample), with its own random numbers."""
-        with drawing_from(Generator().manual_seed(seed)):
+        with drawing_from(Generator("cpu").manual_seed(seed)):
             return self.collate_fn(self.dataset[key] if self.batch_sampler is None else read_samples(self.dataset, key))
 
     def state_dict(self) -> dict[str, Any]:

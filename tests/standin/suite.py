@@ -1,0 +1,75 @@
+"""What ``pytest --device cuda`` does: every test of the suite with its tensors on a GPU, or on the stand-in for one.
+
+The tests were written for the CPU. So new tensors are made on the GPU by default, `from_numpy` brings its array there, and
+``numpy()`` and NumPy's functions get a copy from there, which outside the tests must be asked for. What a test says about the
+CPU itself stays out: `NOT_ON_GPU` lists it, with the reasons.
+"""
+
+import fnmatch
+
+import numpy as np
+
+import minidl
+from minidl import backend, devices, dtypes
+from minidl._tensor import Tensor
+from minidl.autograd.tape import wrap
+from minidl.testing.engine import Engine
+
+# Patterns of test ids without the folder, and why these tests say nothing about a GPU.
+NOT_ON_GPU: dict[str, str] = {}
+
+
+def real_gpu():
+    """Whether CuPy is here and finds a device."""
+    try:
+        import cupy
+
+        return cupy.cuda.runtime.getDeviceCount() > 0
+    except Exception:
+        return False
+
+
+def begin():
+    """Bring the suite to the GPU; returns what it runs on."""
+    real = real_gpu()
+    if not real:
+        from . import strict
+
+        strict.install()
+    minidl.set_default_device("cuda")
+    host_numpy, from_host = Tensor.numpy, minidl.from_numpy
+
+    def numpy(self, *, force=False):
+        return self.detach().cpu().numpy() if self.is_cuda and not self.requires_grad else host_numpy(self, force=force)
+
+    def from_numpy(ndarray):
+        where = minidl.get_default_device()
+        if where.type == "cpu" or not isinstance(ndarray, np.ndarray):
+            return from_host(ndarray)
+        dtypes.as_dtype(ndarray.dtype)  # refuses what tensors do not hold
+        return wrap(as_it_lies(ndarray, where))
+
+    minidl.Generator.__init__.__defaults__ = ("cuda",)
+    Tensor.numpy = numpy
+    minidl.from_numpy = from_numpy
+    Engine.tensor = lambda self, array, requires_grad=False: from_numpy(array).requires_grad_(requires_grad)
+    return f"{minidl.cuda.get_device_name()} by CuPy {backend.gpu.xp.__version__}" if real else "the stand-in for CuPy"
+
+
+def as_it_lies(array, where):
+    """An array on the GPU, with the same gaps and order as on the host: what is awkward here is so there."""
+    whole = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    if not whole.flags.c_contiguous or whole.dtype != array.dtype or not array.size or start % array.itemsize:
+        return devices.moved(array, where)
+    flat = devices.moved(whole.reshape(-1), where)
+    m = backend.gpu.xp
+    return m.lib.stride_tricks.as_strided(flat[start // array.itemsize :], array.shape, array.strides)
+
+
+def reason(nodeid):
+    """Why a test is left out, or None."""
+    name = nodeid.rpartition("tests/")[2]
+    return next((why for pattern, why in NOT_ON_GPU.items() if fnmatch.fnmatchcase(name, pattern)), None)
