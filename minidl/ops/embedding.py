@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd import differentiable
 from ..backend import kernels, xp
+from ..devices import check
 from .elementwise import where
 from .layout import unsqueeze
 
@@ -19,22 +20,18 @@ def embedding(weight: Any, input: Any, padding_idx: int | None = None, scale_gra
     IndexError
         For a number of no row.
     """
-    if input.size and not (0 <= input.min() and input.max() < len(weight)):
-        wrong = input.max() if input.min() >= 0 else input.min()
-        raise IndexError(f"embedding: input holds {int(wrong)}, which is out of range for {len(weight)} rows of weight")
+    if input.size:
+        low, high, beyond = input.min(), input.max(), f"which is out of range for {len(weight)} rows of weight"
+        said = lambda: f"embedding: input holds {int(low if low < 0 else high)}, {beyond}"  # noqa: E731
+        check((low < 0) | (high >= len(weight)), IndexError, said, f"embedding: input holds a number {beyond}")
     return xp(weight).take(weight, input, 0)
 
 
 @differentiable
 def _table(rows: Any, input: Any, n: int, padding_idx: int | None) -> Any:
     """A table of ``n`` rows, each the sum of the ``rows`` that have its number; ``padding_idx`` is left out."""
-    m = xp(rows)
-    out, input, rows = m.zeros((n, rows.shape[-1]), rows.dtype), input.reshape(-1), rows.reshape(input.size, rows.shape[-1])
-    names, first = m.unique(input, return_index=True)
-    out[names] = rows[first]
-    again = m.ones(len(input), bool)
-    again[first] = False
-    kernels(rows).add_at(out, (input[again],), rows[again])
+    out = xp(rows).zeros((n, rows.shape[-1]), rows.dtype)
+    kernels(rows).add_at(out, (input.reshape(-1),), rows.reshape(input.size, rows.shape[-1]))
     if padding_idx is not None:
         out[padding_idx] = 0
     return out

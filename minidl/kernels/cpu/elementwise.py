@@ -87,11 +87,16 @@ def add_at(out: Any, index: Any, values: Any) -> None:
         np.add.at(out, index, values)
         return
     lead, rest = np.broadcast_arrays(*parts), out.shape[len(parts) :]
-    values = np.broadcast_to(values, (*lead[0].shape, *rest))
-    first = np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap")
-    width = math.prod(rest)
-    places = np.multiply.outer(first, width)[..., None] + np.arange(width)
-    np.add.at(out.reshape(-1), places.reshape(-1), values.reshape(-1))  # along one dimension it is quick
+    width, names = math.prod(rest), np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap").reshape(-1)
+    rows = np.broadcast_to(values, (*lead[0].shape, *rest)).reshape(len(names), width)
+    if width > 1:  # every row that is named, once, which is quick; then those that are named again
+        found, first = np.unique(names, return_index=True)
+        out.reshape(-1, width)[found] += rows[first]
+        again = np.ones(len(names), np.bool_)
+        again[first] = False
+        names, rows = names[again], rows[again]
+    places = np.multiply.outer(names, width)[:, None] + np.arange(width)
+    np.add.at(out.reshape(-1), places.reshape(-1), rows.reshape(-1))  # along one dimension it is quick
 
 
 def _is_basic(index: Any) -> bool:
