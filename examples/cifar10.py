@@ -4,12 +4,14 @@
     python examples/cifar10.py --resume            # go on where it stopped
     python examples/cifar10.py --compile           # with the network's ops fused, which is quicker
     python examples/cifar10.py --data embedded     # with the pictures that minidl draws itself
+    python -m minidl.distributed.launch -n 2 examples/cifar10.py     # each batch shared out among two processes
 
 Without CIFAR-10 on disk (``--data FOLDER``, holding ``cifar-10-batches-py/``) and without a way to download it, the
 embedded pictures are used, and the program says so.
 """
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
@@ -24,8 +26,9 @@ from tqdm.auto import tqdm
 
 import minidl
 import minidl.nn.functional as F
-from minidl import nn, optim
-from minidl.utils.data import DataLoader, Subset
+from minidl import distributed, nn, optim
+from minidl.nn.parallel import DistributedDataParallel
+from minidl.utils.data import DataLoader, DistributedSampler, Subset
 from minidl.vision import datasets, transforms
 
 
@@ -50,6 +53,8 @@ TO_INPUT = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,
 
 
 TO_TRAIN = TO_INPUT  # nothing more for the training set
+
+tell = distributed.get_logger("examples").info  # print, but of several ranks only the first does
 
 
 def load_checkpoint(path):
@@ -77,13 +82,13 @@ def find_data(folder, to_train):
             except (RuntimeError, OSError) as error:
                 reason = error
             else:
-                print(f"Data: CIFAR-10 from {folder}.")
+                tell(f"Data: CIFAR-10 from {folder}.")
                 return sets
         if asked:
             sys.exit(f"--data {folder}: {reason}")
-        print(f"{reason}\nData: CIFAR-10 is not at hand, so these are the pictures that minidl draws itself.")
+        tell(f"{reason}\nData: CIFAR-10 is not at hand, so these are the pictures that minidl draws itself.")
     else:
-        print("Data: the pictures that minidl draws itself (--data FOLDER for CIFAR-10).")
+        tell("Data: the pictures that minidl draws itself (--data FOLDER for CIFAR-10).")
     return [datasets.Shapes(train=train, transform=to) for train, to in kinds]
 
 
@@ -101,22 +106,35 @@ class Interrupt:
 
 
 class Training:
-    """Network, optimiser and loader, with all that is needed to go on later as if nothing had happened."""
+    """Network, optimiser and loader, with all that is needed to go on later as if nothing had happened.
+
+    With several ranks each has its part of every batch, and they take one step together.
+    """
 
     checks = ("batch_size", "lr", "momentum", "seed")  # the settings that must stay the same in a run that goes on
 
     def __init__(self, args, train_set):
         minidl.manual_seed(args.seed)
+        self.rank, self.ranks = 0, 1
+        if distributed.is_initialized():
+            self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
         self.device = minidl.device(args.device)
+        if args.batch_size % self.ranks:
+            sys.exit(f"--batch-size {args.batch_size} cannot be shared out evenly among {self.ranks} ranks")
+        sampler = DistributedSampler(train_set, self.ranks, self.rank, seed=args.seed) if self.ranks > 1 else None
         self.loader = DataLoader(
             train_set,
-            args.batch_size,
-            shuffle=True,
+            args.batch_size // self.ranks,
+            shuffle=sampler is None,
+            sampler=sampler,
             num_workers=args.workers,
-            generator=minidl.Generator().manual_seed(args.seed),
+            generator=minidl.Generator().manual_seed(args.seed + self.rank),  # of changes to pictures: others on each rank
         )
         self.build(args)
         self.forward = minidl.compile(self.net) if args.compile else self.net
+        if self.ranks > 1:
+            self.forward = DistributedDataParallel(self.forward)
+        self.accumulate = args.accumulate
         self.criterion = nn.CrossEntropyLoss()
         self.settings = {name: getattr(args, name) for name in self.checks}
         self.epoch, self.history = 0, []
@@ -126,16 +144,23 @@ class Training:
         """The network and its optimiser; and all else that learns goes into ``parts``, to be saved by its name."""
         self.net = Net().to(self.device)
         self.optimizer = optim.SGD(self.net.parameters(), lr=args.lr, momentum=args.momentum)
-        self.parts = {"model": self.net, "optimizer": self.optimizer, "loader": self.loader}
+        self.parts = {"model": self.net, "optimizer": self.optimizer}
         self.judged = self.net  # the network that is tested
 
     def save(self, path):
+        """One file for all ranks; what differs between them is in it for each."""
+        own = {"loader": self.loader.state_dict(), "random": minidl.get_rng_state(), "running": self.running}
+        everyone = [own]
+        if self.ranks > 1:
+            everyone *= self.ranks
+            distributed.all_gather_object(everyone, own)
+        if self.rank > 0:
+            return
         state = {
             **{name: part.state_dict() for name, part in self.parts.items()},
-            "random": minidl.get_rng_state(),
+            "ranks": everyone,
             "settings": self.settings,
             "epoch": self.epoch,
-            "running": self.running,
             "history": self.history,
             "classes": list(getattr(self.loader.dataset, "classes", range(10))),
         }
@@ -146,32 +171,53 @@ class Training:
         changed = {k: v for k, v in self.settings.items() if state["settings"][k] != v}
         if changed:
             sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")
+        if len(state["ranks"]) != self.ranks:
+            sys.exit(f"{path} was trained by {len(state['ranks'])} ranks, these are {self.ranks}")
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        minidl.set_rng_state(state["random"])
-        self.epoch, self.running, self.history = state["epoch"], state["running"], state["history"]
+        own = state["ranks"][self.rank]
+        self.loader.load_state_dict(own["loader"])
+        minidl.set_rng_state(own["random"])
+        self.epoch, self.running, self.history = state["epoch"], own["running"], state["history"]
 
     def step(self, images, labels):
-        """One step of gradient descent; returns the loss and the number of right answers."""
+        """One step of gradient descent, through some parts of the batch after another; the loss and the right answers."""
         self.optimizer.zero_grad()
-        scores = self.forward(images.to(self.device))
-        labels = labels.to(self.device)
-        loss = self.criterion(scores, labels)
-        loss.backward()
+        total, right = 0.0, 0
+        parts = [*zip(images.to(self.device).chunk(self.accumulate), labels.to(self.device).chunk(self.accumulate))]
+        for i, (some, answers) in enumerate(parts):
+            with self.forward.no_sync() if self.ranks > 1 and i < len(parts) - 1 else contextlib.nullcontext():
+                scores = self.forward(some)
+                loss = self.criterion(scores, answers)
+                if len(parts) > 1:
+                    loss = loss * (len(answers) / len(labels))
+            loss.backward()
+            total += loss.item()
+            right += (scores.argmax(1) == answers).sum().item()
         self.optimizer.step()
-        return loss.item(), (scores.argmax(1) == labels).sum().item()
+        return total, right
+
+    def anywhere(self, wanted):
+        """Whether one of the ranks wants it: all must leave a loop together."""
+        if self.ranks == 1:
+            return wanted
+        answer = minidl.tensor(int(wanted), device=self.device)
+        distributed.all_reduce(answer, distributed.ReduceOp.MAX)
+        return bool(answer.item())
 
     def run_epoch(self, interrupt, bar):
         """Train to the end of the epoch; False if interrupted before."""
+        if self.ranks > 1:
+            self.loader.sampler.set_epoch(self.epoch)
         for images, labels in self.loader:
             loss, right = self.step(images, labels)
             n = len(labels)
             self.running = [self.running[0] + loss * n, self.running[1] + right, self.running[2] + n]
-            bar.update(n)
+            bar.update(n * self.ranks)
             bar.set_postfix(
                 loss=f"{self.running[0] / self.running[2]:.3f}", accuracy=f"{self.running[1] / self.running[2]:.1%}"
             )
-            if interrupt.wanted and self.running[2] < len(self.loader.dataset):
+            if self.anywhere(interrupt.wanted) and self.running[2] < len(self.loader.sampler):
                 return False
         self.epoch += 1
         return True
@@ -187,10 +233,24 @@ def predict(net, data, device="cpu"):
     return minidl.cat(scores).cpu(), minidl.cat(labels)
 
 
+def summed(*numbers, device="cpu"):
+    """The sums of numbers over all ranks."""
+    found = minidl.tensor(numbers, dtype=minidl.float64, device=device)
+    if distributed.is_initialized():
+        distributed.all_reduce(found)
+    return found.tolist()
+
+
 def evaluate(net, data, device):
-    """Mean loss and share of right answers."""
+    """Mean loss and share of right answers; of several ranks each looks at a part."""
+    if distributed.is_initialized():
+        for buffer in net.buffers():  # running means, which each rank has of its own pictures
+            distributed.broadcast(buffer, src=0)
+        data = Subset(data, range(distributed.get_rank(), len(data), distributed.get_world_size()))
     scores, labels = predict(net, data, device)
-    return F.cross_entropy(scores, labels).item(), (scores.argmax(1) == labels).float().mean().item()
+    n, right = len(labels), (scores.argmax(1) == labels).sum().item()
+    loss, right, n = summed(F.cross_entropy(scores, labels).item() * n, right, n, device=device)
+    return loss / n, right / n
 
 
 def draw_curves(history, path):
@@ -248,16 +308,16 @@ def report(training, test_set, args):
     scores, labels = predict(training.judged, test_set, training.device)
     whole = test_set.dataset if isinstance(test_set, Subset) else test_set
     right = (scores.argmax(1) == labels).numpy()
-    print("\nAccuracy by class on the test set:")
+    tell("\nAccuracy by class on the test set:")
     for i, name in enumerate(whole.classes):
         mine = labels.numpy() == i
-        print(f"  {name:<12} {right[mine].mean() if mine.any() else float('nan'):6.1%}")
+        tell(f"  {name:<12} {right[mine].mean() if mine.any() else float('nan'):6.1%}")
     out = Path(args.output)
     if training.history:
         draw_curves(training.history, out / "curves.png")
     draw_filters(training.net.conv1, out / "filters.png")
     draw_answers(whole.data, scores, labels, whole.classes, out / "answers.png")
-    print(f"Pictures: {out}/curves.png, filters.png, answers.png")
+    tell(f"Pictures: {out}/curves.png, filters.png, answers.png")
 
 
 def parser(description, epochs, batch_size, lr, checkpoint):
@@ -267,6 +327,8 @@ def parser(description, epochs, batch_size, lr, checkpoint):
     made.add_argument("--batch-size", type=int, default=batch_size, help=f"pictures in a step ({batch_size})")
     made.add_argument("--lr", type=float, default=lr, help=f"learning rate ({lr})")
     made.add_argument("--momentum", type=float, default=0.9, help="of SGD (0.9)")
+    made.add_argument("--accumulate", type=int, default=1, help="parts to go through a batch in, for less memory (1)")
+    made.add_argument("--backend", choices=["mpi", "nccl"], help="what carries gradients from rank to rank (mpi)")
     made.add_argument("--device", default="cpu", help="where to compute (cpu)")
     made.add_argument("--compile", action="store_true", help="fuse the network's ops with minidl.compile")
     made.add_argument("--data", help="folder with cifar-10-batches-py/, or 'embedded' (default: data, then embedded)")
@@ -286,6 +348,8 @@ def options():
 
 def run(args, training_type, to_train):
     """Train as the command line says, and report."""
+    distributed.init_process_group(args.backend)  # alone, unless MPI has started several
+    rank, ranks = distributed.get_rank(), distributed.get_world_size()
     try:  # what cannot work is better known before the training than after it
         minidl.zeros(1, device=args.device)
         Path(args.output).mkdir(parents=True, exist_ok=True)
@@ -294,29 +358,40 @@ def run(args, training_type, to_train):
         sys.exit(f"{error}")
     if args.batch_size < 1:
         sys.exit(f"--batch-size must be at least 1, got {args.batch_size}")
+    if rank > 0:
+        distributed.barrier()  # one downloads, if need be, and the others find it done
     train_set, test_set = find_data(args.data, to_train)
+    if rank == 0:
+        distributed.barrier()
     if args.smoke:
         train_set, test_set, args.epochs = Subset(train_set, range(300)), Subset(test_set, range(200)), min(args.epochs, 2)
     training = training_type(args, train_set)
     if args.resume:
         training.load(args.checkpoint)
-        print(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
-    print(f"{sum(p.numel() for p in training.net.parameters()):,} parameters, {len(train_set):,} pictures, seed {args.seed}.")
+        tell(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
+    tell(f"{sum(p.numel() for p in training.net.parameters()):,} parameters, {len(train_set):,} pictures, seed {args.seed}.")
+    if ranks > 1:
+        tell(f"{ranks} ranks; each has {args.batch_size // ranks} pictures of a batch and {minidl.get_num_threads()} threads.")
     interrupt = Interrupt()
     while training.epoch < args.epochs:
         started, before = time.perf_counter(), training.running[2]
         # disable=None: no bar in a log file, where the line after each epoch is enough
         with tqdm(
-            total=len(train_set), initial=before, unit=" images", desc=f"epoch {training.epoch + 1}", leave=False, disable=None
+            total=len(train_set),
+            initial=before * ranks,
+            unit=" images",
+            desc=f"epoch {training.epoch + 1}",
+            leave=False,
+            disable=rank > 0 or None,
         ) as bar:
             finished = training.run_epoch(interrupt, bar)
         if not finished:
             training.save(args.checkpoint)
-            print(f"\nStopped in epoch {training.epoch + 1}, saved to {args.checkpoint}. Go on: the same command and --resume.")
+            tell(f"\nStopped in epoch {training.epoch + 1}, saved to {args.checkpoint}. Go on: the same command and --resume.")
             return
         seconds = time.perf_counter() - started
-        loss, right, n = training.running
-        speed = (n - before) / seconds
+        loss, right, n = summed(*training.running, device=training.device)
+        speed = (n - before * ranks) / seconds
         training.running = [0.0, 0, 0]
         test_loss, test_accuracy = evaluate(training.judged, test_set, training.device)
         training.history.append(
@@ -329,12 +404,12 @@ def run(args, training_type, to_train):
             }
         )
         training.save(args.checkpoint)
-        print(
+        tell(
             f"epoch {training.epoch:2d}/{args.epochs}  training: loss {loss / n:.3f} accuracy {right / n:.1%}"
-            f"  test: loss {test_loss:.3f} accuracy {test_accuracy:.1%}  {seconds:.1f} s, {speed:,.0f} images/s",
-            flush=True,
+            f"  test: loss {test_loss:.3f} accuracy {test_accuracy:.1%}  {seconds:.1f} s, {speed:,.0f} images/s"
         )
-    report(training, test_set, args)
+    if rank == 0:
+        report(training, test_set, args)
 
 
 if __name__ == "__main__":

@@ -75,8 +75,7 @@ class Training(cifar10.Training):
         self.schedule = SequentialLR(self.optimizer, [up, down], [warm_up])
         self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(args.decay), use_buffers=True)
         self.parts = {
-            "model": self.net, "optimizer": self.optimizer, "loader": self.loader, "schedule": self.schedule,
-            "average": self.average,
+            "model": self.net, "optimizer": self.optimizer, "schedule": self.schedule, "average": self.average,
         }  # fmt: skip
         self.judged = self.average
 

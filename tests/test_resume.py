@@ -22,9 +22,8 @@ import resnet_cifar10
 import minidl
 from minidl.vision import datasets, transforms
 
-ARGS = argparse.Namespace(
-    seed=3, device="cpu", compile=False, lr=0.01, momentum=0.9, batch_size=32, workers=2, epochs=2, weight_decay=5e-4, decay=0.9
-)
+SETTINGS = {"seed": 3, "batch_size": 32, "lr": 0.01, "momentum": 0.9, "epochs": 2, "weight_decay": 5e-4, "decay": 0.9}
+ARGS = argparse.Namespace(device="cpu", compile=False, accumulate=1, workers=2, **SETTINGS)
 
 
 class Bar:
