@@ -14,6 +14,7 @@ from . import (
     cuda,
     distributed,
     dtypes,
+    inspect,
     nn,
     ops,
     optim,
@@ -242,6 +243,7 @@ from .functions.statistics import (
     std_mean,
     trapezoid,
 )
+from .inspect import rung, strict
 from .kernels.threads import get_num_threads, set_num_threads
 from .nn.functional.activation import (
     celu,
@@ -556,6 +558,7 @@ __all__ = [
     "inference_mode",
     "initial_seed",
     "inner",
+    "inspect",
     "int",
     "int8",
     "int16",
@@ -691,6 +694,7 @@ __all__ = [
     "rrelu",
     "rrelu_",
     "rsqrt",
+    "rung",
     "save",
     "scalar_tensor",
     "scatter",
@@ -725,6 +729,7 @@ __all__ = [
     "stack",
     "std",
     "std_mean",
+    "strict",
     "sub",
     "subtract",
     "sum",

@@ -39,6 +39,7 @@ HOUSE = [
         "autograd.functional",
     },  # the last is written with ops, and only named as in PyTorch
     {"optim", "vision", "vision.models", "compiler", "profiler"},
+    {"inspect"},
     {"__init__"},
     {"exercises"},
 ]

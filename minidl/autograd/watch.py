@@ -54,6 +54,11 @@ class Watcher:
         if self.outer is not None:
             self.outer.seen(t, how)
 
+    def loss_of(self, op: str, input: Any, target: Any) -> None:
+        """A loss is about to compare two tensors, element with element."""
+        if self.outer is not None:
+            self.outer.loss_of(op, input, target)
+
     def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
         """Around the updates in an optimiser's ``step``."""
         return step() if self.outer is None else self.outer.optimizer(optimizer, step)

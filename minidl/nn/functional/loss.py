@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd import no_grad
+from ...autograd.mode import mode
 from ...dtypes import check_floating
 from ...functions.arithmetic import xlogy
 from ...ops.activation import logsigmoid
@@ -21,6 +22,8 @@ from .distance import pairwise_distance
 
 def _check_alike(input: Any, target: Any, op: str) -> None:
     """Warn where input and target broadcast: that is seldom meant."""
+    if mode.watcher is not None:
+        mode.watcher.loss_of(op, input, target)
     if tuple(input.shape) != tuple(target.shape):
         broadcast_shapes(input.shape, target.shape, op=op)
         warnings.warn(

@@ -1,0 +1,98 @@
+"""Every rule judged at its node: the product it made, beside finite differences of the op's own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd.op import OpNode, _unwrap, promote
+from ..autograd.tape import TensorBase
+from ..testing.differences import PRECISIONS, derivative
+
+ELEMENTS, TRIES = 8, 4  # moved at once: few, so that a kink is seldom met; and how often others are tried
+TOLERANCE = 1e-3  # of a product in float32, relative to the sizes of what is added up
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_wide, value)) if not hasattr(value, "_fields") else value
+    return value.astype(np.float64) if hasattr(value, "strides") and value.dtype.kind == "f" else _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if hasattr(value, "strides") else value
+
+
+class Judge:
+    """Keeps the inputs of ops in float64, and compares what their rules make with differences."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.point: Any = None
+        self.points: dict[Any, tuple[Any, ...]] = {}  # by node
+
+    def before(self, op: Any, values: Sequence[Any]) -> None:
+        """Keep the inputs of an op that is about to run."""
+        arrays: list[Any] = [v._array if isinstance(v, TensorBase) else v for v in values]
+        arrays[0] = _unwrap(arrays[0])
+        try:
+            self.point = tuple(map(_wide, promote(op, arrays) if op.promotes is not None else arrays))
+        except (RuntimeError, TypeError):  # the op will say it better
+            self.point = None
+
+    def after(self, node: Any, out: Any) -> None:
+        """The op has run, and this is its node, if it has one."""
+        if node is not None and self.point is not None:
+            self.points[node] = (self.point, out.copy())
+
+    def verdict(self, node: Any, i: int, place: int, g: Any, product: Any) -> str:
+        """What differences say of ``product``, the gradient of input ``i``: "right", "wrong: ...", or why they say nothing."""
+        if not isinstance(node, OpNode) or node not in self.points:
+            return "not judged: only ops that ran inside the recording can be"
+        point, out = self.points[node]
+        if np.float16 in (product.dtype, g.dtype):
+            return "not judged: float16"
+        with np.errstate(all="ignore"):
+            if not np.allclose(_forward(node.op, point), out, 1e-3, 1e-4, equal_nan=True):
+                return "not judged: the op gives another result each time"
+        x = point[i] if place < 0 else point[i][place]
+        for attempt in range(TRIES):  # at last only where the product says something: away from ties of zeros, above all
+            among = np.flatnonzero(product) if attempt >= TRIES // 2 and product.any() else np.arange(x.size)
+            analytic, numeric, size, kink = self.slopes(node.op, point, i, place, x, g, product, among)
+            if not kink:
+                if abs(analytic - numeric) <= TOLERANCE * max(size, abs(numeric)) + 1e-7:
+                    return "right"
+                return f"wrong: the rule says {analytic:.6g}, differences say {numeric:.6g}"
+        return "not judged: there is a kink"
+
+    def slopes(self, op: Any, point: Any, i: int, place: int, x: Any, g: Any, product: Any, among: Any) -> Any:
+        """How fast ``<g, op(x)>`` changes along a random direction: by the product, and by differences."""
+        direction = np.zeros(x.shape)
+        if x.size:
+            chosen = self.rng.choice(among, min(ELEMENTS, among.size), replace=False)
+            direction.reshape(-1)[chosen] = self.rng.uniform(0.5, 1.5, len(chosen)) * self.rng.choice([-1, 1], len(chosen))
+        sizes = []
+
+        def weighted(t: float) -> Any:
+            moved = list(point)
+            if place < 0:
+                moved[i] = x + t * direction
+            else:
+                moved[i] = [*point[i][:place], x + t * direction, *point[i][place + 1 :]]
+            parts = g.astype(np.float64) * _forward(op, moved)
+            sizes.append(float(np.abs(parts).sum()))
+            return parts.sum()
+
+        weighted(0.0)
+        scale = max(1.0, float(np.abs(x[direction != 0]).max())) if x.size else 1.0
+        precision = PRECISIONS["float64"]
+        numeric, kink = derivative(weighted, precision._replace(step=precision.step * scale), 1e-9, sizes[0])
+        terms = product.astype(np.float64) * direction
+        return float(terms.sum()), float(numeric), float(np.abs(terms).sum()), bool(kink)
+
+
+def _forward(op: Any, point: Sequence[Any]) -> Any:
+    result = op.forward(*point)
+    return np.asarray(result[0] if op.keeps else result)

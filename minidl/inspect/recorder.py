@@ -1,0 +1,393 @@
+"""`record`: a watcher that keeps what a training step does, for the views to show."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..autograd.function import OutputNode
+from ..autograd.op import OpNode
+from ..autograd.sweep import reachable, sum_to
+from ..autograd.tape import Node, TensorBase, _births, call_site, counter, flat_parents, source
+from ..autograd.watch import Watcher
+from . import player, terminal
+from .differences import Judge
+from .pictures import picture
+from .places import code_of, line_of, names_of, targets, variables
+
+
+@dataclass
+class Group:
+    """A call of a module."""
+
+    name: str  #: as the module around it calls it
+    type: str
+    outer: int  #: the call that this one was made in, or -1
+
+
+@dataclass
+class Row:
+    """A value: what an op made, or (with no op) a leaf or a constant."""
+
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    group: int = -1  #: the innermost call of a module it was made in
+    site: Any = None
+    inputs: list[tuple[str, int]] = field(default_factory=list)  #: the input's name, and the row it comes from
+    options: dict[str, str] = field(default_factory=dict)
+    wants_grad: bool = False
+    birth: int = 0
+    convolution: dict[str, Any] | None = None  #: what the player draws a window from
+
+
+@dataclass
+class Product:
+    """What a rule made of the gradient that came in, and what became of it."""
+
+    input: str
+    row: int  #: where it goes
+    value: int
+    code: str
+    reads: list[tuple[str, int]]  #: what the rule looked at, as values
+    summed: int = -1  #: the value after un-broadcasting, -1 where nothing was stretched
+    arrival: int = 1  #: which of the gradients that meet there ...
+    expected: int = 1  #: ... of how many
+    total: int = -1  #: the value of their sum so far
+    before: bool = False  #: the leaf had a ``.grad`` from an earlier backward pass, to which this is added
+    check: str = ""  #: what finite differences say: "right", "wrong ...", or why they say nothing
+
+
+@dataclass
+class Step:
+    """One step of the forward pass, of the backward pass, or of an optimiser."""
+
+    phase: str
+    row: int
+    values: list[tuple[str, int]] = field(default_factory=list)  #: forward: the inputs; update: gradient and change
+    out: int = -1  #: forward: the output; backward: the gradient that came in
+    products: list[Product] = field(default_factory=list)
+    by: str = ""  #: the optimiser's name
+
+
+class record(Watcher):
+    """Keeps everything that is computed inside ``with record() as r:``: each op, each rule, each update.
+
+    ``r.show()`` plays it in a notebook or a browser, ``r.save("step.html")`` writes the player as one file, ``print(r)`` lists
+    the steps and ``r.play()`` walks through them in a terminal. Only this thread is seen. Pictures of all arrays are made
+    on the spot: record one step with a few examples, not a training.
+
+    Parameters
+    ----------
+    check : bool
+        Also judge every gradient by finite differences of its own op, in float64.
+    title : str, optional
+        What stands above the player.
+
+    Examples
+    --------
+    >>> w = minidl.tensor([1.0, 2.0], requires_grad=True)
+    >>> with minidl.inspect.record(check=True) as r:
+    ...     (w * w).sum().backward()
+    >>> [(step.phase, r.rows[step.row].op) for step in r.steps]
+    [('forward', 'mul'), ('forward', 'sum'), ('backward', 'sum'), ('backward', 'mul')]
+    >>> [product.check for product in r.steps[-1].products]
+    ['right', 'right']
+    """
+
+    def __init__(self, check: bool = False, title: str | None = None) -> None:
+        self.title = title or "A step of training"
+        self.judge = Judge() if check else None
+        self.groups: list[Group] = []
+        self.rows: list[Row] = []
+        self.steps: list[Step] = []
+        self.values: list[dict[str, Any]] = []
+        self._modules: list[tuple[int, Any]] = []  # at work, with their groups
+        self._row_of: dict[int, int] = {}  # by the id of a node, leaf or array, all of which are kept alive
+        self._alive: list[Any] = []
+        self._value_of: dict[int, tuple[int, int]] = {}  # by the id of an array: how often it had been changed, and the picture
+        self._names: dict[int, str] = {}
+        self._calls: list[tuple[Any, int]] = []  # modules that no other one called
+        self._busy = False  # inside a rule or an optimiser, whose ops are not the program's
+        self._born, self._arrived, self._expected = -1, Counter[int](), Counter[int]()
+        self._sums: dict[int, Any] = {}
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        found = list(variables(sys._getframe(1)))
+        names = {id(value): name for name, value in found}
+        self._names.update(names_of([*found, *((type(m).__name__, m) for m, _ in self._calls if id(m) not in names)]))
+        for module, group in self._calls:
+            self.groups[group].name = names.get(id(module), self.groups[group].type)
+        for thing in self._alive:
+            row = self._row_of.get(id(thing))
+            if row is not None and not self.rows[row].op:
+                self.rows[row].name = self._names.get(id(thing), self.rows[row].name)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Drop what led to nothing that has a gradient, unless nothing has one; and let go of all arrays."""
+        wanted = {i for i, row in enumerate(self.rows) if row.wants_grad}
+        stack = list(wanted)
+        while stack:
+            for _, i in self.rows[stack.pop()].inputs:
+                if i not in wanted:
+                    wanted.add(i)
+                    stack.append(i)
+        if wanted:
+            self.steps = [step for step in self.steps if step.row in wanted]
+        self._alive, self._row_of, self._value_of, self._sums = [], {}, {}, {}
+
+    # -- what is seen, as rows and values
+
+    def _value(self, array: Any, changes: int | None = None) -> int:
+        """The number of an array's picture; a new one if it was changed since the last."""
+        before, number = self._value_of.get(id(array), (-1, -1))
+        if number < 0 or changes not in (None, before):
+            self._alive.append(array)
+            number = self._fresh(array)
+            self._value_of[id(array)] = before if changes is None else changes, number
+        return number
+
+    def _fresh(self, array: Any) -> int:
+        """The picture of an array that may be changed later."""
+        self.values.append(picture(array))
+        return len(self.values) - 1
+
+    def _new_row(self, thing: Any, row: Row) -> int:
+        self._alive.append(thing)
+        self._row_of[id(thing)] = len(self.rows)
+        self.rows.append(row)
+        return len(self.rows) - 1
+
+    def _row(self, origin: Any) -> int:
+        """The row of a source, or of a tensor that has none."""
+        while isinstance(origin, OutputNode):
+            origin = origin.parents[0]
+        stack = [origin]  # no recursion: what was made before the recording may be long
+        while stack:
+            top = stack[-1]
+            if id(top) in self._row_of or not isinstance(top, Node):
+                if id(top) not in self._row_of:
+                    self._leaf(top)
+                stack.pop()
+                continue
+            parents = [p.parents[0] if isinstance(p, OutputNode) else p for p in flat_parents(top)]
+            missing = [p for p in parents if id(p) not in self._row_of]
+            if missing:
+                stack.extend(missing)
+                continue
+            inputs = [(name, self._row_of[id(p)]) for (_, name, _, _), p in zip(targets(top), parents)]
+            group = self._modules[-1][0] if self._modules else -1
+            shape = getattr(top, "shape", ())
+            self._new_row(
+                top, Row(top.name(), top.name(), shape, group, line_of(top.site), inputs, wants_grad=True, birth=top.birth)
+            )
+            stack.pop()
+        return self._row_of[id(origin)]
+
+    def _leaf(self, t: Any) -> int:
+        name = "a leaf" if t._requires_grad else "data"
+        return self._new_row(t, Row("", self._names.get(id(t), name), t._array.shape, wants_grad=t._requires_grad))
+
+    def _origin(self, t: Any) -> int:
+        """The row that the tensor ``t`` comes from."""
+        origin = source(t)
+        if origin is None:
+            origin = t._array if id(t._array) in self._row_of else t
+        return self._row(origin)
+
+    def run(self, op: Any, values: Any) -> Any:
+        """Keep an op: its inputs, its output, where it was called."""
+        if self._busy:
+            return super().run(op, values)
+        inputs: list[tuple[str, Any]] = []
+        options: dict[str, str] = {}
+        for i, (name, value) in enumerate(zip(op.names, values)):
+            if isinstance(value, TensorBase):
+                inputs.append((name, value))
+            elif isinstance(value, (tuple, list)) and any(isinstance(v, TensorBase) for v in value):
+                inputs += [(f"{name}[{j}]", v) for j, v in enumerate(value) if isinstance(v, TensorBase)]
+            elif value is not op.defaults[i] and value != op.defaults[i]:
+                options[name] = _brief(value)
+        taken = [(name, self._origin(t), self._value(t._array, counter(t).changes)) for name, t in inputs]
+        if self.judge is not None:
+            self.judge.before(op, values)
+        out = super().run(op, values)
+        node = out._node
+        row = Row(
+            op.name,
+            op.name,
+            out._array.shape,
+            self._modules[-1][0] if self._modules else -1,
+            line_of(node.site if node is not None else call_site()),
+            [(name, i) for name, i, _ in taken],
+            options,
+            node is not None,
+            next(_births) if node is None else node.birth,
+        )
+        number = self._new_row(out._array if node is None else node, row)
+        if op.name == "conv2d":
+            row.convolution = player.convolution(values, out._array)
+        self.steps.append(Step("forward", number, [(name, value) for name, _, value in taken], self._value(out._array)))
+        if self.judge is not None:
+            self.judge.after(node, out._array)
+        return out
+
+    def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Keep what is computed in a module together."""
+        outer = self._modules[-1] if self._modules else (-1, None)
+        name = type(module).__name__
+        if outer[1] is not None:
+            name = next((n for n, m in outer[1].named_modules(remove_duplicate=False) if m is module and n), name)
+        else:
+            self._calls.append((module, len(self.groups)))
+        self._modules.append((len(self.groups), module))
+        self.groups.append(Group(name, type(module).__name__, outer[0]))
+        try:
+            return super().module(module, forward, args, kwargs)
+        finally:
+            self._modules.pop()
+
+    # -- the way back
+
+    def pull(self, node: Any, g: Any, graph: bool, needed: Any) -> Iterator[tuple[Any, Any, bool]]:
+        """Keep what the rules of a node make of the gradient that came in."""
+        if isinstance(node, OutputNode):  # only hands on what a Function's node then takes
+            yield from super().pull(node, g, graph, needed)
+            return
+        self._begin(node)
+        gs = next(iter(g.parts.values())) if hasattr(g, "parts") else g
+        step = Step("backward", self._row(node), out=self._fresh(_array(gs)))
+        self.steps.append(step)
+        rules = targets(node)
+        pulled = super().pull(node, g, graph, needed)
+        while True:
+            self._busy = True
+            found = next(pulled, None)
+            self._busy = False
+            if found is None:
+                return
+            parent, gp, _ = found
+            _, name, i, place = next(rule for rule in rules if rule[0] is parent)
+            if gp is not None:
+                step.products.append(self._product(node, parent, name, gp))
+                if self.judge is not None:
+                    fitted = _fitted(_array(gp), parent)
+                    step.products[-1].check = self.judge.verdict(node, i, place, _array(gs), fitted)
+            yield found
+
+    def _begin(self, node: Any) -> None:
+        """A sweep goes from the youngest node to the oldest: a younger one than the last begins a new sweep."""
+        if self._born == -1 or node.birth >= self._born:
+            self._arrived, self._sums = Counter(), {}
+            self._expected = Counter(id(p) for n in reachable([node]) for p in flat_parents(n))
+        self._born = node.birth
+
+    def _product(self, node: Any, parent: Any, name: str, gp: Any) -> Product:
+        array = _array(gp)
+        rule, reads = self._rule(node, name)
+        product = Product(name, self._row(parent), self._fresh(array), rule, reads)
+        fitted = _fitted(array, parent)
+        if fitted.shape != array.shape:
+            product.summed = self._fresh(fitted)
+        self._arrived[id(parent)] += 1
+        product.arrival, product.expected = self._arrived[id(parent)], self._expected[id(parent)]
+        if product.expected > 1:
+            before = self._sums.get(id(parent))
+            self._sums[id(parent)] = fitted.copy() if before is None else before + fitted
+            if before is not None:
+                product.total = self._fresh(self._sums[id(parent)])
+        product.before = isinstance(parent, TensorBase) and parent._grad is not None
+        return product
+
+    def _rule(self, node: Any, name: str) -> tuple[str, list[tuple[str, int]]]:
+        """The code of the rule for the input called ``name``, and the arrays it reads."""
+        if not isinstance(node, OpNode):
+            return code_of(node.function.backward) if hasattr(node, "function") else "", []
+        i = node.op.names.index(name.partition("[")[0])
+        rule = next(r for r in node.op.rules if r.inputs == i or (isinstance(r.inputs, tuple) and i in r.inputs))
+        kept = node.kept or {}
+        reads = [(n, self._value(kept[n])) for n in rule.names if hasattr(kept.get(n), "strides")]
+        return code_of(rule.pull), reads
+
+    def optimizer(self, optimizer: Any, step: Callable[[], Any]) -> Any:
+        """Keep what an optimiser changes."""
+        params = [p for group in optimizer.param_groups for p in group["params"] if p._grad is not None]
+        before = [p._array.copy() for p in params]
+        self._busy = True
+        try:
+            result = super().optimizer(optimizer, step)
+        finally:
+            self._busy = False
+        site, optimizer_name = line_of(call_site()), type(optimizer).__name__
+        for p, old in zip(params, before):
+            row = self._row(p)
+            self.rows[row].site = site
+            values = [
+                ("before", self._fresh(old)),
+                ("grad", self._fresh(p._grad._array)),
+                ("change", self._fresh(p._array - old)),
+            ]
+            self.steps.append(Step("update", row, values, self._fresh(p._array), [], optimizer_name))
+        return result
+
+    # -- the views
+
+    def path(self, row: int) -> str:
+        """The calls of modules that a row was made in: ``model.layer1.0``."""
+        parts, group = [], self.rows[row].group
+        while group >= 0:
+            parts.append(self.groups[group].name)
+            group = self.groups[group].outer
+        return ".".join(reversed(parts))
+
+    def html(self) -> str:
+        """The player: one page that needs nothing else."""
+        return player.page(self)
+
+    def save(self, path: Any) -> None:
+        """Write the player to a file."""
+        player.save(self, path)
+
+    def show(self, height: int = 720) -> None:
+        """Play it here, if this is a notebook, or else in the browser."""
+        player.show(self, height)
+
+    def _repr_html_(self) -> str:
+        return player.frame(self, 720)
+
+    def __str__(self) -> str:
+        return terminal.listing(self)
+
+    def text(self, number: int) -> str:
+        """Step ``number``, in words and numbers."""
+        return terminal.card(self, number)
+
+    def play(self) -> None:
+        """Walk through the steps in a terminal."""
+        terminal.play(self)
+
+
+def _array(g: Any) -> Any:
+    return getattr(g, "_array", g)
+
+
+def _fitted(g: Any, parent: Any) -> Any:
+    """A gradient in the shape of what it is for."""
+    like = parent._array if isinstance(parent, TensorBase) else parent
+    return g if g.shape == like.shape or hasattr(g, "parts") else sum_to(g, like.shape)
+
+
+def _brief(value: Any) -> str:
+    """An option in a few words."""
+    if hasattr(value, "kernel"):
+        padding = value.before if value.before == value.after else (value.before, value.after)
+        said = f"kernel {value.kernel}, stride {value.stride}, padding {padding}"
+        return said if set(value.dilation) == {1} else f"{said}, dilation {value.dilation}"
+    said = f"array{value.shape}" if hasattr(value, "strides") and math.prod(value.shape) > 1 else str(value)
+    return said if len(said) <= 40 else said[:37] + "..."
