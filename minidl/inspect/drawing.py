@@ -106,11 +106,12 @@ def _layout(rows: list[list[Any]], chains: list[list[Any]], width: dict[Any, flo
     x: dict[Any, float] = {}
     for row in rows:
         x.update(zip(row, _spread([0.0] * len(row), [width.get(item, 2.0) for item in row])))
-    for sweep in range(SWEEPS):
-        for row in rows if sweep % 2 == 0 else reversed(rows):
-            tied = {item: (up if sweep % 2 == 0 else down)[item] or [item] for item in row}
+    for sweep in range(2 * SWEEPS):  # first to order the rows, looking up and down in turn; then to straighten the edges
+        ordering, downwards = sweep < SWEEPS, sweep % 2 == 0
+        for row in rows if downwards else reversed(rows):
+            tied = {item: ((up if downwards else down)[item] if ordering else up[item] + down[item]) or [item] for item in row}
             wanted = {item: sum(x[other] for other in tied[item]) / len(tied[item]) for item in row}
-            if sweep < SWEEPS // 2:
+            if ordering:
                 row.sort(key=lambda item: wanted[item])
             x.update(zip(row, _spread([wanted[item] for item in row], [width.get(item, 2.0) for item in row])))
     return x

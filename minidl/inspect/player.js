@@ -36,7 +36,8 @@ const label = row => {
   const own = groupsOf(row).filter(g => opsIn[g] === 1).map(g => D.groups[g].name);
   return own.length ? own.join(".") : r.op;
 };
-const isParameter = row => !D.rows[row].op && (/[.]/.test(D.rows[row].name) || /^(data|a leaf)$/.test(D.rows[row].name));
+const isAnonymous = row => /^(data|a leaf)$/.test(D.rows[row].name);
+const isParameter = row => !D.rows[row].op && (D.rows[row].name.includes(".") || isAnonymous(row));
 
 function inOrder() { // ops by birth; each named input before what first uses it, outside of that one's module
   const ops = D.rows.map((_, i) => i).filter(i => D.rows[i].op && (used.has(i) || D.rows[i].wants_grad))
@@ -261,7 +262,8 @@ const derivative = name => h("span", { class: "a g" }, `∂L/∂${name}`);
 const source = site => site ? h("span", { class: "source" }, h("i", {}, `${site.file}:${site.line}`), site.text) : null;
 const path = row => pathOf(groupsOf(row));
 const pathOf = groups => groups.map(g => D.groups[g].name).join(".");
-const named = (name, row) => D.rows[row].name && D.rows[row].name !== "data" && !D.rows[row].op ? `${name} = ${D.rows[row].name}` : name;
+const inputRow = (row, name) => (D.rows[row].inputs.find(([input]) => input === name) ?? [])[1];
+const named = (name, row) => row !== undefined && !D.rows[row].op && !isAnonymous(row) ? `${name} = ${D.rows[row].name}` : name;
 
 function heading(title, note, phase) {
   return h("h2", {}, h("span", { class: phase }, title), h("small", {}, note));
@@ -321,11 +323,11 @@ function productCard(step, p) {
   const reads = p.reads.filter(([, v]) => D.values[v].shape.reduce((a, b) => a * b, 1) > 1).slice(0, 3);
   const dims = p.summed >= 0 ? stretched(from, D.values[p.summed].shape) : [];
   return h("div", { class: "product", "data-input": p.input },
-    formula(p.formula, derivative(p.input)) ?? h("div", { class: "formula" }, derivative(p.input)),
-    p.code ? h("code", { title: "the rule, as it stands in minidl" }, p.code) : null,
+    h("div", { class: "rule" }, formula(p.formula, derivative(p.input)) ?? h("div", { class: "formula" }, derivative(p.input)),
+      p.code ? h("code", { title: "the rule, as it stands in the code" }, p.code) : null),
     h("div", { class: "flow" },
-      reads.map(([name, v]) => figure(v, name, "", { room: 150 })), reads.length ? h("div", { class: "arrow" }, "→") : null,
-      figure(p.value, derivative(p.input), "g", { room: 220 }),
+      reads.map(([name, v]) => figure(v, named(name, inputRow(step.row, name)), "", { room: 150 })), reads.length ? h("div", { class: "arrow" }, "→") : null,
+      figure(p.value, [derivative(p.input), to.op || isAnonymous(p.row) ? "" : h("small", {}, ` ${p.input} = ${to.name} `)], "g", { room: 220 }),
       p.summed < 0 ? null : [h("div", { class: "arrow" }, "→", h("small", {}, `un-broadcast: summed over dimension ${dims.join(", ")}, along which ${p.input} had been stretched`)), figure(p.summed, "the sum", "g", { room: 220 })],
       p.total < 0 ? null : [h("div", { class: "arrow" }, "＋", h("small", {}, `added to what had come before`)), figure(p.total, `${p.arrival} of ${p.expected} together`, "g", { room: 220 })]),
     h("p", { class: "fate" }, to.op ? `goes on to ${label(p.row)}` : `arrives at ${to.name}`,
