@@ -58,8 +58,9 @@ class Judge:
             if not np.allclose(_forward(node.op, point), out, 1e-3, 1e-4, equal_nan=True):
                 return "not judged: the op gives another result each time"
         x = point[i] if place < 0 else point[i][place]
-        for attempt in range(TRIES):  # at last only where the product says something: away from ties of zeros, above all
-            among = np.flatnonzero(product) if attempt >= TRIES // 2 and product.any() else np.arange(x.size)
+        telling = np.flatnonzero(product * x)
+        for attempt in range(TRIES):  # at last only where the product says something, and away from ties of zeros
+            among = telling if attempt >= TRIES // 2 and telling.size else np.arange(x.size)
             analytic, numeric, size, kink = self.slopes(node.op, point, i, place, x, g, product, among)
             if not kink:
                 if abs(analytic - numeric) <= TOLERANCE * max(size, abs(numeric)) + 1e-7:

@@ -233,7 +233,9 @@ def print_tree(loss: Any, params: Any = None) -> None:
             continue
         shown.add(item)
         steps = [p for p in parents[item] if isinstance(p, Node)]
-        others = [p for p in parents[item] if not steps or p is not steps[0]]
+        others = list(parents[item])
+        if steps:
+            del others[next(i for i, p in enumerate(others) if p is steps[0])]
         if steps:
             stack.append((steps[0], rest, rest))
         for n, p in reversed(list(enumerate(others))):

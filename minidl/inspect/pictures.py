@@ -38,7 +38,8 @@ def in_words(array: Any) -> str:
     if array.size == 1:
         return f"{tuple(array.shape)} {array.dtype}: {short(float(array.reshape(-1)[0]))}"
     said = [f"from {short(s['min'])} to {short(s['max'])}", f"mean {short(s['mean'])}"] if s["min"] is not None else []
-    said += [f"{s['zeros']:.0%} zeros"] if s["zeros"] else []
+    said = [f"all {short(s['min'])}"] if s["min"] == s["max"] and not s["nan"] + s["inf"] and said else said
+    said += [f"{s['zeros']:.0%} zeros"] if 0 < s["zeros"] < 1 else []
     said += [f"{s[what]} {name}" for what, name in (("nan", "NaN"), ("inf", "infinite")) if s[what]]
     return f"{tuple(array.shape)} {array.dtype}: {', '.join(said) or 'nothing in it'}"
 
@@ -67,11 +68,11 @@ def tiles(array: Any) -> tuple[Any, tuple[int, int]]:
     height, width = array.shape[-2:]
     room = max(1, PIXELS // max(height * width, 1))
     if array.ndim <= 3:
-        array = array.reshape(-1, height, width)[: min(room, COLUMNS * COLUMNS)]
+        array = array.reshape(math.prod(array.shape[:-2]), height, width)[: min(room, COLUMNS * COLUMNS)]
         columns = max(1, min(len(array), COLUMNS))
         array = array[: max(1, len(array) // columns) * columns]
-        return array.reshape(-1, columns, height, width), steps
-    array = array.reshape(-1, *array.shape[-3:])[:, :COLUMNS]
+        return array.reshape(len(array) // columns, columns, height, width), steps
+    array = array.reshape(math.prod(array.shape[:-3]), *array.shape[-3:])[:, :COLUMNS]
     columns = max(1, min(array.shape[1], room))
     return array[: max(1, min(COLUMNS, room // columns)), :columns], steps
 

@@ -258,6 +258,7 @@ function figure(number, name, kind, options) { // an array: its name, picture an
 const formula = (parts, left) => !parts.length ? null : h("div", { class: "formula" }, left ? [left, " = "] : "", parts.map(part =>
   typeof part === "string" ? part : array(part[0], part[1])));
 const array = (name, shape) => h("span", { class: name === "g" ? "a g" : "a" }, name === "g" ? "∂L/∂out" : name, h("small", {}, shape));
+const visible = row => { const group = entries[entryOf.get(row)]?.group; return group === undefined ? label(row) : D.groups[group].name; };
 const derivative = name => h("span", { class: "a g" }, `∂L/∂${name}`);
 const source = site => site ? h("span", { class: "source" }, h("i", {}, `${site.file}:${site.line}`), site.text) : null;
 const path = row => pathOf(groupsOf(row));
@@ -291,7 +292,7 @@ function backwardCard(step) {
     source(row.site),
     h("p", { class: "words" }, first && D.values[step.out].shape.length === 0 ? "Here the way back begins: the gradient of the loss with respect to itself is 1. "
       : meets > 1 ? `What this op made was used ${meets} times: the gradient that comes in is the sum of ${meets}. `
-        : "The gradient with respect to what this op made has arrived. ",
+        : "The gradient of what this op made has arrived. ",
     "Each rule multiplies it by the op's own derivative."),
     h("div", { class: "before" }, "forward: ", formula(row.formula, array("out", row.shape.join("×") || "one number")) ?? row.op),
     h("div", { class: "chain" }, h("div", { class: "incoming" }, figure(step.out, derivative("out"), "g", { room: 220 }), h("div", { class: "arrow" }, "↘")),
@@ -330,7 +331,7 @@ function productCard(step, p) {
       figure(p.value, [derivative(p.input), to.op || isAnonymous(p.row) ? "" : h("small", {}, ` ${p.input} = ${to.name} `)], "g", { room: 220 }),
       p.summed < 0 ? null : [h("div", { class: "arrow" }, "→", h("small", {}, `un-broadcast: summed over dimension ${dims.join(", ")}, along which ${p.input} had been stretched`)), figure(p.summed, "the sum", "g", { room: 220 })],
       p.total < 0 ? null : [h("div", { class: "arrow" }, "＋", h("small", {}, `added to what had come before`)), figure(p.total, `${p.arrival} of ${p.expected} together`, "g", { room: 220 })]),
-    h("p", { class: "fate" }, to.op ? `goes on to ${label(p.row)}` : `arrives at ${to.name}`,
+    h("p", { class: "fate" }, to.op ? `goes on to ${visible(p.row)}` : `arrives at ${to.name}`,
       p.expected > 1 ? `, where ${times(p.expected, "gradient")} meet: this is number ${p.arrival}` : "",
       to.op ? "" : p.arrival === p.expected ? `, and stays in ${to.name}.grad` : "",
       p.before ? h("b", { class: "backward" }, " (added to the .grad that was there from an earlier backward; zero_grad() would have cleared it)") : ""),
@@ -394,9 +395,9 @@ function groupCard(stop) {
     heading(pathOf(chain.slice(0, chain.indexOf(group) + 1)), `${D.groups[group].type}, ${times(steps.length, "step")} in one`, stop.phase),
     source(D.rows[steps[0].row].site),
     h("p", { class: "words" }, h("button", { click: () => toggle(group) }, "▸ unfold"), " to go through it step by step."),
-    h("div", { class: "flow" }, back ? figure(steps[0].out, derivative("out"), "g", { room: 260 }) : entering.slice(0, 3).map(([, v, from]) => figure(v, label(from), "", { room: 260 })),
+    h("div", { class: "flow" }, back ? figure(steps[0].out, derivative("out"), "g", { room: 260 }) : entering.slice(0, 3).map(([, v, from]) => figure(v, visible(from), "", { room: 260 })),
       h("div", { class: "arrow" }, "→", h("small", {}, D.groups[group].type)),
-      back ? leaving.slice(0, 2).map(p => figure(p.total >= 0 ? p.total : p.summed >= 0 ? p.summed : p.value, derivative(label(p.row)), "g", { room: 260 })) : figure(last.out, "out", "out", { room: 300 })),
+      back ? leaving.slice(0, 2).map(p => figure(p.total >= 0 ? p.total : p.summed >= 0 ? p.summed : p.value, derivative(visible(p.row)), "g", { room: 260 })) : figure(last.out, "out", "out", { room: 300 })),
     h("table", { class: "inside" }, steps.map(s => h("tr", {},
       h("td", {}, label(s.row)),
       h("td", {}, back ? s.products.map(p => formula(p.formula, derivative(p.input)) ?? derivative(p.input)) : formula(D.rows[s.row].formula, array("out", D.rows[s.row].shape.join("×")))),

@@ -154,8 +154,8 @@ class strict(Watcher):
         self.unchanged(node)
         if hasattr(array, "strides") and _bad(array):
             raise StrictError(
-                f"backward: the gradient that reaches {node.name()} ({_place(node.site)}) is not finite: {in_words(array)}"
-                "\n    It came in from outside, or several finite gradients added up to it."
+                f"backward: the gradient that reaches {node.name()} is not finite: {in_words(array)}; its forward was at "
+                f"{_place(node.site)}\n    It came in from outside, or several finite gradients added up to it."
             )
         with np.errstate(all="ignore"):
             found = list(super().pull(node, g, graph, needed))

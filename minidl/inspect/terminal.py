@@ -56,7 +56,7 @@ def _tick(check: str) -> str:
 
 def _line(value: dict[str, Any]) -> str:
     """A value in one line: shape, range, and the sizes of its elements as blocks."""
-    shape = f"({', '.join(map(str, value['shape']))})"
+    shape = tuple(value["shape"])
     numbers = value.get("numbers", [])
     if len(numbers) == 1:
         return f"{shape} {numbers[0]}"

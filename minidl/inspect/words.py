@@ -72,7 +72,7 @@ def _history(node: Any, names: dict[int, str]) -> Iterator[str]:
     listed = sorted(names.get(key, f"one of shape {tuple(p._array.shape)}") for key, p in leaves.items())
     shown = ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
     yield f"Its gradient goes to {', '.join(parents)}; {len(nodes)} steps back in all, to the leaves {shown}."
-    if getattr(node, "kept", {}) is None:
+    if any(getattr(n, "kept", {}) is None for n in nodes):
         yield "A backward pass has been through here, and what it remembered is freed."
     else:
         kept = {id(a): a.nbytes for n in nodes for a in (getattr(n, "kept", None) or {}).values() if hasattr(a, "nbytes")}

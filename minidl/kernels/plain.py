@@ -204,7 +204,8 @@ def sum_pool2d_spread(g: Any, window: Window, size: tuple[int, int]) -> Any:
 def unfold(x: Any, window: Window) -> Any:
     """What each tap sees, as columns."""
     seen = _seen(x, window)
-    return np.moveaxis(seen, (0, 1), (2, 3)).reshape(len(x), -1, math.prod(seen.shape[4:]))
+    rows, places = x.shape[1] * math.prod(window.kernel), math.prod(seen.shape[4:])
+    return np.moveaxis(seen, (0, 1), (2, 3)).reshape(len(x), rows, places)
 
 
 def fold(columns: Any, window: Window, size: tuple[int, int]) -> Any:
