@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autograd.op import OpNode, _unwrap, promote
 from ..autograd.tape import TensorBase
+from ..devices import on_host
 from ..testing.differences import PRECISIONS, derivative
 
 ELEMENTS, TRIES = 8, 4  # moved at once: few, so that a kink is seldom met; and how often others are tried
@@ -18,11 +19,9 @@ TOLERANCE = 1e-3  # of a product in float32, relative to the sizes of what is ad
 def _wide(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(map(_wide, value)) if not hasattr(value, "_fields") else value
-    return value.astype(np.float64) if hasattr(value, "strides") and value.dtype.kind == "f" else _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    return value.copy() if hasattr(value, "strides") else value
+    if not hasattr(value, "strides"):
+        return value
+    return np.array(on_host(value), np.float64 if value.dtype.kind == "f" else value.dtype)
 
 
 class Judge:
@@ -45,7 +44,7 @@ class Judge:
     def after(self, node: Any, out: Any) -> None:
         """The op has run, and this is its node, if it has one."""
         if node is not None and self.point is not None:
-            self.points[node] = (self.point, out.copy())
+            self.points[node] = (self.point, on_host(out).copy())
 
     def verdict(self, node: Any, i: int, place: int, g: Any, product: Any) -> str:
         """What differences say of ``product``, the gradient of input ``i``: "right", "wrong: ...", or why they say nothing."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import on_host
+
 PIXELS, TILE, COLUMNS = 4096, 32, 8  # of a picture; of a side of one of its tiles; tiles beside each other
 NUMBERS = 256  # so many elements or fewer are written as numbers too
 
@@ -34,6 +36,7 @@ def short(x: float | None) -> str:
 
 def in_words(array: Any) -> str:
     """Shape, dtype and statistics in one line."""
+    array = on_host(array)
     s = statistics(array)
     if array.size == 1:
         return f"{tuple(array.shape)} {array.dtype}: {short(float(array.reshape(-1)[0]))}"
@@ -79,6 +82,7 @@ def tiles(array: Any) -> tuple[Any, tuple[int, int]]:
 
 def picture(array: Any) -> dict[str, Any]:
     """Statistics and a picture for the player: signed bytes around 0 in base64, -128 for NaN."""
+    array = on_host(array)
     shown, steps = tiles(array)
     numbers = shown.astype(np.float64)
     finite = np.where(np.isfinite(numbers), numbers, 0)
@@ -102,7 +106,7 @@ def picture(array: Any) -> dict[str, Any]:
 
 def exact(array: Any) -> str:
     """The numbers of ``array`` as 32-bit floats in base64."""
-    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
+    return base64.b64encode(np.ascontiguousarray(on_host(array), "<f4").tobytes()).decode()
 
 
 SHADES = "▁▂▃▄▅▆▇█"

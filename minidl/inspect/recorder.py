@@ -14,6 +14,7 @@ from ..autograd.op import OpNode
 from ..autograd.sweep import reachable, sum_to
 from ..autograd.tape import Node, TensorBase, _births, call_site, counter, flat_parents, source
 from ..autograd.watch import Watcher
+from ..devices import on_host
 from . import player, terminal
 from .differences import Judge
 from .pictures import picture
@@ -374,7 +375,8 @@ class record(Watcher):
 
 
 def _array(g: Any) -> Any:
-    return getattr(g, "_array", g)
+    """A gradient as one of NumPy's arrays; of a function with several outputs it is a bundle, and stays one."""
+    return g if hasattr(g, "parts") else on_host(getattr(g, "_array", g))
 
 
 def _fitted(g: Any, parent: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from .. import backend, random
 from ..autograd.tape import TensorBase
 from ..autograd.watch import Watcher
+from ..devices import on_host
 from ..kernels import cpu, plain, reference
 from .places import names_of, variables
 
@@ -183,9 +184,10 @@ def _run(step: Callable[[], Any], name: str, names: dict[int, str]) -> _Run:
                 result = step()
                 seconds = perf_counter() - start
             named = {**names_of((type(m).__name__, m) for m in reversed(keeper.modules)), **names}
-            outputs = [t._array.copy() for t in (result if isinstance(result, (tuple, list)) else (result,)) if t is not None]
+            results = result if isinstance(result, (tuple, list)) else (result,)
+            outputs = [on_host(t._array).copy() for t in results if t is not None]
             with_grads = [t for t, *_ in keeper.tensors.values() if t._grad is not None]
-            grads = {named.get(id(t), f"leaf {i}"): t._grad._array.copy() for i, t in enumerate(with_grads)}
+            grads = {named.get(id(t), f"leaf {i}"): on_host(t._grad._array).copy() for i, t in enumerate(with_grads)}
         finally:
             keeper.put_back()
             random.set_rng_state(state)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd.tape import TensorBase, call_site, describe_site
 from ..autograd.watch import Watcher
+from ..devices import on_host
 from ..shapes import ShapeError
 from .pictures import in_words
 from .places import line_of, targets
@@ -56,6 +57,7 @@ def _bad(array: Any) -> str:
     """What is wrong with ``array``: "NaN", "Inf", or "" for nothing."""
     if array.dtype.kind != "f":
         return ""
+    array = on_host(array)
     total = array.sum(dtype=array.dtype if array.dtype == np.float64 else np.float64)
     if np.isfinite(total):  # quick, and never wrong that way round
         return ""
@@ -64,6 +66,7 @@ def _bad(array: Any) -> str:
 
 def _sum_of(array: Any) -> int:
     """A checksum of an array's numbers."""
+    array = on_host(array)
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data) if array.size else 0
 
 
@@ -109,7 +112,7 @@ class strict(Watcher):
         if made:
             self.judge(op, values, out, made)
         if node is not None:
-            self.sums[node] = {name: _sum_of(a) for name, a in node.kept.items() if isinstance(a, np.ndarray)}
+            self.sums[node] = {name: _sum_of(a) for name, a in node.kept.items() if hasattr(a, "strides")}
             if op.name == "sub":
                 shapes = [tuple(getattr(v, "shape", ())) for v in values[:2]]
                 if shapes[0] != shapes[1] and all(out._array.size > np.prod(s, dtype=int) for s in shapes):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..shapes import Window
-from .reference import resample as resample  # slices of whole arrays already
+from .reference import fused as fused
+from .reference import resample as resample  # of whole slices already
 
 
 def matmul(a: Any, b: Any) -> Any:
