@@ -2,7 +2,7 @@
 
     python docs/inspect_pictures.py
 
-Wants Playwright and a Chromium, as tests/test_player.py does.
+Wants Playwright and a Chromium, as tests/test_player.py does, and Pillow.
 """
 
 import shutil
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import minidl
@@ -72,7 +73,9 @@ def main():
             for key in keys:
                 page.keyboard.press(key)
             page.evaluate(script or "0")
-            page.screenshot(path=HERE / "_static" / f"player-{name}.png")
+            path = HERE / "_static" / f"player-{name}.png"
+            page.screenshot(path=path)
+            Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
         shoot(small, "backward", ["b", "ArrowRight"])
         window = "state.pixel = [5, 6]; render(); document.querySelector('.window').scrollIntoView()"
