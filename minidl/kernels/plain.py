@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..shapes import Window
-from .reference import fused as fused
-from .reference import resample as resample  # of whole slices already
+from . import reference
+
+
+def __getattr__(name: str) -> Any:
+    """What is not here is as in `reference`: there is no plainer way, or no other one."""
+    return getattr(reference, name)
 
 
 def matmul(a: Any, b: Any) -> Any:
