@@ -186,8 +186,8 @@ def kept() -> Any:
 
 def is_pinned(array: Any) -> bool:
     """Whether an array of NumPy's is in memory that a GPU reads by itself."""
-    while isinstance(array, np.ndarray):
-        array = array.base
+    while isinstance(array, (np.ndarray, memoryview)):
+        array = array.base if isinstance(array, np.ndarray) else array.obj
     return type(array).__name__ == "PinnedMemoryPointer"
 
 

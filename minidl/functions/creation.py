@@ -11,7 +11,7 @@ from .. import dtypes
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, wrap
 from ..backend import gpu_types
-from ..devices import check_device, device_of, made, moved, on_host
+from ..devices import check_device, current, device_of, made, moved, on_host
 from ..shapes import ShapeError, as_shape
 
 
@@ -19,7 +19,10 @@ def _new(array: Any, dtype: Any, device: Any, requires_grad: bool, op: str) -> A
     """A leaf on ``device``: of an array, or of what a function makes of the array library there."""
     where = check_device(device, op)
     array = made(where, array) if callable(array) else array
-    t = wrap(moved(array if dtype is None else array.astype(dtypes.as_dtype(dtype).dtype, copy=False), where))
+    if dtype is not None:
+        with current(device_of(array)):
+            array = array.astype(dtypes.as_dtype(dtype).dtype, copy=False)
+    t = wrap(moved(array, where))
     return t.requires_grad_() if requires_grad else t
 
 

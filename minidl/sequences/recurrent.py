@@ -10,6 +10,7 @@ Letters: N sequences, D inputs, H units; R rows, all steps of all sequences, the
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -21,6 +22,7 @@ from ..autograd.mode import mode
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
+from ..devices import device_of, made
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.layout import cat, reshape
 from ..ops.linear import linear
@@ -281,6 +283,12 @@ def _by_gates(w: Any, n_gates: int) -> Any:
     return w.reshape(n_gates, len(w) // n_gates, *w.shape[1:])
 
 
+@functools.cache
+def _halves(kind: str, dtype: Any, where: Any) -> Any:
+    """Those of `KINDS` as an array (G, 1, 1) on a device, sent there once."""
+    return made(where, lambda m: m.asarray(KINDS[kind].halves, dtype).reshape(-1, 1, 1))
+
+
 class _Forward:
     """The steps of a strip, one after the other; the states go to ``places``."""
 
@@ -288,7 +296,7 @@ class _Forward:
         m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.step, self.input, self.w_hr, self.turns = m, KINDS[kind].step, input, w_hr, _Turns(m)
         self.out, self.h, self.c = places
-        halves = m.asarray(KINDS[kind].halves, input.dtype).reshape(-1, 1, 1)
+        halves = _halves(kind, input.dtype, device_of(input))
         self.halves, self.unscaled = (halves, 1 - halves), None if len(input) >= MANY_ROWS else halves
         w_x, w_h = (_by_gates(w, n_gates).swapaxes(1, 2) for w in (w_ih, w_hh))
         self.bias: Any = None

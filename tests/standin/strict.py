@@ -97,6 +97,8 @@ class Block:
         POOLS[device].take(self.nbytes)
 
     def __del__(self):
+        if POOLS is None:  # Python ends
+            return
         POOLS[self.device].used -= self.nbytes
         for hook in MemoryHook.active:
             hook.free_postprocess(device_id=self.device, size=self.nbytes, mem_size=self.nbytes)
@@ -460,7 +462,7 @@ class ndarray:
             return _result(_given(self).astype(dtype, order), keep=True)
 
     def copy(self, order="C"):
-        return _result(_given(self).copy(order), keep=True)
+        return _result(self.a.copy(order), keep=True)  # on the current device, wherever this one is
 
     def view(self, dtype=None, type=None):
         return ndarray(self.a.view() if dtype is None else self.a.view(dtype), self.block)
