@@ -14,7 +14,7 @@ Recurrent Neural Networks, 2015.
 import math
 
 from shared import text
-from shared.steps import Steps, load_checkpoint, options, prepare, train
+from shared.steps import Steps, load_checkpoint, number, options, prepare, train
 
 import minidl
 import minidl.nn.functional as F
@@ -69,6 +69,7 @@ class Learner:
         self.optimizer = optim.Adam(net.parameters(), args.lr)
         self.rates = optim.lr_scheduler.CosineAnnealingLR(self.optimizer, args.steps, args.lr / 10)
         settings = {name: getattr(args, name) for name in ("width", "layers", "length", "steps")}
+        settings["checksum of the text"] = self.data.checksum
         parts = {"model": net, "optimizer": self.optimizer, "rates": self.rates}
         self.steps = Steps(args, parts, self.step, self.test, settings)
 
@@ -94,20 +95,20 @@ def command_line():
     """The options of this example."""
     parser = options(__doc__, steps=2000, batch_size=32, lr=2e-3, every=200, name="char_rnn")
     parser.add_argument("--text", help="file to learn from (Python's own help)")
-    parser.add_argument("--length", type=int, default=128, help="characters in a sequence (128)")
-    parser.add_argument("--width", type=int, default=256, help="units of a layer (256)")
-    parser.add_argument("--layers", type=int, default=1, help="LSTMs one above the other (1)")
+    parser.add_argument("--length", type=number(int, 1), default=128, help="characters in a sequence (128)")
+    parser.add_argument("--width", type=number(int, 1), default=256, help="units of a layer (256)")
+    parser.add_argument("--layers", type=number(int, 1), default=1, help="LSTMs one above the other (1)")
     parser.add_argument("--only-write", action="store_true", help="do not train; write with the checkpoint")
     parser.add_argument("--prompt", default="The ", help="what the sample begins with")
-    parser.add_argument("--count", type=int, default=400, help="characters to write (400)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest (0.7)")
+    parser.add_argument("--count", type=number(int, 0), default=400, help="characters to write (400)")
+    parser.add_argument("--temperature", type=number(float, 0), default=0.7, help="0: always the likeliest (0.7)")
     return parser
 
 
 def main():
     args = prepare(command_line().parse_args())
     if args.only_write:  # the network that the checkpoint holds
-        state = load_checkpoint(args.checkpoint)
+        state = load_checkpoint(args.checkpoint, args.example)
         net = CharRNN(len(text.ALPHABET), state["settings"]["width"], state["settings"]["layers"])
         net.load_state_dict(state["model"])
     else:

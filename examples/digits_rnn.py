@@ -15,7 +15,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from shared.steps import Steps, options, prepare, train
+from shared.steps import Steps, number, options, prepare, train
 
 import minidl
 import minidl.nn.functional as F
@@ -100,7 +100,7 @@ def draw_confusion(answers, labels, path):
 
 def main():
     parser = options(__doc__, steps=1500, batch_size=64, lr=5e-3, every=150, name="digits_rnn")
-    parser.add_argument("--width", type=int, default=64, help="units of the LSTM (64)")
+    parser.add_argument("--width", type=number(int, 1), default=64, help="units of the LSTM (64)")
     args = prepare(parser.parse_args())
     learner = Learner(args)
     print(f"{sum(p.numel() for p in learner.net.parameters()):,} parameters, {len(learner.labels):,} pictures to learn from.")

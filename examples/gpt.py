@@ -8,7 +8,7 @@
 
 The network is GPT-2's, small: tokens and positions that are learnt, blocks of causal attention and of a network of two
 layers, each normalised before and added after, and the same matrix for reading and for writing tokens. Its parameters have
-GPT-2's names.
+GPT-2's names; where GPT-2's files have c_attn, c_proj and c_fc as (in, out), give `load_state_dict` the transposed weights.
 
 Sources: Radford et al., Language Models are Unsupervised Multitask Learners, 2019; Holtzman et al., The Curious Case of Neural
 Text Degeneration, ICLR 2020 (top-p).
@@ -17,7 +17,7 @@ Text Degeneration, ICLR 2020 (top-p).
 import math
 
 from shared import text
-from shared.steps import Steps, load_checkpoint, options, prepare, train
+from shared.steps import Steps, load_checkpoint, number, options, prepare, train
 
 import minidl
 import minidl.nn.functional as F
@@ -92,6 +92,7 @@ def pick(scores, temperature=1.0, top_k=0, top_p=1.0):
         return scores.argmax(-1, keepdim=True)
     sure, order = F.softmax(scores / temperature, -1).sort(-1, descending=True)
     out = sure.cumsum(-1) - sure >= top_p  # those before it are enough
+    out[:, 0] = False  # the likeliest is always in
     if top_k:
         out[:, top_k:] = True
     drawn = minidl.multinomial(sure.masked_fill(out, 0.0), 1)
@@ -109,7 +110,7 @@ def write(net, tokens, count, **how):
     caches, new = None, tokens
     for _ in range(count):
         if caches is None or caches[0].length + new.shape[1] > net.length:
-            caches, new = [nn.KVCache(net.length) for _ in net.h], tokens[:, -(net.length // 2) :]
+            caches, new = [nn.KVCache(net.length) for _ in net.h], tokens[:, -max(net.length // 2, 1) :]
         new = pick(net(new, caches)[:, -1], **how)
         tokens = minidl.cat([tokens, new], 1)
     net.train(training)
@@ -124,24 +125,26 @@ def loss_of(net, tokens, targets):
 def command_line():
     parser = options(__doc__, steps=2000, batch_size=16, lr=1e-3, every=200, name="gpt")
     parser.add_argument("--text", help="file to learn from (Python's own help)")
-    parser.add_argument("--length", type=int, default=128, help="characters that it sees at once (128)")
-    parser.add_argument("--width", type=int, default=128, help="features of a token (128)")
-    parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--length", type=number(int, 1), default=128, help="characters that it sees at once (128)")
+    parser.add_argument("--width", type=number(int, 1), default=128, help="features of a token (128)")
+    parser.add_argument("--heads", type=number(int, 1), default=4, help="of each layer; they share the width (4)")
+    parser.add_argument("--layers", type=number(int, 1), default=4, help="blocks one above the other (4)")
     parser.add_argument("--compile", action="store_true", help="fuse the network's ops with minidl.compile")
     parser.add_argument("--only-write", action="store_true", help="do not train; write with the checkpoint")
     parser.add_argument("--prompt", default="The ", help="what the sample begins with")
-    parser.add_argument("--count", type=int, default=400, help="characters to write (400)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest (0.8)")
-    parser.add_argument("--top-k", type=int, default=0, help="draw only from so many (0: all)")
-    parser.add_argument("--top-p", type=float, default=0.95, help="draw only from the likeliest with this probability (0.95)")
+    parser.add_argument("--count", type=number(int, 0), default=400, help="characters to write (400)")
+    parser.add_argument("--temperature", type=number(float, 0), default=0.8, help="0: always the likeliest (0.8)")
+    parser.add_argument("--top-k", type=number(int, 0), default=0, help="draw only from so many (0: all)")
+    parser.add_argument(
+        "--top-p", type=number(float, 0, 1), default=0.95, help="draw only from the likeliest with this probability (0.95)"
+    )
     return parser
 
 
 def main():
     args = prepare(command_line().parse_args())
     if args.only_write:  # the network that the checkpoint holds
-        state = load_checkpoint(args.checkpoint)
+        state = load_checkpoint(args.checkpoint, args.example)
         shape = {name: state["settings"][name] for name in ("length", "width", "heads", "layers")}
     else:
         shape = {name: getattr(args, name) for name in ("length", "width", "heads", "layers")}
@@ -184,7 +187,7 @@ def learn(net, args, shape):
         return {"test loss": sum(losses) / len(losses), "bits per character": sum(losses) / len(losses) / math.log(2)}
 
     parts = {"model": net, "optimizer": optimizer, "rates": rates}
-    run = Steps(args, parts, step, test, {**shape, "steps": args.steps})
+    run = Steps(args, parts, step, test, {**shape, "steps": args.steps, "checksum of the text": data.checksum})
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {len(data.train):,} characters to learn from.")
     finished = train(run)
     if run.history:

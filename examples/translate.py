@@ -20,13 +20,14 @@ Sources: Vaswani et al., Attention Is All You Need, 2017; Xiong et al., On Layer
 ICML 2020.
 """
 
+import argparse
 import datetime
 import math
 import random
 
 import matplotlib.pyplot as plt
 import numpy as np
-from shared.steps import Steps, load_checkpoint, options, prepare, train
+from shared.steps import Steps, load_checkpoint, number, options, prepare, train
 
 import minidl
 import minidl.nn.functional as F
@@ -79,6 +80,14 @@ def encode(texts, length):
     for row, text in zip(rows, texts):
         row[: len(text)] = [3 + ALPHABET.index(c) for c in text]
     return minidl.from_numpy(rows)
+
+
+def readable(text):
+    """For a parser: what of a text the network can read."""
+    kept = "".join(c for c in text if c in ALPHABET)[:LONGEST]
+    if not kept:
+        raise argparse.ArgumentTypeError(f"nothing of {text!r} can be read: the alphabet is {ALPHABET!r}")
+    return kept
 
 
 def decode(numbers):
@@ -174,7 +183,7 @@ def beam_search(net, source, width):
         ended = answers[:, -1] == END
         next_one[ended] = -math.inf
         next_one[ended, END] = 0.0  # what has ended stays as it is
-        sure, places = (sure[:, None] + next_one).flatten().topk(width)
+        sure, places = (sure[:, None] + next_one).flatten().topk(min(width, n * next_one.shape[1]))
         before, token = places // next_one.shape[1], places % next_one.shape[1]
         answers = minidl.cat([answers[before], token[:, None]], 1)
     return [(decode(row[1:]), p) for row, p in zip(answers.tolist(), sure.exp().tolist())]
@@ -212,13 +221,13 @@ def draw(net, texts, path):
 
 def command_line():
     parser = options(__doc__, steps=3000, batch_size=128, lr=2e-3, every=250, name="translate")
-    parser.add_argument("--width", type=int, default=64, help="features of a character (64)")
-    parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--layers", type=int, default=2, help="of the encoder and of the decoder (2)")
-    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--width", type=number(int, 1), default=64, help="features of a character (64)")
+    parser.add_argument("--heads", type=number(int, 1), default=4, help="of each attention; they share the width (4)")
+    parser.add_argument("--layers", type=number(int, 1), default=2, help="of the encoder and of the decoder (2)")
+    parser.add_argument("--dropout", type=number(float, 0, 1), default=0.0)
     parser.add_argument("--only-translate", action="store_true", help="do not train; use the checkpoint")
-    parser.add_argument("--date", action="append", help="text to translate; may be given several times")
-    parser.add_argument("--beam", type=int, default=4, help="how many beginnings beam search goes on with (4)")
+    parser.add_argument("--date", action="append", type=readable, help="text to translate; may be given several times")
+    parser.add_argument("--beam", type=number(int, 1), default=4, help="how many beginnings beam search goes on with (4)")
     return parser
 
 
@@ -274,7 +283,7 @@ def accuracy(net, dates, count):
 def main():
     args = prepare(command_line().parse_args())
     if args.only_translate:  # the network that the checkpoint holds
-        state = load_checkpoint(args.checkpoint)
+        state = load_checkpoint(args.checkpoint, args.example)
         shape = {name: state["settings"][name] for name in ("width", "heads", "layers")}
     else:
         shape = {name: getattr(args, name) for name in ("width", "heads", "layers")}
@@ -288,7 +297,6 @@ def main():
     if not args.only_translate:
         print(f"Exactly right: {accuracy(net, dates, count):.2f} % of {count:,} dates that it never saw.\n")
     texts = args.date or dates.pairs(dates.test, 5, minidl.Generator().manual_seed(1))[0]
-    texts = ["".join(c for c in text if c in ALPHABET)[:LONGEST] for text in texts]
     for text in texts:
         source = encode([text], len(text))
         found = ", ".join(f"{answer} ({100 * p:.1f} %)" for answer, p in beam_search(net, source, args.beam)[:2])

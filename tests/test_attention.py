@@ -448,6 +448,12 @@ def test_positions(features):
         nn.PositionalEncoding(features, max_len=5)(minidl.zeros(6, 1, features))
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 1), (4,), (2, 3, 2, 4)], ids=str)
+def test_positions_refuse_what_would_broadcast(shape):
+    with pytest.raises(ShapeError, match=r"PositionalEncoding: wants \(T, N, E\) or \(T, E\) with E = 4, got shape"):
+        nn.PositionalEncoding(4)(minidl.zeros(shape))
+
+
 def test_the_cache_refuses():
     cache = nn.KVCache(3)
     step = minidl.ones(1, 2, 2, 4)
@@ -459,7 +465,14 @@ def test_the_cache_refuses():
     for other in (minidl.ones(2, 2, 1, 4), minidl.ones(1, 1, 1, 4), minidl.ones(1, 2, 1, 1)):
         with pytest.raises(ShapeError, match="does not go with what it holds"):
             cache.extend(other, other)
+    one = minidl.ones(1, 2, 1, 4)
+    with pytest.raises(RuntimeError, match="float64 does not go with what it holds, minidl.float32"):
+        cache.extend(one, one.double())
     assert cache.length == 2
+    # values of one token would broadcast over the places of two
+    for key, value in ((step, one), (one, step), (one, minidl.ones(2, 2, 1, 4)), (one[0], one[0])):
+        with pytest.raises(ShapeError, match="KVCache: wants keys"):
+            nn.KVCache(3).extend(key, value)
 
 
 def test_the_cache_in_another_order():
@@ -582,6 +595,37 @@ def test_the_causal_mask_is_known_when_it_is_seen():
     assert told == [True, False, True, False]
     np.testing.assert_allclose(outs[0], outs[1], 1e-5, 1e-6)
     np.testing.assert_array_equal(outs[0], outs[2])
+
+
+def test_masks_are_given_by_name():
+    """So one's own encoder, decoder or layer may have them in any order, or take them all as ``**options``, as in PyTorch."""
+
+    class Own(nn.Module):
+        def forward(self, x, memory=None, **options):
+            told.append(options)
+            return x
+
+    told, x, mask = [], minidl.ones(2, 1, 4), minidl.zeros(2, 2)
+    net = nn.Transformer(4, 2, custom_encoder=Own(), custom_decoder=Own())
+    net(x, x, mask, mask + 1, mask + 2)
+    nn.TransformerEncoder(Own(), 1)(x, mask)
+    nn.TransformerDecoder(Own(), 1)(x, x, mask, mask)
+    given = [{name for name, value in options.items() if value is not None} for options in told]
+    assert given == [
+        {"mask"},
+        {"tgt_mask", "memory_mask", "memory_is_causal"},
+        {"src_mask", "is_causal"},
+        {"tgt_mask", "memory_mask", "tgt_is_causal", "memory_is_causal"},
+    ]
+    assert told[1]["tgt_mask"][0, 0] == 1 and told[1]["memory_mask"][0, 0] == 2
+
+
+@pytest.mark.parametrize("make", [lambda: nn.MultiheadAttention(4, 2), lambda: nn.TransformerEncoderLayer(4, 2, 8, 0.0)])
+def test_arrays_of_numpy_are_taken_as_any_layer_takes_them(make):
+    net, x = make(), np.ones((3, 2, 4), np.float32)
+    n = 3 if isinstance(net, nn.MultiheadAttention) else 1
+    a, b = net(*[x] * n), net(*[minidl.from_numpy(x)] * n)
+    np.testing.assert_array_equal(*((out[0] if n == 3 else out).detach().numpy() for out in (a, b)))
 
 
 def test_layers_are_copies():

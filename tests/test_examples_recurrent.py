@@ -64,6 +64,41 @@ def test_resume_refuses_other_settings(args, tmp_path):
         learner(args).steps.load(args.checkpoint)
 
 
+def test_resume_refuses_another_text(args, tmp_path):
+    saved(learner(args), tmp_path / "c")
+    Path(args.text).write_text("Pack my box with five dozen liquor jugs. " * 100)
+    with pytest.raises(SystemExit, match="was trained with checksum of the text"):
+        learner(args).steps.load(args.checkpoint)
+
+
+def test_checkpoints_of_another_example_are_refused(args, tmp_path):
+    saved(learner(args), tmp_path / "c")
+    with pytest.raises(SystemExit, match="of another example, char_rnn"):
+        char_rnn.load_checkpoint(args.checkpoint, "gpt")
+
+
+@pytest.mark.parametrize(
+    "said, wanted",
+    [
+        ("--temperature -1", "at least 0, got -1"),
+        ("--temperature nan", "at least 0, got nan"),
+        ("--count -1", "at least 0"),
+        ("--length 0", "at least 1"),
+        ("--width 0", "at least 1"),
+        ("--layers 0", "at least 1"),
+        ("--lr -1", "at least 0"),
+        ("--steps 0", "at least 1"),
+        ("--every 0", "at least 1"),
+        ("--batch-size x", "invalid int value: 'x'"),
+    ],
+)
+def test_numbers_without_meaning_are_refused(said, wanted, capsys):
+    with pytest.raises(SystemExit):
+        char_rnn.command_line().parse_args(said.split())
+    error = capsys.readouterr().err
+    assert said.split()[0] in error and wanted in error
+
+
 def test_it_learns_and_writes(args):
     args.steps, args.every, args.lr, args.width, args.layers, args.batch_size = 80, 10, 0.03, 32, 1, 8
     one = learner(args)

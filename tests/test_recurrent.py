@@ -400,6 +400,13 @@ def test_batch_first_and_single_sequences_are_other_ways_to_say_the_same(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_arrays_of_numpy_are_taken_as_any_layer_takes_them(name, batch_first):
+    net, x = getattr(nn, name)(3, 4, batch_first=batch_first), np.ones((5, 2, 3), np.float32)
+    np.testing.assert_array_equal(net(x)[0].detach().numpy(), net(minidl.from_numpy(x))[0].detach().numpy())
+
+
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_sequence_may_be_given_in_pieces(name):
     minidl.manual_seed(0)
     net, x = LAYERS[name](3, 4, 2), minidl.randn(7, 2, 3)
@@ -589,6 +596,8 @@ REFUSED = {
     "dropout_kind": (lambda: nn.GRU(3, 4, 2, dropout=True), ValueError, "dropout must be a number"),
     "proj_large": (lambda: nn.LSTM(3, 4, proj_size=4), ValueError, "must be smaller than hidden_size 4"),
     "proj_negative": (lambda: nn.LSTM(3, 4, proj_size=-1), ValueError, "proj_size must be at least 0"),
+    "mode_in_small_letters": (lambda: nn.RNNBase("lstm", 3, 4), ValueError, "mode must be one of RNN_TANH, .*got 'lstm'"),
+    "bidirectional": (lambda: nn.GRU(3, 4, bidirectional=2), TypeError, "bidirectional must be True or False, got 2"),
     "proj_gru": (lambda: nn.GRU(3, 4, proj_size=2), ValueError, "proj_size is for LSTM only"),
     "proj_rnn": (lambda: nn.RNN(3, 4, proj_size=2), ValueError, "proj_size is for LSTM only"),
     "nonlinearity": (lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu', got 'gelu'"),

@@ -112,6 +112,16 @@ def test_beam_search_finds_what_the_greedy_miss():
     found = dict(translate.beam_search(Told(table), source, 4))
     assert {text: round(p, 3) for text, p in found.items()} == {"25": 0.36, "13": 0.3, "14": 0.3, "2": 0.04}
     assert translate.beam_search(Told(table), source, 1)[0][0][0] == "1"  # is greedy
+    assert translate.beam_search(Told(table), source, 100)[0] == ("25", p)  # more than there are characters
+
+
+def test_what_cannot_be_read_is_left_out(capsys):
+    parse = translate.command_line().parse_args
+    assert parse(["--date", "März 3, 2021!", "--date", "3" * 50]).date == ["Mrz 3, 2021", "3" * translate.LONGEST]
+    for said in (["--date", ""], ["--date", "日本"], ["--beam", "0"], ["--dropout", "2"], ["--heads", "0"]):
+        with pytest.raises(SystemExit):
+            parse(said)
+        assert f"argument {said[0]}" in capsys.readouterr().err
 
 
 def network():
@@ -171,7 +181,7 @@ def start(path):
     """The same run from its beginning."""
     minidl.manual_seed(3)
     args = argparse.Namespace(
-        steps=6, every=3, batch_size=8, lr=1e-3, seed=3, checkpoint=str(path), smoke=True, dropout=0.1, resume=False
+        steps=6, every=3, batch_size=8, lr=1e-3, seed=3, checkpoint=str(path), smoke=True, dropout=0.1, example="translate"
     )
     net = translate.Translator(3 + len(translate.ALPHABET), translate.LONGEST, **SHAPE, dropout=0.1)
     return translate.training(net, args, SHAPE, translate.Dates())
@@ -197,7 +207,9 @@ def test_it_learns():
     """In a hundred steps it knows that an answer is four digits, two and two."""
     minidl.manual_seed(0)
     dates = translate.Dates()
-    args = argparse.Namespace(steps=100, every=100, batch_size=32, lr=3e-3, seed=0, smoke=True, dropout=0.0)
+    args = argparse.Namespace(
+        steps=100, every=100, batch_size=32, lr=3e-3, seed=0, smoke=True, dropout=0.0, example="translate"
+    )
     net = translate.Translator(3 + len(translate.ALPHABET), translate.LONGEST, 32, 4, 1)
     run = translate.training(net, args, SHAPE, dates)
     losses = [run.step() for _ in range(100)]

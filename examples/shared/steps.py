@@ -1,6 +1,7 @@
 """The loop of the examples on sequences: steps that can be broken off and taken up again, with a bar and a curve."""
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -15,18 +16,33 @@ from tqdm.auto import tqdm
 import minidl
 
 
+def number(kind, least, most=math.inf):
+    """For a parser: int or float, within bounds."""
+
+    def read(text):
+        value = kind(text)
+        if not least <= value <= most:
+            wanted = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise argparse.ArgumentTypeError(f"must be {wanted}, got {text}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse says it where the text is no number
+    return read
+
+
 def options(description, steps, batch_size, lr, every, name):
     """A parser of the command line with these defaults; ``every`` so many steps the network is tested and saved."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=steps, help=f"steps of gradient descent ({steps})")
-    parser.add_argument("--batch-size", type=int, default=batch_size, help=f"sequences in a step ({batch_size})")
-    parser.add_argument("--lr", type=float, default=lr, help=f"learning rate ({lr})")
-    parser.add_argument("--every", type=int, default=every, help=f"test and save after so many steps ({every})")
+    parser.add_argument("--steps", type=number(int, 1), default=steps, help=f"steps of gradient descent ({steps})")
+    parser.add_argument("--batch-size", type=number(int, 1), default=batch_size, help=f"sequences in a step ({batch_size})")
+    parser.add_argument("--lr", type=number(float, 0), default=lr, help=f"learning rate ({lr})")
+    parser.add_argument("--every", type=number(int, 1), default=every, help=f"test and save after so many steps ({every})")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--checkpoint", default=f"runs/{name}.safetensors", help="file to save to")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--output", default="runs", help="folder for the pictures")
     parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")
+    parser.set_defaults(example=name)
     return parser
 
 
@@ -63,7 +79,7 @@ class Steps:
 
     def __init__(self, args, parts, step, test, settings):
         self.args, self.parts, self.step, self.test = args, parts, step, test
-        self.settings = {**settings, "batch_size": args.batch_size, "lr": args.lr, "seed": args.seed}
+        self.settings = {"example": args.example, **settings, "batch_size": args.batch_size, "lr": args.lr, "seed": args.seed}
         self.done, self.history, self.recent = 0, [], [0.0, 0]  # recent: summed loss and steps since the last test
         self.seconds = 0.0
 
@@ -75,10 +91,11 @@ class Steps:
 
     def load(self, path):
         """Go on from what `save` wrote."""
-        state = load_checkpoint(path)
-        changed = {k: v for k, v in self.settings.items() if state["settings"].get(k) != v}
+        state = load_checkpoint(path, self.args.example)
+        settings = {k: (state["settings"].get(k), v) for k, v in self.settings.items()}
+        changed = ", ".join(f"{k} {was}, not {now}" for k, (was, now) in settings.items() if was != now)
         if changed:
-            sys.exit(f"{path} was trained with {state['settings']}; give the same values, or leave out --resume")
+            sys.exit(f"{path} was trained with {changed}; give the same values, or leave out --resume")
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         minidl.set_rng_state(state["random"])
@@ -125,26 +142,29 @@ class Steps:
         plt.close(figure)
 
 
-def load_checkpoint(path):
-    """What `Steps.save` wrote; the program ends if there is no such thing."""
+def load_checkpoint(path, example):
+    """What `Steps.save` wrote for this example; the program ends if there is no such thing."""
     try:
         state = minidl.load(path)
     except (OSError, RuntimeError) as error:
         sys.exit(f"checkpoint: {error}")
     if not isinstance(state, dict) or not {"settings", "done", "history", "random"} <= set(state):
         sys.exit(f"checkpoint: {path} holds something else than what this example saves")
+    if state["settings"].get("example") != example:
+        sys.exit(f"checkpoint: {path} is of another example, {state['settings'].get('example')}")
     return state
 
 
 def prepare(args):
-    """Make the folders, before anything takes time; for a smoke test, few steps."""
+    """Look at the options and make the folders, before anything takes time; for a smoke test, few steps."""
+    width, heads = (getattr(args, name, 1) for name in ("width", "heads"))
+    if width % heads:
+        sys.exit(f"--heads {heads} must divide --width {width}")
     try:
         Path(args.output).mkdir(parents=True, exist_ok=True)
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(f"{error}")
-    if args.batch_size < 1 or args.steps < 1 or args.every < 1:
-        sys.exit(f"--steps, --batch-size and --every must be at least 1, got {args.steps}, {args.batch_size}, {args.every}")
     if args.smoke:
         args.steps, args.every, args.batch_size = min(args.steps, 4), 2, min(args.batch_size, 4)
     minidl.manual_seed(args.seed)

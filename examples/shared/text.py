@@ -1,6 +1,7 @@
 """English text that every Python carries, or a file of one's own, as numbers: one for each character."""
 
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class Text:
         numbers = encode(text)
         cut = len(numbers) * 9 // 10
         self.train, self.test, self.length = numbers[:cut], numbers[cut:], length
+        self.checksum = zlib.crc32(numbers)  # by it a run that goes on knows its text
         if len(self.test) <= length:
             sys.exit(f"--text: {len(numbers)} characters are too few for sequences of {length}")
 

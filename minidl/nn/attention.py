@@ -11,7 +11,7 @@ from ..functions.creation import arange, empty, zeros
 from ..functions.joining import chunk
 from ..ops.compare import logical_or
 from ..ops.elementwise import cos, exp, sin, where
-from ..ops.layout import cat
+from ..ops.layout import cat, transpose
 from ..ops.linear import linear, matmul
 from ..ops.reduce import mean
 from ..sequences.attention import attention_weights, scaled_dot_product_attention
@@ -132,7 +132,7 @@ class MultiheadAttention(Module):
             turn = {id(x): x[None] for x in (query, key, value)}
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         else:
-            turn = {id(x): x if self.batch_first else x.transpose(0, 1) for x in (query, key, value)}
+            turn = {id(x): x if self.batch_first else transpose(x, 0, 1) for x in (query, key, value)}
         q, k, v = self._heads(*(turn[id(x)] for x in (query, key, value)))
         mask = None
         causal = is_causal and key_padding_mask is None and not need_weights
@@ -237,10 +237,13 @@ class KVCache:
         Raises
         ------
         RuntimeError
-            If they require a gradient, which would be lost, or are more than fit.
+            If they require a gradient, which would be lost, are of another dtype than those before, or more than fit.
         ShapeError
-            If they are for other examples, heads or features than those before.
+            If they are not for as many tokens, or for other examples, heads or features than those before.
         """
+        if len(key.shape) != 4 or len(value.shape) != 4 or tuple(key.shape[:3]) != tuple(value.shape[:3]):
+            said = f"{tuple(key.shape)} and {tuple(value.shape)}"
+            raise ShapeError(f"KVCache: wants keys (N, H, L, E) and values (N, H, L, V), got {said}")
         if key.requires_grad or value.requires_grad:
             raise RuntimeError("KVCache: keys and values require a gradient, which cannot be kept; use no_grad()")
         start, stop = self.length, self.length + key.shape[2]
@@ -252,6 +255,8 @@ class KVCache:
         for kept, new in zip(self._kept, (key, value)):
             if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):
                 raise ShapeError(f"KVCache: {tuple(new.shape)} does not go with what it holds, {tuple(kept.shape)}")
+            if kept.dtype != new.dtype:
+                raise RuntimeError(f"KVCache: {new.dtype} does not go with what it holds, {kept.dtype}")
         self.length = stop
         return self._put(0, key, start, stop), self._put(1, value, start, stop)
 
@@ -299,6 +304,10 @@ class PositionalEncoding(Module):
 
         Shapes: (T, N, E), (N, T, E) if ``batch_first``, or (T, E) -> the same.
         """
+        features = self.pe.shape[1]
+        if len(x.shape) not in (2, 3) or x.shape[-1] != features:
+            order = "(N, T, E)" if self.batch_first else "(T, N, E)"
+            raise ShapeError(f"PositionalEncoding: wants {order} or (T, E) with E = {features}, got shape {tuple(x.shape)}")
         length = x.shape[1] if self.batch_first and len(x.shape) == 3 else x.shape[0]
         if length > len(self.pe):
             raise ShapeError(f"PositionalEncoding: {length} positions, but max_len is {len(self.pe)}")

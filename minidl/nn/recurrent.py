@@ -9,7 +9,7 @@ from typing import Any
 from ..functions.creation import empty, zeros
 from ..functions.joining import stack
 from ..functions.selecting import index_select
-from ..ops.layout import cat
+from ..ops.layout import cat, transpose
 from ..sequences import recurrent
 from ..shapes import ShapeError
 from . import functional as F
@@ -81,11 +81,12 @@ class RNNBase(_Recurrent):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if mode.lower() not in recurrent.KINDS:
-            raise ValueError(f"{name}: mode must be one of {', '.join(map(str.upper, recurrent.KINDS))}, got {mode!r}")
+        modes = [kind.upper() for kind in recurrent.KINDS]
+        if mode not in modes:
+            raise ValueError(f"{name}: mode must be one of {', '.join(modes)}, got {mode!r}")
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout must be a number between 0 and 1, got {dropout!r}")
-        for what, flag in (("bias", bias), ("batch_first", batch_first)):
+        for what, flag in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
             if not isinstance(flag, bool):
                 raise TypeError(f"{name}: {what} must be True or False, got {flag!r}")
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "proj_size": proj_size}
@@ -185,7 +186,7 @@ class RNNBase(_Recurrent):
             if len(input.shape) not in (2, 3):
                 raise ShapeError(f"{name}: wants input (T, N, D) or (T, D), got shape {tuple(input.shape)}")
             alone = len(input.shape) == 2
-            steps = input[:, None] if alone else input.transpose(0, 1) if self.batch_first else input
+            steps = input[:, None] if alone else transpose(input, 0, 1) if self.batch_first else input
             t, n, _ = steps.shape
             if not t:
                 raise ShapeError(f"{name}: the sequences of input, of shape {tuple(input.shape)}, have no steps")

@@ -172,7 +172,7 @@ class TransformerEncoder(Module):
         """
         causal = _is_causal(mask, is_causal)
         for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask, is_causal=causal)
+            src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=causal)
         return src if self.norm is None else self.norm(src)
 
 
@@ -198,10 +198,16 @@ class TransformerDecoder(Module):
         """All layers. ``tgt_is_causal`` says whether ``tgt_mask`` is the causal one; None: it is looked at, which
         `minidl.compile` cannot follow.
         """
-        masks = tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask
-        causal = _is_causal(tgt_mask, tgt_is_causal)
+        options = {
+            "tgt_mask": tgt_mask,
+            "memory_mask": memory_mask,
+            "tgt_key_padding_mask": tgt_key_padding_mask,
+            "memory_key_padding_mask": memory_key_padding_mask,
+            "tgt_is_causal": _is_causal(tgt_mask, tgt_is_causal),
+            "memory_is_causal": memory_is_causal,
+        }
         for layer in self.layers:
-            tgt = layer(tgt, memory, *masks, causal, memory_is_causal)
+            tgt = layer(tgt, memory, **options)
         return tgt if self.norm is None else self.norm(tgt)
 
 
@@ -215,7 +221,7 @@ class Transformer(Module):
     num_encoder_layers, num_decoder_layers : int
         How many of each.
     custom_encoder, custom_decoder : Module, optional
-        To take the place of the encoder or decoder.
+        To take the place of the encoder or decoder: called as `TransformerEncoder` and `TransformerDecoder` are, masks by name.
     """
 
     def __init__(
@@ -277,9 +283,16 @@ class Transformer(Module):
             raise ShapeError(
                 f"Transformer: src and tgt want d_model={self.d_model} features, got {tuple(src.shape)}, {tuple(tgt.shape)}"
             )
-        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
         return self.decoder(
-            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal, memory_is_causal
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
         )
 
     @staticmethod
