@@ -25,7 +25,7 @@ def source(file: str) -> str:
 @cache
 def _module(file: str, types: tuple[tuple[str, Any], ...], device: int) -> Any:
     options = tuple(f"-D{name.upper()}={C_NAMES[np.dtype(dtype).name]}" for name, dtype in types)
-    return cupy.RawModule(code=source(file), options=("--std=c++17", *options))
+    return cupy.RawModule(code=source(file), options=options)
 
 
 @cache  # what is looked up at every launch must be quick

@@ -58,7 +58,7 @@ class _Lines:
 
     def __call__(self, a: Any, dtype: Any) -> Any:
         """An array that is broadcast, as one number for each line."""
-        return cupy.broadcast_to(a, self.shape).astype(dtype)
+        return plain(cupy.broadcast_to(a, self.shape).astype(dtype))
 
 
 def _moved(x: Any, dims: Sequence[int]) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
