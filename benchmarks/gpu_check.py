@@ -1,0 +1,505 @@
+"""Everything there is to check and to time on a machine with an NVIDIA GPU, in one command and less than eight minutes.
+
+    python benchmarks/gpu_check.py                  # writes gpu_check.json and says in short what is in it
+    python benchmarks/gpu_check.py --seconds 200    # as much as fits
+    python benchmarks/gpu_check.py --smoke          # only to see that it runs: small, and on a stand-in where there is no GPU
+
+It wants CuPy, NumPy and pytest; beside PyTorch, where that is installed, results are compared and steps are timed. Nothing is
+downloaded, and no setting of the machine or the GPU is changed. The stages, each a process of its own, so that one that breaks
+leaves the others alone:
+
+* kernels: the CUDA kernels against the loops that define them (tests/test_cuda_kernels.py);
+* gradients: ops on the GPU against finite differences, to order two;
+* parity: values and gradients of layers, and the losses of twenty training steps, against PyTorch on the same GPU;
+* times: the same layers and steps, forward and backward, in turns; float32 without TF32 on both sides, and once more with it;
+* suite: the tests of the whole library on the device "cuda", as many as time allows.
+
+The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import environment
+import numpy as np
+from sides import given
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+SHARES = {"kernels": 0.25, "gradients": 0.12, "parity": 0.15, "times": 0.35, "suite": 1.0}  # of the time, or what is left
+SUITE = [  # the most telling first
+    ["test_ops_network.py", "test_ops_elementwise.py", "test_ops_reduce.py", "test_ops_linear.py", "test_ops_layout.py"],
+    ["test_conv.py", "test_pool.py", "test_norm.py", "test_losses.py", "test_embedding.py", "test_optim.py", "test_resize.py"],
+    ["test_nn.py", "test_nn_functional.py", "test_activations.py", "test_recurrent.py", "test_attention.py", "test_models.py"],
+    ["test_tensor.py", "test_functions.py", "test_inplace.py", "test_autograd.py", "test_errors.py", "test_serialization.py"],
+]
+TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number: two libraries add up in different orders
+
+# -- the layers: what is done, and with what: shapes of normal numbers, or a bound and a shape of whole ones; at the sizes of a
+# network, and in few enough numbers for finite differences
+
+LAYERS = {
+    "conv2d 3x3, 32 to 64 channels": (
+        lambda m, F, x, w, b: F.conv2d(x, w, b, padding=1),
+        [(100, 32, 16, 16), (64, 32, 3, 3), (64,)],
+        [(2, 2, 4, 5), (3, 2, 3, 3), (3,)],
+    ),
+    "max_pool2d": (lambda m, F, x: F.max_pool2d(x, 2), [(100, 32, 32, 32)], [(2, 2, 4, 6)]),
+    "cross_entropy": (lambda m, F, x, y: F.cross_entropy(x, y), [(4096, 1000), (1000, (4096,))], [(4, 5), (5, (4,))]),
+    "conv2d 3x3, 64 to 64 channels": (
+        lambda m, F, x, w: F.conv2d(x, w, padding=1),
+        [(128, 64, 32, 32), (64, 64, 3, 3)],
+        [(1, 3, 5, 4), (2, 3, 3, 3)],
+    ),
+    "conv2d 1x1, stride 2": (
+        lambda m, F, x, w: F.conv2d(x, w, stride=2),
+        [(64, 64, 32, 32), (128, 64, 1, 1)],
+        [(2, 2, 5, 4), (3, 2, 1, 1)],
+    ),
+    "conv2d depthwise": (
+        lambda m, F, x, w: F.conv2d(x, w, padding=1, groups=len(w)),
+        [(64, 64, 32, 32), (64, 1, 3, 3)],
+        [(2, 3, 4, 4), (3, 1, 3, 3)],
+    ),
+    "conv2d dilated, 2 groups": (
+        lambda m, F, x, w: F.conv2d(x, w, dilation=2, groups=2),
+        [(32, 32, 32, 32), (32, 16, 3, 3)],
+        [(1, 4, 6, 5), (4, 2, 3, 3)],
+    ),
+    "max_pool2d, overlapping": (lambda m, F, x: F.max_pool2d(x, 3, 2, 1), [(64, 64, 32, 32)], [(1, 2, 5, 6)]),
+    "avg_pool2d": (lambda m, F, x: F.avg_pool2d(x, 2), [(64, 64, 32, 32)], [(2, 2, 4, 4)]),
+    "batch_norm": (
+        lambda m, F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        [(128, 64, 32, 32), (64,), (64,)],
+        [(3, 2, 4, 3), (2,), (2,)],
+    ),
+    "layer_norm": (
+        lambda m, F, x, w, b: F.layer_norm(x, w.shape, w, b),
+        [(64, 128, 512), (512,), (512,)],
+        [(2, 3, 5), (5,), (5,)],
+    ),
+    "linear": (
+        lambda m, F, x, w, b: F.linear(x, w, b),
+        [(1024, 1024), (1024, 1024), (1024,)],
+        [(3, 4), (2, 4), (2,)],
+    ),
+    "matmul in batches": (lambda m, F, a, b: m.matmul(a, b), [(64, 128, 64), (64, 64, 128)], [(2, 3, 4), (2, 4, 2)]),
+    "softmax": (lambda m, F, x: F.softmax(x, -1), [(4096, 1000)], [(3, 5)]),
+    "embedding": (lambda m, F, w, i: F.embedding(i, w), [(10000, 256), (10000, (64, 128))], [(4, 3), (4, (2, 5))]),
+    "gelu": (lambda m, F, x: F.gelu(x), [(64, 128, 1024)], [(7,)]),
+    "interpolate": (
+        lambda m, F, x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False),
+        [(32, 16, 32, 32)],
+        [(1, 2, 3, 4)],
+    ),
+    "attention": (
+        lambda m, F, q, k, v: F.scaled_dot_product_attention(q, k, v),
+        [(16, 8, 128, 64)] * 3,
+        [(1, 2, 3, 4)] * 3,
+    ),
+}
+
+
+def tensors(library, device, what, dtype, seed=0):
+    """Tensors of one library; numbers with a fraction want gradients."""
+    rng, made = np.random.default_rng(seed), []
+    for shape in what:
+        if isinstance(shape[-1], tuple):
+            made.append(library.tensor(rng.integers(0, shape[0], shape[1]), device=device))
+        else:
+            made.append(library.tensor(rng.normal(size=shape).astype(dtype), device=device, requires_grad=True))
+    return made
+
+
+def numpy(tensor):
+    return tensor.detach().cpu().numpy()
+
+
+def libraries(smoke):
+    """(library, its functional, device) of minidl, and of PyTorch if it is there and sees the GPU (or need not)."""
+    import minidl
+    import minidl.nn.functional
+
+    found = {"minidl": (minidl, minidl.nn.functional, "cuda")}
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        if smoke or torch.cuda.is_available():
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            torch.set_num_threads(1)
+            found["PyTorch"] = torch, torch.nn.functional, device
+    return found
+
+
+def wait(library, device):
+    if device == "cuda":
+        library.cuda.synchronize()
+
+
+def report(**row):
+    """A row for the parent process."""
+    print("ROW " + json.dumps(row), flush=True)
+
+
+def tried(stage, name, function):
+    """Report what ``function()`` finds out, or how it failed."""
+    start = time.perf_counter()
+    try:
+        found = function()
+    except Exception as error:
+        found = {"ok": False, "error": f"{type(error).__name__}: {error}"[:600]}
+    report(stage=stage, name=name, seconds=round(time.perf_counter() - start, 2), **found)
+
+
+# -- the stages
+
+
+def gradients(args):
+    from minidl.testing import gradcheck, gradgradcheck
+
+    minidl, F, device = libraries(args.smoke)["minidl"]
+    for name, (_, _, what) in list(LAYERS.items())[: 3 if args.smoke else None]:
+
+        def check(name=name, what=what):
+            def function(*inputs):
+                return LAYERS[name][0](minidl, F, *inputs)
+
+            inputs = tensors(minidl, device, what, "float64")
+            gradcheck(function, inputs)
+            gradgradcheck(function, inputs)
+            return {"ok": True}
+
+        tried("gradients", name, check)
+
+
+def run_layer(side, name, what, dtype):
+    """The result and the gradients, as NumPy arrays."""
+    library, F, device = side
+    inputs = tensors(library, device, what, dtype)
+    out = LAYERS[name][0](library, F, *inputs)
+    factors = np.random.default_rng(1).normal(size=tuple(out.shape)).astype(dtype)
+    (out * library.tensor(factors, device=device)).sum().backward()
+    return [numpy(out), *(numpy(x.grad) for x in inputs if x.requires_grad)]
+
+
+def distance(found, wanted):
+    """The largest difference, in units of the largest number."""
+    return float(np.abs(found.astype(float) - wanted).max() / max(np.abs(wanted).max(), 1e-300)) if wanted.size else 0.0
+
+
+def parity(args):
+    sides = libraries(args.smoke)
+    if "PyTorch" not in sides:
+        report(stage="parity", name="all", ok=True, skipped="there is no PyTorch that sees the GPU")
+        return
+    for name, (_, *shapes) in list(LAYERS.items())[: 3 if args.smoke else None]:
+        for dtype in ("float32", "float64"):
+
+            def check(name=name, what=shapes[args.smoke], dtype=dtype):
+                mine, theirs = (run_layer(sides[side], name, what, dtype) for side in ("minidl", "PyTorch"))
+                worst = max(distance(a, b) for a, b in zip(mine, theirs))
+                return {"ok": worst <= TOLERANCE[dtype], "largest difference": worst, "tolerance": TOLERANCE[dtype]}
+
+            tried("parity", f"{name}, {dtype}", check)
+    for optimiser in ("SGD", "Adam"):
+
+        def train(optimiser=optimiser):
+            batch, n = (2, 2) if args.smoke else (100, 20)
+            losses = [
+                [float(numpy(loss)) for loss in Training(sides[s], batch, optimiser).run(n)] for s in ("minidl", "PyTorch")
+            ]
+            worst = max(abs(a - b) / abs(b) for a, b in zip(*losses))
+            return {"ok": worst < 1e-3, "largest difference": worst, "tolerance": 1e-3, "losses": losses}
+
+        tried("parity", f"training steps with {optimiser}", train)
+
+
+class Training:
+    """The network of examples/cifar10.py in one library, with a batch that stays on the device."""
+
+    def __init__(self, side, batch, optimiser="SGD"):
+        self.library, self.F, self.device = side
+        weights = given.weights(given.SHAPES["cifar"])
+        self.p = {k: self.library.tensor(w, device=self.device, requires_grad=True) for k, w in weights.items()}
+        self.x, self.y = (self.library.tensor(a, device=self.device) for a in given.batch("cifar", batch))
+        kind = getattr(self.library.optim, optimiser)
+        options = {"lr": 0.01, "momentum": 0.9} if optimiser == "SGD" else {"lr": 0.001}
+        self.optimiser = kind(list(self.p.values()), **options)
+
+    def step(self):
+        F, p = self.F, self.p
+        x = F.max_pool2d(F.relu(F.conv2d(self.x, p["conv1.weight"], p["conv1.bias"], padding=1)), 2)
+        x = F.max_pool2d(F.relu(F.conv2d(x, p["conv2.weight"], p["conv2.bias"], padding=1)), 2)
+        x = F.relu(F.linear(x.flatten(1), p["fc1.weight"], p["fc1.bias"]))
+        loss = F.cross_entropy(F.linear(x, p["fc2.weight"], p["fc2.bias"]), self.y)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+    def run(self, n):
+        return [self.step() for _ in range(n)]
+
+
+def milliseconds(sides, makers, turns, seconds):
+    """The median time of a call, by side: the sides take turns, and each turn waits for the device at both ends."""
+    calls, times = {name: make() for name, make in makers.items()}, {name: [] for name in makers}
+    counts = {}
+    for name, call in calls.items():
+        library, _, device = sides[name]
+        for _ in range(3):  # compiled, chosen, allocated
+            call()
+        wait(library, device)
+        start = time.perf_counter()
+        call()
+        wait(library, device)
+        counts[name] = max(1, min(200, int(seconds / turns / max(time.perf_counter() - start, 1e-6))))
+    for _ in range(turns):
+        for name, call in calls.items():
+            library, _, device = sides[name]
+            wait(library, device)
+            start = time.perf_counter()
+            for _ in range(counts[name]):
+                call()
+            wait(library, device)
+            times[name].append((time.perf_counter() - start) / counts[name] * 1e3)
+    return {name: round(statistics.median(t), 4) for name, t in times.items()}
+
+
+def layer_call(side, name, what, backward):
+    """A function of no arguments that runs a layer."""
+    library, F, device = side
+    inputs = tensors(library, device, what, "float32")
+    if not backward:
+
+        def call():
+            with library.no_grad():
+                LAYERS[name][0](library, F, *inputs)
+
+        return call
+    out = LAYERS[name][0](library, F, *inputs)
+    g = library.tensor(np.random.default_rng(1).normal(size=tuple(out.shape)).astype("float32"), device=device)
+
+    def call_and_back():
+        for x in inputs:
+            if x.requires_grad:
+                x.grad = None
+        LAYERS[name][0](library, F, *inputs).backward(g)
+
+    return call_and_back
+
+
+def times(args):
+    sides = libraries(args.smoke)
+    turns, seconds = (1, 0) if args.smoke else (5, 0.25)
+
+    def timed(title, make, **more):
+        def measure():
+            found = milliseconds(sides, {name: lambda name=name: make(sides[name]) for name in sides}, turns, seconds)
+            ratio = found["minidl"] / found["PyTorch"] if "PyTorch" in found else None
+            return {"ok": True, "ms": found, "ratio": ratio and round(ratio, 3), **more}
+
+        tried("times", title, measure)
+
+    for batch in (1,) if args.smoke else (100, 1024):
+        for optimiser in ("SGD",) if args.smoke else ("SGD", "Adam"):
+            timed(f"training step, batch {batch}, {optimiser}", lambda side: Training(side, batch, optimiser).step)  # noqa: B023
+    for name, (_, *shapes) in list(LAYERS.items())[: 2 if args.smoke else None]:
+        for backward in (False, True):
+            title = f"{name}, forward and backward" if backward else f"{name}, forward"
+            timed(title, lambda side: layer_call(side, name, shapes[args.smoke], backward))  # noqa: B023
+    if "PyTorch" in sides and not args.smoke:  # PyTorch as it comes has TF32 in convolutions; all of it, for the record
+        torch = sides["PyTorch"][0]
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        for batch in (100, 1024):
+            title = f"training step, batch {batch}, SGD, PyTorch with TF32"
+            timed(title, lambda side: Training(side, batch).step)  # noqa: B023
+
+
+def run_tests(name, files, options, limit):
+    """A row with how many tests passed and which failed; those that the time did not allow are not counted."""
+    counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
+    result = Path(os.environ.get("TMPDIR", "/tmp")) / f"gpu-check-{os.getpid()}.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={result}", *options]
+    if importlib.util.find_spec("xdist") and len(files) > 1:
+        command += ["-n", str(min(8, environment.cores()))]
+    start = time.perf_counter()
+    output, code = limited([*command, *(f"tests/{file}" for file in files)], limit)
+    row = {
+        "stage": "suite" if "--device" in options else "kernels",
+        "name": name,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    if result.exists():
+        for case in xml.parse(result).iter("testcase"):
+            kinds = {child.tag for child in case}
+            kind = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+            counts[kind] += 1
+            if kind == "failed":
+                failed.append({"test": f"{case.get('classname')}.{case.get('name')}", "said": said(case)})
+        result.unlink()
+    elif code is not None:
+        failed.append({"test": "pytest", "said": output[-1500:]})
+    if code is None:
+        row["stopped"] = f"after {limit:.0f} s; " + "; ".join(re.findall(r"^FAILED .*", output, re.MULTILINE)[:20])
+    return {**row, **counts, "ok": not failed, "failures": failed[:40]}
+
+
+def said(case):
+    texts = [child.get("message") or child.text or "" for child in case if child.tag in ("failure", "error")]
+    return " ".join(texts)[:400]
+
+
+def limited(command, seconds):
+    """What a command prints, and its exit status: None if it had to be stopped."""
+    inside = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        return process.communicate(timeout=max(seconds, 1))[0], process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)  # its children, too
+        return process.communicate()[0], None
+
+
+# -- the whole
+
+
+def stand_in(smoke):
+    """Where there is no GPU, in a smoke run, put the tests' stand-in in CuPy's place; returns whether it is used."""
+    if not smoke or gpu_is_there():
+        return False
+    sys.path.insert(0, str(TESTS))
+    from standin import emulator, strict
+
+    if emulator.compiler() is None:
+        print("There is no GPU, and no g++ with which the tests' stand-in could run kernels: nothing was checked.")
+        sys.exit(0)
+    strict.install()
+    return True
+
+
+def gpu_is_there():
+    try:
+        import cupy
+    except ImportError:
+        return False
+    return bool(cupy.cuda.is_available())
+
+
+def machine(stands_in):
+    """The GPU, the driver, and the versions of everything."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    properties, versions = runtime.getDeviceProperties(0), {}
+    for package in ("numpy", "torch", "hypothesis", "pytest", "nvidia-cuda-nvrtc", "nvidia-cublas", "nvidia-cuda-runtime"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    name = properties["name"]
+    query = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm,power.limit,ecc.mode.current", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        asked = None
+    return {
+        "GPU": "none: the tests' stand-in" if stands_in else name.decode() if isinstance(name, bytes) else name,
+        "compute capability": f"{properties['major']}.{properties['minor']}",
+        "multiprocessors": properties["multiProcessorCount"],
+        "memory": properties["totalGlobalMem"],
+        "driver, clock, power, ECC": asked,
+        "CUDA of the driver": runtime.driverGetVersion(),
+        "CUDA of the runtime": runtime.runtimeGetVersion(),
+        "CuPy": cupy.__version__,
+        **versions,
+        "Python": platform.python_version(),
+        "processor": f"{environment.processor()}, {environment.cores()} cores",
+        "system": platform.platform(terse=True),
+    }
+
+
+def in_words(row):
+    mark = "ok  " if row.get("ok") else "FAIL"
+    more = row.get("error") or row.get("skipped") or row.get("stopped") or ""
+    if "ms" in row:
+        more = ", ".join(f"{name} {ms:.3f} ms" for name, ms in row["ms"].items()) + (
+            f", ratio {row['ratio']}" if row["ratio"] else ""
+        )
+    if "passed" in row:
+        more = f"{row['passed']} passed, {row['failed']} failed, {row['skipped']} skipped {more}"
+    if "largest difference" in row:
+        more = f"{row['largest difference']:.1e} {more}"
+    return f"{mark} {row['stage']:9} {row['name']}: {more}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=440, help="for everything")
+    parser.add_argument("--output", help="file for the results (default: gpu_check.json; of a smoke run none)")
+    parser.add_argument("--only", default=",".join(SHARES), help="stages, with commas between")
+    parser.add_argument("--smoke", action="store_true", help="a little of everything, on a stand-in where there is no GPU")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)  # how this program starts its stages
+    args = parser.parse_args()
+    args.seconds = min(args.seconds, 200) if args.smoke else args.seconds
+    start, stands_in = time.perf_counter(), stand_in(args.smoke)
+    if args.stage:
+        globals()[args.stage](args)
+        return
+    if not stands_in and not gpu_is_there():
+        sys.exit("There is no GPU that CuPy can use. --smoke runs a little of this on a stand-in.")
+    results = {"machine": machine(stands_in), "rows": []}
+    print(json.dumps(results["machine"], indent=1), flush=True)
+    output = args.output or (None if args.smoke else "gpu_check.json")
+
+    def add(rows):
+        results["rows"] += rows
+        results.update(ok=all(row.get("ok") for row in results["rows"]), seconds=round(time.perf_counter() - start, 1))
+        for row in rows:
+            print(in_words(row), flush=True)
+        if output:  # whatever comes next, this is kept
+            Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+    for stage in args.only.split(","):
+        left = args.seconds - (time.perf_counter() - start)
+        limit = min(args.seconds * SHARES[stage], left)
+        if limit < 5:
+            add([{"stage": stage, "name": "all", "ok": True, "stopped": "no time was left"}])
+        elif stage == "kernels":
+            some = ["-k", "block and float32 or emulator"] if args.smoke else []
+            add([run_tests("CUDA kernels", ["test_cuda_kernels.py"], some, limit)])
+        elif stage == "suite":
+            for i, files in enumerate([] if args.smoke else SUITE):
+                left = args.seconds - (time.perf_counter() - start)
+                if left > 5:
+                    add([run_tests(f"part {i + 1}", files, ["--device", "cuda"], left)])
+        else:
+            options = ["--smoke"] if args.smoke else []
+            said_all, code = limited([sys.executable, __file__, "--stage", stage, *options], limit)
+            rows = [json.loads(line[4:]) for line in said_all.splitlines() if line.startswith("ROW ")]
+            if code is None:
+                rows.append({"stage": stage, "name": "the rest", "ok": True, "stopped": f"after {limit:.0f} s"})
+            elif code:
+                rows.append({"stage": stage, "name": "the rest", "ok": False, "error": said_all[-1500:]})
+            add(rows)
+    print(f"{'All right' if results['ok'] else 'Something is wrong'}, after {results['seconds']:.0f} s.")
+    sys.exit(0 if results["ok"] else 1)
+
+
+if __name__ == "__main__":
+    main()
