@@ -70,7 +70,8 @@ def _times(n: int, groups: Any, size: int) -> int:
     """How often each slice is repeated, one beside the other, if that is all the map does; else 0."""
     r = len(groups)
     for k, (to, [(source, weight), *more]) in enumerate(groups):
-        if more or weight is not None or not isinstance(to, tuple) or to[::2] != (k, r) or not isinstance(source, tuple) or source != (0, n, 1):
+        plain = isinstance(to, tuple) and isinstance(source, tuple) and weight is None and not more
+        if not plain or to[::2] != (k, r) or source != (0, n, 1):
             return 0
     return r if size == r * n else 0
 
