@@ -61,11 +61,11 @@ class Learner:
 
     def step(self):
         """One step of gradient descent, on pictures that are shifted by up to a pixel to the left or right."""
-        chosen = minidl.randint(0, len(self.labels), (self.args.batch_size,)).numpy()
+        chosen = minidl.randint(0, len(self.labels), (self.args.batch_size,), device="cpu").numpy()
         shift = minidl.randint(-1, 2, (1,)).item()
         pictures = np.roll(np.pad(self.pictures[chosen], ((0, 0), (0, 0), (1, 1))), shift, 2)[:, :, 1:-1].copy()
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.net(minidl.from_numpy(pictures)), minidl.from_numpy(self.labels[chosen]))
+        loss = F.cross_entropy(self.net(minidl.as_tensor(pictures)), minidl.as_tensor(self.labels[chosen]))
         loss.backward()
         self.optimizer.step()
         self.rates.step()
@@ -74,11 +74,11 @@ class Learner:
     @minidl.no_grad()
     def answers(self):
         """The scores of the test pictures."""
-        return self.net(minidl.from_numpy(self.unseen[0]))
+        return self.net(minidl.as_tensor(self.unseen[0]))
 
     def test(self):
         """Loss and accuracy on pictures that it has not learnt from."""
-        scores, labels = self.answers(), minidl.from_numpy(self.unseen[1])
+        scores, labels = self.answers(), minidl.as_tensor(self.unseen[1])
         right = (scores.argmax(1) == labels).float().mean().item()
         return {"test loss": F.cross_entropy(scores, labels).item(), "test accuracy": right}
 
@@ -108,7 +108,7 @@ def main():
     if learner.steps.history:
         learner.steps.draw(f"{args.output}/digits_rnn.png")
     if finished:
-        answers = learner.answers().argmax(1).numpy()
+        answers = learner.answers().argmax(1).cpu().numpy()
         right = (answers == learner.unseen[1]).mean()
         draw_confusion(answers, learner.unseen[1], f"{args.output}/digits_rnn_confusion.png")
         print(

@@ -79,7 +79,7 @@ def encode(texts, length):
     rows = np.full((len(texts), length), PAD)
     for row, text in zip(rows, texts):
         row[: len(text)] = [3 + ALPHABET.index(c) for c in text]
-    return minidl.from_numpy(rows)
+    return minidl.as_tensor(rows)
 
 
 def readable(text):
@@ -107,8 +107,8 @@ class Dates:
 
     def pairs(self, dates, count, generator=None):
         """So many of the dates, each written anew in some form: texts and answers."""
-        which = minidl.randint(0, len(dates), (count,), generator=generator).tolist()
-        forms = minidl.randint(0, 2**30, (count, DRAWN), generator=generator).tolist()
+        which = minidl.randint(0, len(dates), (count,), generator=generator, device="cpu").tolist()
+        forms = minidl.randint(0, 2**30, (count, DRAWN), generator=generator, device="cpu").tolist()
         chosen = [dates[i] for i in which]
         return [written(date, numbers) for date, numbers in zip(chosen, forms)], [str(date) for date in chosen]
 
@@ -207,7 +207,7 @@ def draw(net, texts, path):
         answer = greedy(net, source)[0]
         start = minidl.full((1, 1), START)
         weights = looked_at(net, source, minidl.cat([start, encode([answer], len(answer))], 1))
-        axis.imshow(weights[0, : len(answer)].numpy(), cmap="Blues", vmin=0)
+        axis.imshow(weights[0, : len(answer)].cpu().numpy(), cmap="Blues", vmin=0)
         axis.set_xticks(range(len(text)), text)
         axis.set_yticks(range(len(answer)), answer)
         axis.set(ylabel="written", xlabel="looked at")

@@ -37,6 +37,7 @@ def options(description, steps, batch_size, lr, every, name):
     parser.add_argument("--batch-size", type=number(int, 1), default=batch_size, help=f"sequences in a step ({batch_size})")
     parser.add_argument("--lr", type=number(float, 0), default=lr, help=f"learning rate ({lr})")
     parser.add_argument("--every", type=number(int, 1), default=every, help=f"test and save after so many steps ({every})")
+    parser.add_argument("--device", default="cpu", help="where to compute (cpu)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--checkpoint", default=f"runs/{name}.safetensors", help="file to save to")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
@@ -87,6 +88,8 @@ class Steps:
         """Everything that is needed to go on as if nothing had happened."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"random": minidl.get_rng_state(), "settings": self.settings, "done": self.done, "history": self.history}
+        if minidl.get_default_device().type == "cuda":
+            state["random of the GPU"] = minidl.cuda.get_rng_state()
         minidl.save({**state, "recent": self.recent, "seconds": self.seconds}, path)
 
     def load(self, path):
@@ -99,6 +102,8 @@ class Steps:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         minidl.set_rng_state(state["random"])
+        if "random of the GPU" in state and minidl.get_default_device().type == "cuda":
+            minidl.cuda.set_rng_state(state["random of the GPU"])
         self.done, self.history, self.recent = state["done"], state["history"], state["recent"]
         self.seconds = state["seconds"]
 
@@ -145,7 +150,7 @@ class Steps:
 def load_checkpoint(path, example):
     """What `Steps.save` wrote for this example; the program ends if there is no such thing."""
     try:
-        state = minidl.load(path)
+        state = minidl.load(path, map_location=minidl.get_default_device())
     except (OSError, RuntimeError) as error:
         sys.exit(f"checkpoint: {error}")
     if not isinstance(state, dict) or not {"settings", "done", "history", "random"} <= set(state):
@@ -161,9 +166,10 @@ def prepare(args):
     if width % heads:
         sys.exit(f"--heads {heads} must divide --width {width}")
     try:
+        minidl.set_default_device(args.device)  # from here on everything is made there
         Path(args.output).mkdir(parents=True, exist_ok=True)
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (RuntimeError, OSError) as error:
         sys.exit(f"{error}")
     if args.smoke:
         args.steps, args.every, args.batch_size = min(args.steps, 4), 2, min(args.batch_size, 4)

@@ -50,9 +50,9 @@ class Text:
 
     def batch(self, size):
         """Pieces of the training text from anywhere, and the same one character further: twice (size, length)."""
-        starts = minidl.randint(0, len(self.train) - self.length, (size, 1)).numpy()
+        starts = minidl.randint(0, len(self.train) - self.length, (size, 1), device="cpu").numpy()
         pieces = self.train[starts + np.arange(self.length + 1)]
-        return minidl.from_numpy(pieces[:, :-1].copy()), minidl.from_numpy(pieces[:, 1:].copy())
+        return minidl.as_tensor(pieces[:, :-1].copy()), minidl.as_tensor(pieces[:, 1:].copy())
 
     def test_batches(self, size, most):
         """At most so many batches that cover the test text from its beginning."""
@@ -60,4 +60,4 @@ class Text:
         inputs = self.test[: n * self.length].reshape(n, self.length)
         targets = self.test[1 : n * self.length + 1].reshape(n, self.length)
         for i in range(0, n, size):
-            yield minidl.from_numpy(inputs[i : i + size].copy()), minidl.from_numpy(targets[i : i + size].copy())
+            yield minidl.as_tensor(inputs[i : i + size].copy()), minidl.as_tensor(targets[i : i + size].copy())
