@@ -105,6 +105,7 @@ def test_meeting_unbroadcasting_and_grads_that_were_there():
         (to_b,) = (p for p in products if r.rows[p.row].name == "b")
         assert r.values[to_b.value]["shape"] == [2, 3] and r.values[to_b.summed]["numbers"] == ["6"]
         assert {p.check for p in products} == {"right"}
+        assert r.rows[r.steps[0].row].name == "mul"  # it has no variable
         assert code_of(minidl.mul.op.rules[0].pull) == "lambda g, other: g * other" == to_w[1].code
 
 
@@ -167,6 +168,16 @@ def test_functions_sequences_changes_in_place_second_order_and_the_past():
     np.testing.assert_array_equal(x.grad.numpy(), [6, 6])
 
 
+def test_variables_name_what_ops_made():
+    a, b = minidl.tensor(2.0, requires_grad=True), minidl.tensor(-3.0, requires_grad=True)
+    with record() as r:
+        e = a * b
+        loss = (e + a).tanh()
+        loss.backward()
+    assert [(r.rows[s.row].name, r.rows[s.row].op) for s in r.steps[:3]] == [("e", "mul"), ("add", "add"), ("loss", "tanh")]
+    assert "goes to      e = mul" in r.text(4) and "e = mul" in str(r)
+
+
 def test_nothing_an_error_inside_and_no_gradient():
     with record() as r:
         pass
@@ -175,7 +186,11 @@ def test_nothing_an_error_inside_and_no_gradient():
         minidl.ones(2) + 1
         raise ZeroDivisionError
     assert [r.rows[s.row].op for s in r.steps] == ["add"] and mode.watcher is None
-    with pytest.raises(IndexError, match="there is no step 7; the recording has 1"):
+    model = Net()
+    with minidl.no_grad(), record() as r:
+        model(minidl.ones(1, 2, 4, 4))
+    assert [r.rows[s.row].op for s in r.steps][:2] == ["conv2d", "add"] and len(r.steps) == 7
+    with pytest.raises(IndexError, match="there is no step 7; the recording has 7"):
         r.text(7)
 
 

@@ -32,7 +32,7 @@ D.rows.forEach((row, i) => { if (row.op && (used.has(i) || row.wants_grad)) grou
 const chainOf = row => groupsOf(row).filter(g => opsIn[g] > 1); // a module of one op is shown as that op
 const label = row => {
   const r = D.rows[row];
-  if (!r.op) return r.name;
+  if (!r.op || r.name !== r.op) return r.name; // as the variable is called
   const own = groupsOf(row).filter(g => opsIn[g] === 1).map(g => D.groups[g].name);
   return own.length ? own.join(".") : r.op;
 };
@@ -107,7 +107,7 @@ function refold() { // after a change of what is open: the same step stays in vi
     h("i", { class: phase, style: `flex:${stops.filter(stop => stop.phase === phase).length}` })));
 }
 
-const toggle = group => { state.open.has(group) ? state.open.delete(group) : state.open.add(group); refold(); render(); };
+const toggle = group => { state.open.has(group) ? state.open.delete(group) : state.open.add(group); refold(); buildTape(); render(); };
 
 function progress() { // what is known at this step: values computed, gradients there, parameters updated
   const seen = new Set(), lit = new Set(), done = new Set();
@@ -122,34 +122,30 @@ function progress() { // what is known at this step: values computed, gradients 
   return { seen, lit, done };
 }
 
-function tape() {
-  const { seen, lit, done } = progress(), stop = stops[state.at];
-  const mark = row => done.has(row) ? "done" : lit.has(row) ? "lit" : seen.has(row) ? "seen" : "";
-  const lines = entries.map((entry, i) => {
-    const group = entry.header ?? entry.group, now = stop && stop.entry === i && stop.phase !== "update";
-    const last = entry.rows[entry.rows.length - 1], indent = `padding-left:${0.4 + entry.depth * 1.1}rem`;
+// The tape is built when something is folded or unfolded; a step only changes the classes of what is there.
+let lines = [], chips = [], edges = [], dots = [];
+
+function buildTape() {
+  chips = [];
+  lines = entries.map((entry, i) => {
+    const group = entry.header ?? entry.group, last = entry.rows[entry.rows.length - 1], indent = `padding-left:${0.4 + entry.depth * 1.1}rem`;
     if (entry.header !== undefined) {
       return h("div", { class: "row open seen", style: indent, "data-group": group, click: () => toggle(group) },
         h("button", { class: "fold", "aria-label": "fold" }, "▾"), h("b", {}, D.groups[group].name), h("span", { class: "kind" }, D.groups[group].type));
     }
-    const r = D.rows[last];
-    const parameters = r.inputs.filter(([, from]) => isParameter(from) && D.rows[from].wants_grad);
-    return h("div", {
-      class: `row ${r.op ? "" : "leaf"} ${entry.rows.some(row => seen.has(row)) ? "seen" : ""} ${now ? `now ${stop.phase}` : ""}`,
-      style: indent, "data-row": last, "data-group": group, click: () => jump(i),
-    },
-    group === undefined ? null : h("button", { class: "fold", "aria-label": "unfold", click: event => { event.stopPropagation(); toggle(group); } }, "▸"),
-    h("b", {}, group === undefined ? label(last) : D.groups[group].name),
-    h("span", { class: "kind" }, group === undefined ? (r.op === label(last) ? "" : r.op || (r.wants_grad ? "wants a gradient" : "")) : `${D.groups[group].type}, ${entry.rows.length} ops`),
-    group === undefined ? parameters.map(([name, from]) => h("span", { class: `chip ${mark(from)}`, title: `${D.rows[from].name} ${sizes(D.rows[from].shape)}` }, name)) : null,
-    h("span", { class: "shape" }, sizes(r.shape)));
+    const r = D.rows[last], parameters = group === undefined ? r.inputs.filter(([, from]) => isParameter(from) && D.rows[from].wants_grad) : [];
+    const labels = parameters.map(([name, from]) => h("span", { class: "chip", title: `${D.rows[from].name} ${sizes(D.rows[from].shape)}` }, name));
+    chips.push(...labels.map((element, n) => [element, parameters[n][1]]));
+    const kind = group !== undefined ? `${D.groups[group].type}, ${entry.rows.length} ops` : r.op ? (r.op === label(last) ? "" : r.op) : r.wants_grad ? "wants a gradient" : "";
+    return h("div", { class: "row", style: indent, "data-row": last, "data-group": group, click: () => jump(i) },
+      group === undefined ? null : h("button", { class: "fold", "aria-label": "unfold", click: event => { event.stopPropagation(); toggle(group); } }, "▸"),
+      h("b", {}, group === undefined ? label(last) : D.groups[group].name), h("span", { class: "kind" }, kind), labels, h("span", { class: "shape" }, sizes(r.shape)));
   });
   $("tape").replaceChildren(...lines);
-  drawEdges(lines, mark, stop);
-  lines[stop?.entry]?.scrollIntoView({ block: "nearest" });
+  drawEdges();
 }
 
-function drawEdges(lines, mark, stop) {
+function drawEdges() {
   const svg = (tag, attributes) => { const e = document.createElementNS("http://www.w3.org/2000/svg", tag); Object.entries(attributes).forEach(([k, v]) => e.setAttribute(k, v)); return e; };
   const x = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.7, y = lines.map(line => line.offsetTop + line.offsetHeight / 2);
   const pairs = new Map();
@@ -157,31 +153,58 @@ function drawEdges(lines, mark, stop) {
     const at = entryOf.get(from);
     if (at !== undefined && at !== to) pairs.set(`${at} ${to}`, [at, to]);
   })));
-  const dots = entries.map((_, i) => i).filter(i => entries[i].header === undefined), place = new Map(dots.map((i, n) => [i, n]));
-  const busy = []; // lanes on the left, each with what it holds
-  const edges = [...pairs.values()].sort((a, b) => (a[1] - a[0]) - (b[1] - b[0])).map(([from, to]) => {
-    const on = stop && stop.phase !== "update" && stop.entry === to ? `on ${stop.phase}` : "";
-    if (place.get(to) - place.get(from) === 1) return svg("path", { class: `edge ${on}`, d: `M${x},${y[from]}L${x},${y[to]}` });
+  const shown = entries.map((_, i) => i).filter(i => entries[i].header === undefined), place = new Map(shown.map((i, n) => [i, n]));
+  const lanes = []; // on the left, each with what it holds
+  edges = [...pairs.values()].sort((a, b) => (a[1] - a[0]) - (b[1] - b[0])).map(([from, to]) => {
+    if (place.get(to) - place.get(from) === 1) return [svg("path", { d: `M${x},${y[from]}L${x},${y[to]}` }), to];
     let lane = 0;
-    while (busy[lane]?.some(([a, b]) => a < to && from < b)) lane++;
-    (busy[lane] ||= []).push([from, to]);
+    while (lanes[lane]?.some(([a, b]) => a < to && from < b)) lane++;
+    (lanes[lane] ||= []).push([from, to]);
     const left = Math.max(4, x - 11 - 8 * lane), bend = Math.min(14, (y[to] - y[from]) / 2);
-    return svg("path", { class: `edge ${on}`, d: `M${x},${y[from]}C${left},${y[from]} ${left},${y[from]} ${left},${y[from] + bend}L${left},${y[to] - bend}C${left},${y[to]} ${left},${y[to]} ${x},${y[to]}` });
+    return [svg("path", { d: `M${x},${y[from]}C${left},${y[from]} ${left},${y[from]} ${left},${y[from] + bend}L${left},${y[to] - bend}C${left},${y[to]} ${left},${y[to]} ${x},${y[to]}` }), to];
   });
-  edges.sort((a, b) => a.classList.contains("on") - b.classList.contains("on"));
-  const circles = dots.map(i => svg("circle", { class: `dot ${mark(entries[i].rows[entries[i].rows.length - 1])}`, cx: x, cy: y[i], r: 5 }));
+  dots = shown.map(i => [svg("circle", { cx: x, cy: y[i], r: 5 }), entries[i].rows[entries[i].rows.length - 1]]);
   const layer = svg("svg", { width: 1, height: 1 });
-  layer.append(...edges, ...circles);
+  layer.append(...edges.map(([element]) => element), ...dots.map(([element]) => element));
   $("tape").append(layer);
+}
+
+function markTape() {
+  const { seen, lit, done } = progress(), stop = stops[state.at], now = stop && stop.phase !== "update" ? stop.entry : -1;
+  const mark = row => done.has(row) ? "done" : lit.has(row) ? "lit" : seen.has(row) ? "seen" : "";
+  const set = (element, name) => { if (element.getAttribute("class") !== name) element.setAttribute("class", name); };
+  lines.forEach((line, i) => {
+    const entry = entries[i];
+    if (entry.header === undefined) set(line, `row ${D.rows[entry.rows[0]].op ? "" : "leaf"} ${entry.rows.some(row => seen.has(row)) ? "seen" : ""} ${i === now ? `now ${stop.phase}` : ""}`);
+  });
+  chips.forEach(([element, row]) => set(element, `chip ${mark(row)}`));
+  dots.forEach(([element, row]) => set(element, `dot ${mark(row)}`));
+  edges.forEach(([element, to]) => set(element, `edge ${to === now ? `on ${stop.phase}` : ""}`));
+  lines[stop?.entry]?.scrollIntoView({ block: "nearest" });
 }
 
 // ---- arrays as pictures
 
-function colour(level, zero) { // blue below 0, the paper at 0, orange above
-  if (level === -128) return "#ff00c8";
-  const end = level < 0 ? [36, 89, 196] : [226, 96, 10], t = Math.abs(level) / 127;
-  return `rgb(${end.map((e, i) => Math.round(zero[i] + (e - zero[i]) * Math.sqrt(t))).join()})`;
+function rgb(level, zero) { // blue below 0, the paper at 0, orange above
+  if (level === -128) return [255, 0, 200];
+  const end = level < 0 ? [36, 89, 196] : [226, 96, 10], t = Math.sqrt(Math.abs(level) / 127);
+  return end.map((e, i) => Math.round(zero[i] + (e - zero[i]) * t));
 }
+const colour = (level, zero) => `rgb(${rgb(level, zero).join()})`;
+
+function pixels(image, zero) { // all tiles beside each other, a pixel for each element
+  const [R, C, H, W] = image.tiles, element = h("canvas", { width: Math.max(1, C * W), height: Math.max(1, R * H) });
+  const palette = Array.from({ length: 256 }, (_, n) => rgb(n - 128, zero)), pen = element.getContext("2d");
+  const data = pen.createImageData(element.width, element.height);
+  for (let i = 0; i < R * C * H * W; i++) {
+    const x = i % W, y = Math.floor(i / W) % H, tile = Math.floor(i / (W * H)), at = 4 * ((Math.floor(tile / C) * H + y) * C * W + (tile % C) * W + x);
+    data.data.set(palette[image.levels[i] + 128], at);
+    data.data[at + 3] = 255;
+  }
+  pen.putImageData(data, 0, 0);
+  return element;
+}
+
 const zeroColour = () => {
   const text = getComputedStyle(document.documentElement).getPropertyValue("--zero").trim();
   return [1, 3, 5].map(i => parseInt(text.slice(i, i + 2), 16));
@@ -199,11 +222,13 @@ function canvas(image, { room = 300, frames = [], onpick = null } = {}) {
   pen.scale(ratio, ratio);
   pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
   const corner = (r, c, y, x) => [c * (W * cw + gap) + x * cw, r * (H * ch + gap) + y * ch];
-  for (let r = 0, i = 0; r < R; r++) for (let c = 0; c < C; c++) for (let y = 0; y < H; y++) for (let x = 0; x < W; x++, i++) {
+  const source = pixels(image, zero);
+  pen.imageSmoothingEnabled = false;
+  for (let r = 0; r < R; r++) for (let c = 0; c < C; c++) if (W * H) pen.drawImage(source, c * W, r * H, W, H, ...corner(r, c, 0, 0), W * cw, H * ch);
+  if (written) for (let r = 0, i = 0; r < R; r++) for (let c = 0; c < C; c++) for (let y = 0; y < H; y++) for (let x = 0; x < W; x++, i++) {
     const [px, py] = corner(r, c, y, x), level = image.levels[i];
-    pen.fillStyle = colour(level, zero);
-    pen.fillRect(px, py, cw - (written ? 1 : 0), ch - (written ? 1 : 0));
-    if (written) { pen.fillStyle = zero[0] + zero[1] + zero[2] > 380 || Math.abs(level) > 70 ? (Math.abs(level) > 90 ? "#fff" : "#1d2430") : "#eceff4"; pen.fillText(brief(image.numbers[i]), px + cw / 2, py + ch / 2); }
+    pen.fillStyle = zero[0] + zero[1] + zero[2] > 380 || Math.abs(level) > 70 ? (Math.abs(level) > 90 ? "#fff" : "#1d2430") : "#eceff4";
+    pen.fillText(brief(image.numbers[i]), px + cw / 2, py + ch / 2);
   }
   for (const [r, c, y, x, rows, columns] of frames) {
     const [px, py] = corner(r, c, y, x);
@@ -325,7 +350,8 @@ function productCard(step, p) {
   const dims = p.summed >= 0 ? stretched(from, D.values[p.summed].shape) : [];
   return h("div", { class: "product", "data-input": p.input },
     h("div", { class: "rule" }, formula(p.formula, derivative(p.input)) ?? h("div", { class: "formula" }, derivative(p.input)),
-      p.code ? h("code", { title: "the rule, as it stands in the code" }, p.code) : null),
+      !p.code ? null : p.code.split("\n").length > 3 ? h("details", {}, h("summary", {}, "the rule in code"), h("code", {}, p.code))
+        : h("code", { title: "the rule, as it stands in the code" }, p.code)),
     h("div", { class: "flow" },
       reads.map(([name, v]) => figure(v, named(name, inputRow(step.row, name)), "", { room: 150 })), reads.length ? h("div", { class: "arrow" }, "→") : null,
       figure(p.value, [derivative(p.input), to.op || isAnonymous(p.row) ? "" : h("small", {}, ` ${p.input} = ${to.name} `)], "g", { room: 220 }),
@@ -427,7 +453,7 @@ function render() {
     button.classList.toggle("on", stop?.phase === button.dataset.jump);
     button.hidden = !stops.some(s => s.phase === button.dataset.jump);
   });
-  tape();
+  markTape();
   const folded = stop && stop.phase !== "update" && entries[stop.entry]?.group !== undefined;
   const card = !stop ? [h("p", { class: "words" }, "Nothing was recorded.")] : stop.phase === "update" ? updateCard(stop) : folded ? groupCard(stop)
     : stop.phase === "forward" ? forwardCard(D.steps[stop.steps[0]]) : backwardCard(D.steps[stop.steps[0]]);
@@ -452,14 +478,14 @@ const phase = name => { const at = stops.findIndex(stop => stop.phase === name);
 function unfoldAll() {
   const all = D.groups.map((_, g) => g).filter(g => opsIn[g] > 1), whole = all.every(g => state.open.has(g));
   state.open = whole ? new Set() : new Set(all);
-  refold(); render();
+  refold(); buildTape(); render();
 }
 function play() {
   if (state.timer) { clearInterval(state.timer); state.timer = null; }
   else state.timer = setInterval(() => { if (state.at === stops.length - 1) play(); else go(state.at + 1); }, 1600);
   $("play").textContent = state.timer ? "pause" : "play";
 }
-function resize(by) { const root = document.documentElement; root.style.fontSize = `${Math.max(11, Math.min(34, parseFloat(getComputedStyle(root).fontSize) + by))}px`; render(); }
+function resize(by) { const root = document.documentElement; root.style.fontSize = `${Math.max(11, Math.min(34, parseFloat(getComputedStyle(root).fontSize) + by))}px`; buildTape(); render(); }
 function theme() { document.documentElement.classList.toggle("dark"); legend(); render(); }
 function legend() {
   const pen = document.querySelector("#scale canvas").getContext("2d"), zero = zeroColour();
@@ -491,9 +517,10 @@ $("smaller").onclick = () => resize(-2);
 $("theme").onclick = theme;
 document.querySelectorAll("#legend button").forEach(button => { button.onclick = () => phase(button.dataset.jump); });
 document.querySelectorAll("button").forEach(button => button.addEventListener("mouseup", () => button.blur())); // so that space plays
-window.addEventListener("resize", render);
+window.addEventListener("resize", () => { buildTape(); render(); });
 
 openUntil(26);
 refold();
 legend();
+buildTape();
 render();

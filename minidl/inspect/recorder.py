@@ -128,11 +128,15 @@ class record(Watcher):
             row = self._row_of.get(id(thing))
             if row is not None and not self.rows[row].op:
                 self.rows[row].name = self._names.get(id(thing), self.rows[row].name)
+        for name, value in found:  # what an op made has the name of the variable that holds it
+            row = self._row_of.get(id(getattr(value, "_node", None)))
+            if row is not None:
+                self.rows[row].name = name
         self._finish()
 
     def _finish(self) -> None:
         """Drop what led to nothing that has a gradient, unless nothing has one; and let go of all arrays."""
-        wanted = {i for i, row in enumerate(self.rows) if row.wants_grad}
+        wanted = {i for i, row in enumerate(self.rows) if row.op and row.wants_grad}
         stack = list(wanted)
         while stack:
             for _, i in self.rows[stack.pop()].inputs:
@@ -140,7 +144,7 @@ class record(Watcher):
                     wanted.add(i)
                     stack.append(i)
         if wanted:
-            self.steps = [step for step in self.steps if step.row in wanted]
+            self.steps = [step for step in self.steps if step.row in wanted or step.phase == "update"]
         self._alive, self._row_of, self._value_of, self._sums = [], {}, {}, {}
 
     # -- what is seen, as rows and values

@@ -23,7 +23,8 @@ def place(recording: Any, number: int) -> str:
     """A row by the module and op that made it, or by its name."""
     row = recording.rows[number]
     path = recording.path(number)
-    return row.name if not row.op else f"{path}: {row.op}" if path else row.op
+    made = row.op if row.op in ("", row.name) else f"{row.name} = {row.op}"
+    return row.name if not row.op else f"{path}: {made}" if path else made
 
 
 def listing(recording: Any) -> str:
