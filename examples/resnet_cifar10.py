@@ -1,6 +1,6 @@
 """Train a ResNet-20 on CIFAR-10: pictures mirrored and shifted, a warm-up, a rate that falls along a cosine, averaged weights.
 
-    python examples/resnet_cifar10.py                # eight epochs; a quarter of an hour on two cores
+    python examples/resnet_cifar10.py                # eight epochs; twenty minutes on two cores
     python examples/resnet_cifar10.py --resume       # go on where it stopped
     python examples/resnet_cifar10.py --compile      # with the network's ops fused
 
