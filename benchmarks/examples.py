@@ -5,8 +5,8 @@
     python benchmarks/examples.py --smoke          # only to see that it runs
 
 PyTorch runs the very same programs: a copy of them in which the word ``minidl`` is replaced by ``torch``. Each draws its first
-weights and its batches itself, so the two runs are as alike as two seeds. Both run at the same time, each with one thread, so
-that what else the machine does hits both alike; the seconds are those of the training steps.
+weights and its batches itself, so the two runs are as alike as two seeds. Both run at the same time, each with one thread; the
+minutes are those of the processor, for the whole program (it asks the operating system for them, which Windows does not tell).
 """
 
 import argparse
@@ -53,7 +53,7 @@ def begun(example, library, folder, args):
 
 
 def reached(example, folder):
-    """The last measurement, the seconds that the steps took, and how many there were: as its last checkpoint has them.
+    """The last measurement and how many steps there were, as its last checkpoint has them.
 
     What an example does after its training, writing and drawing, needs things that PyTorch does not have, and does not count.
     """
@@ -61,7 +61,7 @@ def reached(example, folder):
     state = minidl.load(checkpoint) if checkpoint.exists() else None
     if state is None or state["done"] < state["settings"]["steps"]:
         sys.exit(f"{example} did not come to the end of its training:\n{log}")
-    return state["history"][-1][MEASURED[example][0]], state["seconds"], state["done"]
+    return state["history"][-1][MEASURED[example][0]], state["done"]
 
 
 def compare(example, args):
@@ -69,13 +69,17 @@ def compare(example, args):
     with tempfile.TemporaryDirectory() as folder:
         folders = {name: copied(folder, library) for name, library in SIDES.items()}
         running = {name: begun(example, SIDES[name], at, args) for name, at in folders.items()}
-        for process in running.values():
-            process.wait()
-        found = {name: reached(example, at) for name, at in folders.items()}
+        times = [processor_minutes(process) for process in running.values()]
+        (ours, steps), (theirs, _) = (reached(example, at) for at in folders.values())
     what, form = MEASURED[example]
-    (ours, seconds, steps), (theirs, their_seconds, _) = found.values()
-    times = f"{seconds:.0f}", f"{their_seconds:.0f}", f"{seconds / their_seconds:.2f}"
-    return row(f"`{example}.py`", f"{steps:,}", what, form.format(ours), form.format(theirs), *times)
+    cells = f"{steps:,}", what, form.format(ours), form.format(theirs), *(f"{t:.1f}" for t in times)
+    return row(f"`{example}.py`", *cells, f"{times[0] / times[1]:.2f}")
+
+
+def processor_minutes(process):
+    """How long a process has kept the processor busy, once it has ended."""
+    _, process.returncode, used = os.wait4(process.pid, 0)
+    return (used.ru_utime + used.ru_stime) / 60
 
 
 def main():
@@ -86,7 +90,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few steps of one example, written nowhere")
     args = parser.parse_args()
     print(environment.describe(), flush=True)
-    lines = head("example", "steps", "on the test data", *SIDES, *(f"{name}, s" for name in SIDES), "ratio")
+    lines = head("example", "steps", "on the test data", *SIDES, *(f"{name}, min" for name in SIDES), "ratio")
     for example in [name for name in MEASURED if args.only in name][: 1 if args.smoke else None]:
         lines.append(compare(example, args))
         print(lines[-1], flush=True)
