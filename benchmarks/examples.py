@@ -47,8 +47,9 @@ def begun(example, library, folder, args):
     paths = [str(Path(minidl.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     program = f"import runpy, {library}; {library}.set_num_threads(1); runpy.run_path('{example}.py', run_name='__main__')"
     command = [sys.executable, "-c", program, f"--seed={args.seed}", *(["--smoke"] if args.smoke else [])]
+    blas = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}  # `set_num_threads(1)` leaves NumPy's as it is
     with open(folder / f"{example}.log", "w") as log:
-        where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        where = {**os.environ, **blas, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         return subprocess.Popen(command, cwd=folder, env=where, stdout=log, stderr=subprocess.STDOUT)
 
 
