@@ -455,6 +455,10 @@ def test_positions_refuse_what_would_broadcast(shape):
 
 
 def test_the_cache_refuses():
+    with pytest.raises(ValueError, match="max_len must be at least 1, got -1"):
+        nn.KVCache(-1)
+    with pytest.raises(TypeError, match="order must be a list or a vector of numbers, got 1"):
+        nn.KVCache(3).select(1)
     cache = nn.KVCache(3)
     step = minidl.ones(1, 2, 2, 4)
     with pytest.raises(RuntimeError, match="require a gradient"):

@@ -228,6 +228,8 @@ class KVCache:
     """
 
     def __init__(self, max_len: int) -> None:
+        if max_len < 1:
+            raise ValueError(f"KVCache: max_len must be at least 1, got {max_len}")
         self.max_len, self.length = max_len, 0
         self._kept: tuple[Any, Any] | None = None
 
@@ -269,6 +271,8 @@ class KVCache:
 
     def select(self, order: Any) -> None:
         """Put the examples into another order, or leave some out, as beam search does: ``order`` has their numbers."""
+        if isinstance(order, int):
+            raise TypeError(f"KVCache.select: order must be a list or a vector of numbers, got {order}")
         if self._kept is not None:
             self._kept = self._kept[0][order], self._kept[1][order]
 
