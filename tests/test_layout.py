@@ -45,7 +45,7 @@ HOUSE = [
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl"}
-OPTIONAL = {"cupy", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "tqdm"}
+OPTIONAL = {"cupy", "mygrad", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "tqdm"}
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}}  # where all of it is about that
 MAX_FILE, MAX_FUNCTION = 400, 60
 

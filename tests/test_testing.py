@@ -6,34 +6,70 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from zoo import WRONG, leaf
 
 import minidl
 from minidl.functions.convolution import conv2d
-from minidl.testing import GradcheckError, KinkWarning, adjointcheck, gradcheck, gradgradcheck, numerical_jacobian
+from minidl.testing import Engine, GradcheckError, KinkWarning, adjointcheck, gradcheck, gradgradcheck, numerical_jacobian, zoo
 from minidl.testing import strategies as mst
 
 F64 = minidl.float64
+rng = np.random.default_rng(0)
+
+
+def leaf(*shape, low=-2.0, high=2.0):
+    return minidl.from_numpy(rng.uniform(low, high, shape)).requires_grad_()
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")  # NumPy's word on the animal that gives NaN
-@pytest.mark.parametrize("name", WRONG)
-def test_every_wrong_rule_is_caught(name):
-    func, inputs, order = WRONG[name]
-    if order == 2:
-        assert gradcheck(func, inputs)
-        assert not gradgradcheck(func, inputs, raise_exception=False)
-        with pytest.raises(GradcheckError, match="seed 0"):
-            gradgradcheck(func, inputs)
-    else:
-        with pytest.raises(GradcheckError, match="seed 0"):
-            gradcheck(func, inputs)
+@pytest.mark.parametrize("animal", zoo.WRONG, ids=lambda animal: animal.name)
+def test_every_wrong_rule_is_caught(animal):
+    inputs = tuple(minidl.from_numpy(a).requires_grad_() for a in animal.inputs())
+    check = gradcheck
+    if animal.again is not None:
+        assert gradcheck(animal.op(Engine()), inputs)
+        check = gradgradcheck
+    with pytest.raises(GradcheckError, match="seed 0"):
+        check(animal.op(Engine()), inputs)
 
 
-def test_the_zoo_is_large():
-    assert len(WRONG) >= 15
+def test_the_zoo_is_large_and_each_animal_has_a_name():
+    names = [animal.name for animal in (*zoo.WRONG, *zoo.RIGHT)]
+    assert len(zoo.WRONG) >= 50 and len(zoo.RIGHT) >= 10
+    assert len(set(names)) == len(names)
+    assert all(animal.about for animal in zoo.WRONG)
+
+
+def test_the_score_of_ours():
+    found = zoo.score(gradcheck, gradgradcheck)
+    assert found.missed == found.false_alarms == ()
+    assert str(found) == f"caught {len(zoo.WRONG)} of {len(zoo.WRONG)}"
+
+
+def test_the_score_of_bad_checkers():
+    anything = zoo.score(lambda func, inputs: True)
+    assert anything.caught == anything.false_alarms == () and len(anything.missed) == len(zoo.WRONG)
+    nothing = zoo.score(lambda func, inputs: 1 / 0)
+    assert nothing.missed == () and len(nothing.false_alarms) == len(zoo.RIGHT)
+    assert "false alarms: polynomial, relu" in str(nothing)
+    second = {animal.name for animal in zoo.WRONG if animal.again}
+    assert second <= set(zoo.score(gradcheck).missed)
+
+
+def test_a_part_of_the_graph_that_is_cut_off_is_found():
+    for func in (lambda x: x * x.detach(), lambda x: (x * x).detach() + 0 * x):
+        with pytest.raises(GradcheckError, match="wrong in 3 of 3"):
+            gradcheck(func, leaf(3))
+    with pytest.raises(GradcheckError, match="wrong in 3 of 3"):
+        gradcheck(lambda x: (x * x).detach(), leaf(3))  # no output requires a gradient: so it must be zero
+
+
+def test_a_wrong_rule_of_a_differentiable_op_is_found():
+    op = minidl.autograd.differentiable(lambda input, other: input * other)
+    op.vjp(input=lambda g, other: g * other)  # and none for the other
+    with pytest.raises(GradcheckError, match="input 1"):
+        gradcheck(op, (leaf(3), leaf(3)))
 
 
 RIGHT = {
@@ -141,9 +177,10 @@ def test_a_failure_names_op_input_index_numbers_and_seed():
 
 
 def test_a_large_input_is_searched_for_the_element():
-    func, inputs, _ = WRONG["wrong_in_one_of_thousands"]
+    (animal,) = (animal for animal in zoo.WRONG if animal.name == "wrong_in_one_of_thousands")
+    inputs = tuple(minidl.from_numpy(a).requires_grad_() for a in animal.inputs())
     with pytest.raises(GradcheckError, match=rf"index \({1234 // 50}, {1234 % 50}\)"):
-        gradcheck(func, inputs)
+        gradcheck(animal.op(Engine()), inputs)
 
 
 def test_inputs_that_want_no_gradient_are_left_alone_and_at_least_one_must():
@@ -243,6 +280,25 @@ def test_domains_keep_their_distance(a):
 @given(mst.tensors(dtype=mst.dtypes()))
 def test_floating_tensors_require_a_gradient(t):
     assert t.requires_grad == t.is_floating_point()
+
+
+test_a_product_has_right_gradients = mst.gradient_test(minidl.mul, mst.broadcastable())
+test_a_function_of_two_arguments = mst.gradient_test(minidl.atan2, *[mst.tensors((2, 3), domain=mst.NONZERO)] * 2, order=1)
+
+
+def test_a_test_of_gradients_finds_what_is_wrong():
+    def cut(x, y):
+        return x * y + x * y.detach()
+
+    half = Engine().op(np.square, lambda g, x: 2 * g * x, lambda h, g, x: (2 * h * x, g * h))
+    quick = settings(phases=[Phase.generate], deadline=None)  # what is found need not be made small here
+    with pytest.raises(GradcheckError, match="gradcheck: (mul|add)"):
+        mst.gradient_test(cut, mst.broadcastable(), settings=quick)()
+    with pytest.raises(GradcheckError, match="gradgradcheck: square"):
+        mst.gradient_test(half, mst.tensors(), settings=quick)()
+    mst.gradient_test(half, mst.tensors(), order=1, settings=quick)()
+    with pytest.raises(ValueError, match="order is 1 or 2, got 3"):
+        mst.gradient_test(minidl.sin, mst.tensors(), order=3)
 
 
 @given(st.data(), mst.shapes())

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Function
 from ..functions.creation import from_numpy
-from ..testing import GradcheckError, gradcheck
+from ..testing import Engine, GradcheckError, gradcheck
 
 
 class Finding(NamedTuple):
@@ -115,9 +114,13 @@ class Trial:
     def _differences(self, what: str, forward: Any, pullback: Any, inputs: dict[str, Any]) -> str | None:
         """What the gradient checker says."""
         tensors = tuple(from_numpy(np.array(x, np.float64)).requires_grad_() for x in inputs.values())
+
+        def rule(*args: Any) -> Any:
+            return tuple(np.array(g, np.float64) for g in as_tuple(pullback(*args)))
+
         try:
             with np.errstate(all="ignore"):
-                gradcheck(as_op(forward, pullback), tensors)
+                gradcheck(Engine().op(forward, rule), tensors)
         except GradcheckError as error:
             first, *more = str(error).splitlines()[:-1]
             for i, name in enumerate(inputs):
@@ -127,25 +130,6 @@ class Trial:
         except Exception as error:
             return f"{what}: {self.explain(error)}"
         return None
-
-
-def as_op(forward: Callable[..., Any], pullback: Callable[..., Any]) -> Any:
-    """An op of minidl's, made of two functions over arrays."""
-
-    class Op(Function):
-        @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> Any:
-            ctx.save_for_backward(*inputs)
-            results = forward(*(x.detach().numpy() for x in inputs))
-            outputs = tuple(from_numpy(np.array(y)) for y in as_tuple(results))
-            return outputs if isinstance(results, tuple) else outputs[0]
-
-        @staticmethod
-        def backward(ctx: Any, *cotangents: Any) -> Any:
-            found = pullback(*(np.array(x.detach().numpy()) for x in (*cotangents, *ctx.saved_tensors)))
-            return tuple(from_numpy(np.array(g, np.float64)) for g in as_tuple(found))
-
-    return Op.apply
 
 
 def _difference(got: Any, wanted: Any, name: str) -> str | None:

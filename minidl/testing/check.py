@@ -79,7 +79,8 @@ class Check:
 
     def fail(self, what: str) -> None:
         """Say it, with what is needed to see it again."""
-        shapes = [f"{self.engine.array(x).dtype}{list(x.shape)}" if self.engine.is_tensor(x) else repr(x) for x in self.inputs]
+        given = (self.engine.array(x) if self.engine.is_tensor(x) else x for x in self.inputs)
+        shapes = [f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else repr(x) for x in given]
         raise GradcheckError(f"{self.title}: {self.op}: {what}\n  inputs: {', '.join(shapes)}; seed {self.seed}")
 
     # -- the backward pass, and its manners
@@ -89,12 +90,13 @@ class Check:
         before = {i: self.engine.array(x).copy() for i, x in enumerate(self.inputs) if self.engine.is_tensor(x)}
         outputs, values = self.forward()
         self.compare_inputs(before, "the forward pass changed")
-        again, second = self.forward()
+        cotangents = [spread(self.rng, y) for y in values]
+        grads = self.backward(outputs, cotangents)
+        self.compare_inputs(before, "the backward pass changed")
+        again, second = self.forward()  # only now: some libraries have one graph at a time
         for a, b in zip(values, second):
             if a.shape != b.shape or not np.allclose(a, b, 0, self.nondet_tol):
                 self.fail("two identical calls give different results; if it is random, seed it inside the function")
-        cotangents = [spread(self.rng, y) for y in values]
-        grads = self.backward(outputs, cotangents)
         uneven = self.backward(again, [_uneven(v) for v in cotangents])
         self.compare_inputs(before, "the backward pass changed")
         for i, a, b in zip(self.checked, grads, uneven):

@@ -7,17 +7,21 @@ shrunk is the shape, the layout and the geometry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 try:
+    import hypothesis
+    from hypothesis import given
     from hypothesis import strategies as st
 except ImportError as error:
     raise ImportError(f"minidl.testing.strategies needs Hypothesis ({error}); pip install minidl[test]") from error
 
 from .. import dtypes as types
-from ..functions.creation import from_numpy
+from .engine import Engine
+from .gradcheck import gradcheck, gradgradcheck
 
 FLOATS = (types.float64, types.float32, types.float16)
 INTEGERS = (types.int64, types.int32, types.int16, types.int8, types.uint8)
@@ -121,12 +125,64 @@ def arrays(draw: Any, shape: Any = None, dtype: Any = types.float64, domain: Dom
 
 
 def tensors(
-    shape: Any = None, dtype: Any = types.float64, domain: Domain = ANY, layout: Any = None, requires_grad: bool = True
+    shape: Any = None,
+    dtype: Any = types.float64,
+    domain: Domain = ANY,
+    layout: Any = None,
+    requires_grad: bool = True,
+    engine: Any = None,
 ) -> Any:
-    """Tensors around `arrays`, which require a gradient if they are floating ones and ``requires_grad``."""
-    return arrays(shape, dtype, domain, layout).map(
-        lambda a: from_numpy(a).requires_grad_(requires_grad and a.dtype.kind == "f")
-    )
+    """Tensors around `arrays`, which require a gradient if they are floating ones and ``requires_grad``.
+
+    They are minidl's, or those of the library that ``engine`` is about; see `minidl.testing.Engine`.
+    """
+    made = engine or Engine()
+    return arrays(shape, dtype, domain, layout).map(lambda a: made.tensor(a, requires_grad and a.dtype.kind == "f"))
+
+
+def gradient_test(
+    func: Callable[..., Any], *inputs: Any, order: int = 2, engine: Any = None, settings: Any = None, **options: Any
+) -> Any:
+    """A test for pytest: the gradients of ``func`` are right for all inputs that Hypothesis draws.
+
+    Parameters
+    ----------
+    func : function
+        Of tensors; see `gradcheck`.
+    *inputs : strategy
+        One for each argument, such as `tensors`; or one alone that draws the tuple of all, where they depend on each other.
+    order : int
+        1: first derivatives. 2: second ones too, by `gradgradcheck`.
+    engine : object, optional
+        Of another library; give it to `tensors` as well. See `minidl.testing.Engine`.
+    settings : hypothesis.settings, optional
+        How many inputs to draw, and so on. Default: as Hypothesis is set, without a deadline.
+    **options
+        For `gradcheck` and `gradgradcheck`.
+
+    Returns
+    -------
+    function
+        Without arguments.
+    """
+    if order not in (1, 2):
+        raise ValueError(f"gradient_test: order is 1 or 2, got {order!r}")
+
+    @(settings or hypothesis.settings(deadline=None))
+    @given(st.tuples(*inputs))
+    def test(drawn: Any) -> None:
+        args = drawn[0] if len(drawn) == 1 and isinstance(drawn[0], tuple) else drawn
+        gradcheck(func, args, engine=engine, **options)
+        if order == 2:
+            gradgradcheck(func, args, engine=engine, **options)
+
+    return test
+
+
+@st.composite
+def broadcastable(draw: Any, /, n: int = 2, **options: Any) -> tuple[Any, ...]:
+    """``n`` `tensors` of `broadcastable_shapes`; the ``options`` are for `tensors`."""
+    return tuple(draw(tensors(shape, **options)) for shape in draw(broadcastable_shapes(n)))
 
 
 class Layout(NamedTuple):
