@@ -32,17 +32,18 @@ class Philox:
     def __init__(self, seed: int) -> None:
         self.seed, self.calls = seed, 0
 
-    def _next(self) -> tuple[int, int]:
+    def next(self) -> tuple[int, int]:
+        """The seed and how many calls there were; one more from now on."""
         self.calls += 1
         return self.seed, self.calls - 1
 
     def random(self, shape: Any, dtype: Any = "float64") -> Any:
         """Evenly from [0, 1)."""
-        return backend.gpu.kernels.uniform(shape, np.dtype(dtype), *self._next())
+        return backend.gpu.kernels.uniform(shape, np.dtype(dtype), *self.next())
 
     def standard_normal(self, shape: Any, dtype: Any = "float64") -> Any:
         """From the normal distribution."""
-        return backend.gpu.kernels.normal(shape, np.dtype(dtype), *self._next())
+        return backend.gpu.kernels.normal(shape, np.dtype(dtype), *self.next())
 
     def uniform(self, low: float, high: float, shape: Any) -> Any:
         """Evenly from [low, high)."""
@@ -80,7 +81,7 @@ class Philox:
 
     def poisson(self, rate: Any) -> Any:
         """From Poisson distributions; drawn on the host."""
-        source = np.random.Generator(np.random.PCG64(self._next()))
+        source = np.random.Generator(np.random.PCG64(self.next()))
         return backend.gpu.xp.asarray(source.poisson(rate.get()))
 
     def choice(self, n: int, size: int, replace: bool, p: Any) -> Any:
@@ -208,6 +209,12 @@ def get_rng_state() -> Any:
 def set_rng_state(new_state: Any) -> None:
     """Put the default generator into a state that `get_rng_state` returned."""
     default_generator.set_state(new_state)
+
+
+def host_rng(generator: Generator | None) -> Any:
+    """NumPy's generator for numbers drawn on the host: the default one, ``generator``'s, or one that follows from a GPU's."""
+    source = rng(generator, devices.CPU if generator is None else generator.device)
+    return np.random.Generator(np.random.PCG64(source.next())) if isinstance(source, Philox) else source
 
 
 _instead: ContextVar[Generator | None] = ContextVar("generator instead of the default one", default=None)

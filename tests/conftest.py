@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 import minidl
+from minidl import devices
 
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("quick", deadline=None, max_examples=3, derandomize=True)
@@ -66,4 +67,5 @@ def clean_world():
     minidl.set_grad_enabled(before[0])
     minidl.set_default_dtype(before[1])
     minidl.set_default_device(before[2])
+    devices._noted.clear()  # what a test has left to be told later
     assert after == before, f"the test left (recording, default dtype, default device) as {after}, found {before}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..functions.creation import as_tensor, eye
-from ..random import Generator, rng
+from ..random import Generator, host_rng
 from ..shapes import ShapeError
 
 
@@ -63,7 +63,7 @@ def trunc_normal_(
         raise ValueError(f"trunc_normal_: wants a < b and std > 0, got a={a}, b={b}, std={std}")
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn("trunc_normal_: the mean is more than 2 std from [a, b], so most numbers lie at one end", stacklevel=2)
-    source, peak = rng(generator), ((min(max(mean, a), b) - mean) / std) ** 2 / 2
+    source, peak = host_rng(generator), ((min(max(mean, a), b) - mean) / std) ** 2 / 2
     inside = math.erf((b - mean) / std * math.sqrt(0.5)) - math.erf((a - mean) / std * math.sqrt(0.5))
     values = np.empty(math.prod(tensor.shape))
     wanted = np.arange(values.size)
@@ -172,7 +172,7 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Generator | None = None
     if not tensor.numel():
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    q, r = np.linalg.qr(rng(generator).standard_normal((max(rows, columns), min(rows, columns))))
+    q, r = np.linalg.qr(host_rng(generator).standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # so that every orthogonal matrix is equally likely
     return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
 
@@ -186,7 +186,7 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Generato
         raise ShapeError(f"sparse_: wants 2 dimensions, got shape {tuple(tensor.shape)}")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse_: sparsity must lie between 0 and 1, got {sparsity}")
-    source, rows = rng(generator), tensor.shape[0]
+    source, rows = host_rng(generator), tensor.shape[0]
     values = source.normal(0, std, tensor.shape)
     for column in values.T:
         column[source.permutation(rows)[: math.ceil(sparsity * rows)]] = 0

@@ -2,10 +2,11 @@
 
 The tests were written for the CPU. So new tensors are made on the GPU by default, `from_numpy` brings its array there, and
 ``numpy()`` and NumPy's functions get a copy from there, which outside the tests must be asked for. What a test says about the
-CPU itself stays out: `NOT_ON_GPU` lists it, with the reasons.
+CPU itself stays out: ``not_on_gpu.txt`` lists it, with the reasons.
 """
 
 import fnmatch
+import pathlib
 
 import numpy as np
 
@@ -15,8 +16,19 @@ from minidl._tensor import Tensor
 from minidl.autograd.tape import wrap
 from minidl.testing.engine import Engine
 
-# Patterns of test ids without the folder, and why these tests say nothing about a GPU.
-NOT_ON_GPU: dict[str, str] = {}
+
+def _read_list():
+    """The patterns of ``not_on_gpu.txt``, which match test ids without the folder, and the reason above each."""
+    found, why = {}, ""
+    for line in (pathlib.Path(__file__).parent / "not_on_gpu.txt").read_text().splitlines():
+        if line.startswith("# "):
+            why = line[2:]
+        elif line:
+            found[line] = why
+    return found
+
+
+NOT_ON_GPU = _read_list()
 
 
 def real_gpu():
@@ -62,9 +74,9 @@ def as_it_lies(array, where):
     while isinstance(whole.base, np.ndarray):
         whole = whole.base
     start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    if not whole.flags.c_contiguous or whole.dtype != array.dtype or not array.size or start % array.itemsize:
+    if not whole.flags.forc or whole.dtype != array.dtype or not array.size or start % array.itemsize:
         return devices.moved(array, where)
-    flat = devices.moved(whole.reshape(-1), where)
+    flat = devices.moved(whole.ravel("K"), where)
     m = backend.gpu.xp
     return m.lib.stride_tricks.as_strided(flat[start // array.itemsize :], array.shape, array.strides)
 
