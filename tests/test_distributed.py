@@ -222,12 +222,16 @@ def test_an_error_of_one_ends_all():
 
 
 @needs_mpi
-def test_ctrl_c_ends_all():
+@pytest.mark.parametrize("how", ["ctrl-c", "terminate"])
+def test_a_signal_ends_all(how):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     line = [sys.executable, "-m", "minidl.distributed.launch", "-n", "2", RANKS, "sleep"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True) as process:
         assert process.stdout.readline().startswith("asleep")
-        os.killpg(process.pid, signal.SIGINT)
+        if how == "ctrl-c":  # which all that runs in a terminal get
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
         assert process.wait(30) != 0
 
 

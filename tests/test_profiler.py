@@ -398,3 +398,31 @@ def test_two_profiles_may_be_left_in_any_order():
     second.__exit__(None, None, None)
     assert mode.watcher is None
     assert not first.key_averages() and counted(second) == {("add", "forward"): (1, 2, 16)}
+
+
+def test_memory_report():
+    """Against what can be counted by hand; nothing is changed by it."""
+    net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Sigmoid())
+    x = minidl.randn(10, 8)
+    mean = net[1].running_mean.tolist()
+    report = minidl.profiler.memory_report(net, x, optimizer=minidl.optim.SGD(net.parameters(), lr=0.1))
+    floats = 8 * 16 + 16 + 2 * 16
+    assert report["parameters"] == 4 * (floats + 2 * 16) + 8 and report["gradients"] == 4 * floats and report["optimizer"] == 0
+    at_least = 4 * (10 * 8 + 2 * 10 * 16)  # the inputs of linear and normalisation, the output of sigmoid
+    assert at_least <= report["activations"] <= at_least + 4 * (2 * 16 + 10 * 16)
+    assert net[1].running_mean.tolist() == mean and net[1].num_batches_tracked.item() == 0 and net[0].weight.grad is None
+    adam = minidl.optim.Adam(net.parameters(), amsgrad=True)
+    assert minidl.profiler.memory_report(net, x, optimizer=adam)["optimizer"] == 3 * 4 * floats
+    saved = minidl.profiler.memory_report(Saving(net), x)
+    assert saved["activations"] < report["activations"]
+
+
+class Saving(nn.Module):
+    """A network as a checkpoint."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return minidl.utils.checkpoint.checkpoint(self.net, x)

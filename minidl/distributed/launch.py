@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     as_open_mpi = "Open MPI" in version or "OpenRTE" in version or "PRRTE" in version
     program = [*(["-m"] if args.module else []), args.program, *args.arguments]
     process = subprocess.Popen(command(mpiexec, where, as_open_mpi, program), env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # a scheduler's time is up: mpiexec ends the ranks
     while True:
         try:
             status = process.wait()
