@@ -277,7 +277,10 @@ def main():
         return
     measured = measure(args.turns) if importlib.util.find_spec("mpi4py") and not args.model_only else []
     if measured:
-        measured.append([f"Processes that wanted a core meanwhile: {os.getloadavg()[1]:.1f}; if more than there are cores, times are rough."])
+        waiting = os.getloadavg()[1]
+        measured.append(
+            [f"Processes that wanted a core meanwhile: {waiting:.1f}; if more than there are cores, times are rough."]
+        )
     environment.write(Path(args.output, "distributed-results.md"), *measured, lines)
     draw(Path(args.output, "_static", "distributed-scaling.svg"))
 

@@ -92,4 +92,4 @@ def _state(optimizer: Any, group: dict[str, Any]) -> int:
     """Bytes of an optimiser's state for the parameters of a group."""
     held = sum(sum(_owned(optimizer.state.get(p, {}).values()).values()) for p in group["params"])
     copies = (group.get("momentum") or 0) != 0 if "betas" not in group else 2 + bool(group.get("amsgrad"))
-    return max(held, copies * sum(p._array.nbytes for p in group["params"]))
+    return max(held, int(copies) * sum(int(p._array.nbytes) for p in group["params"]))
