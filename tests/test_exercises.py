@@ -142,7 +142,7 @@ def test_a_learner_goes_through(few, capsys):
     assert code == 1 and "✗ 1/2 multiply" in out and "two dots" in out and "hint 1" in out
     assert "0.01 * b" in says("hint")[1]
     (few / "01_multiply.py").write_text(says("solution")[1])
-    code, out = says("check", "1")
+    code, out = says("check")
     assert code == 0 and "✓ 1/2 multiply" in out and "2/2 tanh" in out
     assert "✓  1" in says("list")[1]
     assert "2/2 tanh" in says("next")[1]
@@ -152,7 +152,7 @@ def test_a_learner_goes_through(few, capsys):
     assert "yours is kept" in says("reset", "1")[1]
     assert (few / "01_multiply.py.old").read_text() == find("1").solution
     assert "already" in says("reset", "1")[1]
-    assert says("check")[0] == 1
+    assert says("check", "1")[0] == 1
     assert cli.main(["check", "three"]) == 2
     assert "there is no step 'three'" in capsys.readouterr().err
 

@@ -108,15 +108,13 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, help: str, step: str | None = None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         if step:
-            sub.add_argument(
-                "step", nargs=None if step == "required" else "?", help="number or name (default: the first not solved)"
-            )
+            sub.add_argument("step", nargs=None if step == "required" else "?", help="its number or name; mostly not needed")
         return sub
 
     add("list", "show all steps and which are solved")
     add("next", "show the first step that is not solved (this is also what happens without a command)")
     add("hint", "say a little more about a step", "optional")
-    check = add("check", "check a step, and say what is wrong", "optional")
+    check = add("check", "check a step (default: the file you saved last), and say what is wrong", "optional")
     check.add_argument(
         "--watch", action="store_true", help="check again whenever the file is saved, and go on when it is right"
     )
@@ -136,7 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if args.command == "list":
             return list_steps(course)
-        return act(args, course, find(args.step) if getattr(args, "step", None) else course.current())
+        if getattr(args, "step", None):
+            return act(args, course, find(args.step))
+        return act(args, course, course.latest() if args.command == "check" and not args.watch else course.current())
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 2

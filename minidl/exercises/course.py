@@ -95,6 +95,11 @@ class Course:
         path = self.path(step)
         return not any(f.problem for f in findings(step, path.read_text(encoding="utf-8"), str(path)))
 
+    def latest(self) -> Step | None:
+        """The step that the learner saved last; the first unsolved one if nothing has been written yet."""
+        written = [step for step in steps() if self.path(step).read_text(encoding="utf-8") != step.start]
+        return max(written, key=lambda step: self.path(step).stat().st_mtime_ns) if written else self.current()
+
     def current(self) -> Step | None:
         """The first step that is not solved."""
         return next((step for step in steps() if not self.solved(step)), None)
