@@ -315,7 +315,7 @@ class Tensor(TensorBase):
 
     def _settled(self) -> Any:
         """The array, to be read by the host, which waits for the GPU: if anything went wrong there it is said now."""
-        if self.is_cuda:
+        if backend.gpu is not None:
             devices.settle()
         return self._array
 

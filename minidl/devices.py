@@ -150,6 +150,15 @@ def made(where: device, make: Callable[[Any], Any]) -> Any:
         return make(np if where.type == "cpu" else backend.gpu.xp)
 
 
+def assign(array: Any, key: Any, value: Any) -> None:
+    """``array[key] = value``, done by the GPU that has the array, if one has."""
+    if type(array) in backend.gpu_types:
+        with current(device_of(array)):
+            array[key] = value
+    else:
+        array[key] = value
+
+
 def moved(array: Any, where: device, non_blocking: bool = False) -> Any:
     """``array`` itself if it is on ``where``, else a copy there, in row-major order.
 

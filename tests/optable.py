@@ -38,7 +38,8 @@ def check_values(row, arrays, options):
             assert not isinstance(bare, minidl.Tensor)
             assert np.asarray(bare).dtype == y.numpy().dtype
             rounding = np.finfo(y.numpy().dtype).eps if y.is_floating_point() else 0
-            np.testing.assert_allclose(bare, y.numpy(), 4 * rounding, rounding)
+            few = 4 if y.device.type == "cpu" else 1000  # the bare ones are on the CPU, whose kernels add up in another order
+            np.testing.assert_allclose(bare, y.numpy(), few * rounding, few * rounding / 4)
     for a, before in zip(arrays, kept):
         np.testing.assert_array_equal(a, before)
 

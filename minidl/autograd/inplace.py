@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dtypes
-from ..devices import current, device_of, may_write, moved
+from ..devices import assign, device_of, may_write, moved
 from ..shapes import ShapeError
 from .mode import effect, mode
 from .op import differentiable, move
@@ -97,8 +97,7 @@ def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], nam
         raise ShapeError(f"{name}: the result has shape {new._array.shape}, which does not fit in place of {t._array.shape}")
     if dtypes.as_dtype(new._array.dtype).category > dtypes.as_dtype(t._array.dtype).category:
         raise RuntimeError(f"{name}: the result is {new._array.dtype} and cannot be put in place of {t._array.dtype}")
-    with current(device_of(t._array)):
-        t._array[...] = new._array
+    assign(t._array, ..., new._array)
     mark_changed(t, name)
     if recorded:
         rewrite(t, new)
@@ -120,8 +119,7 @@ def change_part(t: Any, op: Any, key: Any, value: Any, name: str) -> None:
     elif not isinstance(value, TensorBase) and hasattr(array, "strides"):
         array = moved(array, place)
     try:
-        with current(place):
-            t._array[key] = array
+        assign(t._array, key, array)
     except ValueError as error:
         raise ShapeError(f"{name}: a value of shape {getattr(array, 'shape', ())} does not fit: {error}") from None
     except IndexError as error:

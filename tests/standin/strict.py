@@ -451,7 +451,8 @@ class ndarray:
                 raise ValueError("duplicate indices in an assignment: which value wins is left open on a GPU")
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.a[key] = _given(value)
+            if self.a.size:  # an empty view may be read-only here, which CuPy's arrays never are
+                self.a[key] = _given(value)
 
     # what looks at the same memory, or keeps its order
 

@@ -31,15 +31,17 @@ extern "C" __global__ void moments(
     for (int r = threadIdx.x; r < count; r += blockDim.x) mean += x[element(r, line, lines, inner)];
     mean = block_sum(mean, warps) / count;
   }
-  real square = 0;
+  real square = 0, rest = 0;
   for (int r = threadIdx.x; r < count; r += blockDim.x) {
     real distance = x[element(r, line, lines, inner)] - mean;
     square += distance * distance;
+    rest += distance;
   }
   square = block_sum(square, warps) / count;
+  rest = block_sum(rest, warps) / count;  // what rounding the sum of large numbers has cost the mean
   if (threadIdx.x == 0) {
-    if (own_center) center[line] = mean;
-    variance[line] = square;
+    if (own_center) center[line] = mean + rest;
+    variance[line] = own_center ? square - rest * rest : square;
   }
 }
 
