@@ -5,7 +5,8 @@
     python examples/char_rnn.py --resume                     # go on where it stopped
     python examples/char_rnn.py --only-write --prompt "The " --temperature 0.5
 
-Of Python's help it learns nine tenths; on the last tenth it comes to 1.70 bits per character in 2,000 steps.
+Of Python's help it learns nine tenths. On the last tenth it comes to 1.70 bits per character in 2,000 steps, which take one
+thread 7 minutes; PyTorch comes to 1.71 in 6 minutes.
 
 Sources: Graves, Generating Sequences With Recurrent Neural Networks, 2013; Karpathy, The Unreasonable Effectiveness of
 Recurrent Neural Networks, 2015.

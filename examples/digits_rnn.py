@@ -6,7 +6,7 @@
 The digits are scikit-learn's, 1,797 of 8 x 8 pixels (pip install "minidl[digits]"); four fifths are to learn from, the others
 to test with. To the network a picture is a sequence of eight rows, and its answer is what it thinks after the last of them.
 
-It comes to 98.6 % of the test pictures.
+With seed 1 it comes to 98.6 % of the test pictures, and PyTorch, which draws other numbers, to 97.2 %; both within seconds.
 
 Source of the digits: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
 """

@@ -10,6 +10,9 @@ The network is GPT-2's, small: tokens and positions that are learnt, blocks of c
 layers, each normalised before and added after, and the same matrix for reading and for writing tokens. Its parameters have
 GPT-2's names; where GPT-2's files have c_attn, c_proj and c_fc as (in, out), give `load_state_dict` the transposed weights.
 
+Of Python's help it learns nine tenths. On the last tenth it comes to 1.90 bits per character in 2,000 steps, which take one
+thread 8 minutes; PyTorch comes to 1.90 in 6 1/2 minutes.
+
 Sources: Radford et al., Language Models are Unsupervised Multitask Learners, 2019; Holtzman et al., The Curious Case of Neural
 Text Degeneration, ICLR 2020 (top-p).
 """

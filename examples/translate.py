@@ -14,7 +14,7 @@ has written so far. What cannot be told from the text alone follows from rules, 
 
 A twentieth of all dates is kept for the test, in whatever form: none of them is seen in training. The accuracy is the share of
 dates with all ten characters right. After 3000 steps it is 99.9 % of 2,000 dates; PyTorch, from the same weights and batches,
-comes to 99.9 % as well.
+comes to 99.9 % as well. Either takes one thread some 6 minutes.
 
 Sources: Vaswani et al., Attention Is All You Need, 2017; Xiong et al., On Layer Normalization in the Transformer Architecture,
 ICML 2020.
