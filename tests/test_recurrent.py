@@ -539,6 +539,7 @@ def test_what_the_profiler_counts():
 @pytest.mark.parametrize("sizes", [(60,) * 4, (61, 40, 7, 7, 1)], ids=["alike", "packed"])
 def test_threads(kind, sizes, monkeypatch):
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(recurrent, "A_TURN", 0)
     args = arguments(kind, sizes, d=5, h=6)
     before = threads.get_num_threads()
 
@@ -565,6 +566,7 @@ def test_threads(kind, sizes, monkeypatch):
 
 def test_an_error_in_a_thread_is_raised_and_leaves_nothing_locked(monkeypatch):
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(recurrent, "A_TURN", 0)
     before = threads.get_num_threads()
     args, real = arguments("lstm", (60,) * 3), recurrent.KINDS["lstm"]
 

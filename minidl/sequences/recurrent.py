@@ -192,6 +192,7 @@ def _places(flat: Any, rows: int, hidden: Any, cell: Any) -> tuple[Any, Any, Any
 # the strips.
 
 STRIP = 64  # sequences
+A_TURN = 2_000_000  # multiplications in a step's product: with fewer, two threads lose more by taking turns than they gain
 SMALL = 1_000_000  # so many multiplications or fewer in a product OpenBLAS does without packing its matrices first
 AHEAD = 256  # rows whose product with the input is made at once: they should still be in the cache when their step comes
 CHUNK = 512  # rows whose share in the gradients of the weights is added at once
@@ -276,6 +277,11 @@ def _panels(w: Any, n: int, rows: int) -> Any:
         if m % width == 0 and n * k * width <= SMALL:
             return xp(w).ascontiguousarray(w.reshape(g, k, m // width, width).swapaxes(1, 2))
     return w[:, None]
+
+
+def _shared(n: int, w_hh: Any, products: int) -> int:
+    """The ``products`` of ``n`` sequences if it pays to share them among threads; else 0."""
+    return products if min(n // 2, STRIP) * w_hh.size >= A_TURN else 0
 
 
 def _by_gates(w: Any, n_gates: int) -> Any:
@@ -437,7 +443,7 @@ def _sequence(
                 if recording:
                     made[own.start] = strip
 
-    kernels(input).share(run, n, rows * len(w_hh) * (d + p))
+    kernels(input).share(run, n, _shared(n, w_hh, rows * len(w_hh) * (d + p)))
     return flat, [made[start] for start in sorted(made)]
 
 
@@ -474,7 +480,7 @@ def _sequence_rule(
             for strip in strips[part]:
                 backward.run(strip, totals[part.start])
 
-    kernels(g).share(run, len(strips), 2 * g.size * len(w_hh))
+    kernels(g).share(run, len(strips), _shared(len(hidden), w_hh, 2 * g.size * len(w_hh)))
     total = totals.pop(0)
     for _, others in sorted(totals.items()):
         for what, found in others.items():
