@@ -19,9 +19,14 @@ from .index import nonzero
 # -- arithmetic
 
 
+def _library(input: Any, other: Any) -> Any:
+    """The namespace of the one that is an array."""
+    return xp(input if hasattr(input, "dtype") else other)
+
+
 def _check_divisor(op: str, input: Any, other: Any) -> None:
     """Integers have no infinity to say that they were divided by zero."""
-    if xp(input).result_type(input, other).kind in "iu" and not xp(other).all(other):
+    if _library(input, other).result_type(input, other).kind in "iu" and not xp(other).all(other):
         raise ZeroDivisionError(f"{op}: other holds a 0, and integers cannot be divided by it")
 
 
@@ -66,7 +71,7 @@ def floor_divide(input: Any, other: Any) -> Any:
 
 @differentiable(promotes="common")
 def _trunc_divide(input: Any, other: Any) -> Any:
-    m = xp(input)
+    m = _library(input, other)
     if m.result_type(input, other).kind == "f":
         return m.trunc(input / other)
     _check_divisor("div", input, other)
