@@ -259,6 +259,8 @@ def may_write(array: Any) -> bool:
     """Whether an array can be changed in place: not if it is read-only, nor if its elements share memory."""
     if type(array) is np.ndarray:
         return bool(array.flags.writeable)
+    if not array.size:
+        return True
     reach = array.itemsize  # how far the dimensions so far, the narrowest first, reach
     for step, size in sorted((abs(step), size) for step, size in zip(array.strides, array.shape) if size > 1):
         if step < reach:

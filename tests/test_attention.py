@@ -121,9 +121,10 @@ def test_values(case, blocks, n_threads):
         bare = attend(*arrays, **options)
     wanted = by_numbers(*arrays[:3], *arrays[3:], causal=options.get("is_causal", False), scale=options["scale"])
     assert out.numpy().dtype == arrays[0].dtype and not isinstance(bare, minidl.Tensor)
-    np.testing.assert_array_equal(out.numpy(), bare)
-    assert out.shape == wanted.shape
     rtol = 10 * RTOL[arrays[0].dtype.name]  # of exp, what rounding of its argument makes of it
+    few = 0 if out.device.type == "cpu" else rtol  # the bare ones are on the CPU
+    np.testing.assert_allclose(out.numpy(), bare, few, few)
+    assert out.shape == wanted.shape
     np.testing.assert_allclose(out.numpy().astype(float), wanted, rtol, rtol)
     for a, before in zip(arrays, kept):
         np.testing.assert_array_equal(a, before)

@@ -43,7 +43,8 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
 
 def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
     """``function`` for all items at once: the GPU shares out its work by itself."""
-    function(slice(0, n_items))
+    if n_items:
+        function(slice(0, n_items))
 
 
 def matmul(a: Any, b: Any) -> Any:
