@@ -10,6 +10,7 @@ minutes are those of the processor, for the whole program (it asks the operating
 """
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ MEASURED = {
     "digits_rnn": ("test accuracy", "{:.1%}"),
     "translate": ("test accuracy", "{:.1f} %"),
 }
-SIDES = {"minidl": "minidl", "PyTorch": "torch"}
+SIDES = {"minidl": "minidl", "PyTorch": "torch"}  # the second where it is installed
 
 
 def copied(folder, library):
@@ -68,12 +69,15 @@ def reached(example, folder):
 def compare(example, args):
     """A line of the table, once both sides have ended."""
     with tempfile.TemporaryDirectory() as folder:
-        folders = {name: copied(folder, library) for name, library in SIDES.items()}
+        there = {name: library for name, library in SIDES.items() if importlib.util.find_spec(library)}
+        folders = {name: copied(folder, library) for name, library in there.items()}
         running = {name: begun(example, SIDES[name], at, args) for name, at in folders.items()}
         times = [processor_minutes(process) for process in running.values()]
-        (ours, steps), (theirs, _) = (reached(example, at) for at in folders.values())
+        found = [reached(example, at) for at in folders.values()]
     what, form = MEASURED[example]
-    cells = f"{steps:,}", what, form.format(ours), form.format(theirs), *(f"{t:.1f}" for t in times)
+    cells = [f"{found[0][1]:,}", what, *(form.format(measured) for measured, _ in found), *(f"{t:.1f}" for t in times)]
+    if len(found) < len(SIDES):
+        return row(f"`{example}.py`", *cells[:3], "-", cells[3], "-", "-")
     return row(f"`{example}.py`", *cells, f"{times[0] / times[1]:.2f}")
 
 

@@ -231,7 +231,7 @@ class _AtZero:
 
 
 def test_gumbel_noise_is_finite(monkeypatch):
-    monkeypatch.setattr("minidl.functions.sampling.rng", lambda generator: _AtZero())
+    monkeypatch.setattr("minidl.functions.sampling.rng", lambda *_: _AtZero())
     assert minidl.isfinite(F.gumbel_softmax(minidl.zeros(2, 3))).all()
 
 
