@@ -248,6 +248,84 @@ def test_a_hostile_title_and_source_do_not_leave_the_script():
     assert r.html().count("</script>") == 2
 
 
+def test_what_a_source_quotes_does_not_swallow_the_page():
+    x = minidl.ones(2, requires_grad=True)
+    with record(title="<!--<script>") as r:
+        (x * 1).sum()  # a comment that hides the end of the script: <!--<script>
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', r.html(), re.S)[1]
+    assert "<" not in data and json.loads(data)["steps"][0]["row"] >= 0
+    assert any("<!--<script>" in row["site"]["text"] for row in json.loads(data)["rows"] if row["site"])
+
+
+def test_a_page_of_nan_and_of_numbers_whose_sum_overflows():
+    conv = nn.Conv2d(1, 2, 2)
+    with minidl.no_grad():
+        conv.bias[0] = float("nan")
+    x = minidl.full((4,), 1.7e308, dtype=minidl.float64, requires_grad=True)
+    with record(check=True) as r:
+        conv(minidl.ones(1, 1, 3, 3)).sum().backward()
+        (x * 1.0).relu().max().backward()
+    inside = re.search(r'id="data">(.*?)</script>', r.html(), re.S)[1]
+    bias = next(row["convolution"]["bias"] for row in json.loads(inside)["rows"] if row["convolution"])
+    assert np.isnan(np.frombuffer(base64.b64decode(bias), "<f4")).tolist() == [True, False]
+    found = next(v for v in r.values if v["dtype"] == "float64" and v["shape"] == [4])
+    assert found["mean"] == pytest.approx(1.7e308) and found["strip"] == [7] * 4
+    assert "not judged: there is a NaN or an infinity" in {p.check for s in r.steps for p in s.products}
+
+
+class Odd(minidl.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, power):
+        ctx.save_for_backward(x)
+        return x.exp() + x * power
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * x.exp(), None  # forgets a part
+
+
+class Both(minidl.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2, x * 3
+
+    @staticmethod
+    def backward(ctx, g, h):
+        return g * 2 + h * 3
+
+
+def test_a_function_is_one_step_forward_too_and_is_judged():
+    x = minidl.tensor([1.0, 2.0], requires_grad=True)
+    with record(check=True) as r:
+        y = Double.apply(x) * 1  # called here
+        z = Odd.apply(y, 3)
+        a, b = Both.apply(z)
+        (a * b).sum().backward()
+    forward = [r.rows[s.row].op for s in r.steps if s.phase == "forward"]
+    assert forward == ["Double", "mul", "Odd", "Both", "mul", "sum"]
+    first = r.steps[0]
+    assert [name for name, _ in first.values] == ["input 0"] and r.rows[first.row].site["text"].endswith("# called here")
+    assert r.values[first.out]["numbers"] == ["2", "4"] and r.rows[r.steps[2].row].options == {"input 1": "3"}
+    checks = {r.rows[s.row].op: s.products[0].check for s in r.steps if s.phase == "backward"}
+    assert checks["Double"] == "right" and checks["Odd"].startswith("wrong: the rule says")
+    assert checks["Both"] == "not judged: it has 2 outputs"
+    with minidl.no_grad(), record() as r:
+        (Both.apply(x)[1] + 1).sum()
+    assert [r.rows[s.row].op for s in r.steps] == ["Both", "add", "sum"]
+    assert r.rows[r.steps[1].row].inputs[0][1] == r.steps[0].row
+
+
+def test_one_recording_is_not_entered_inside_itself():
+    with record() as r:
+        with pytest.raises(RuntimeError, match=r"record: this one is at work already; .* with record\(\)"), r:
+            pass
+        minidl.ones(2) + 1
+        with record() as inner:
+            minidl.ones(2) * 2
+    assert len(r.steps) == 2 and len(inner.steps) == 1 and mode.watcher is None
+
+
 def test_show(monkeypatch, tmp_path):
     opened, shown = [], []
     r, _ = recorded()

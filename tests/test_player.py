@@ -150,6 +150,33 @@ def test_meeting_gradients_unbroadcasting_nan_and_a_wrong_rule(play):
     assert page.locator("#tip").inner_text() == "[0, 0] 1"
 
 
+class Twice(minidl.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 2
+
+
+def test_a_convolution_of_nan_a_function_and_a_source_that_quotes_tags(play):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+    with minidl.no_grad():
+        model[0].bias[0], model[0].weight[0, 0, 0, 0] = float("nan"), float("inf")
+    with np.errstate(invalid="ignore"), record() as r:
+        loss = Twice.apply(model(minidl.randn(1, 1, 5, 5))).sum()  # quotes <!--<script> and </script>
+        loss.backward(minidl.tensor(3.0))
+    page = play(r)
+    assert page.locator("#count").inner_text() == "1 / 6"
+    assert page.locator(".window").get_attribute("data-value") == "NaN"
+    assert "<!--<script> and </script>" in page.locator("#stage .source").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert title(page) == "Twice"
+    page.keyboard.press("b")
+    assert "the way back begins" not in page.locator("#stage .words").first.inner_text()  # with 3, and not with 1
+
+
 def test_variables_have_their_names_on_the_tape(play):
     a, b = minidl.tensor(2.0, requires_grad=True), minidl.tensor(-3.0, requires_grad=True)
     with record() as r:

@@ -149,6 +149,13 @@ def test_a_model_is_the_same_on_every_rung_and_compare_leaves_no_trace():
     assert "model.conv.weight.grad (3, 2, 3, 3)" in str(found) and "time, ms" in str(found)
 
 
+def test_what_a_step_may_return():
+    found = minidl.rung.compare(lambda: (minidl.ones(2).sum().item(), minidl.tensor([float("inf")])))
+    assert found.differences() == {"output 0": 0.0, "output 1": 0.0}
+    with pytest.raises(TypeError, match="a tensor or a number, a tuple of them, or None; got dict"):
+        minidl.rung.compare(lambda: {"loss": minidl.ones(2)})
+
+
 def test_compare_sees_a_difference():
     calls = []
 

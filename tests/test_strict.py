@@ -99,6 +99,42 @@ def test_a_loss_that_broadcasts(loss):
         loss(prediction, target)
 
 
+def test_losses_of_distributions_that_broadcast():
+    input, target = minidl.ones(5, 1), minidl.ones(5)
+    several = {
+        "kl_div": lambda: F.kl_div(input, target, reduction="sum"),
+        "poisson_nll_loss": lambda: F.poisson_nll_loss(input, target),
+        "gaussian_nll_loss": lambda: F.gaussian_nll_loss(input, target, minidl.ones(5, 1)),
+    }
+    for name, loss in several.items():
+        with minidl.strict(), pytest.raises(minidl.inspect.StrictShapeError) as error:
+            loss()
+        caught(error, f"{name}: input has shape (5, 1) and target (5,)")
+        loss()
+
+
+class Log(minidl.autograd.Function):
+    """By NumPy, forward and backward."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        return minidl.from_numpy(np.log(x.detach().numpy())), y + 1
+
+    @staticmethod
+    def backward(ctx, g, h):
+        return minidl.from_numpy(g.numpy() * np.float32("nan")), h
+
+
+def test_a_function_that_computes_with_numpy():
+    x, y = minidl.tensor([1.0, 0.0], requires_grad=True), minidl.ones(2, requires_grad=True)
+    with minidl.strict(), pytest.raises(minidl.inspect.StrictError) as error:
+        Log.apply(x, y)  # forward
+    caught(error, "Log made Inf out of finite numbers", f"test_strict.py:{line_of('# forward')}", "input 0: (2,)")
+    with minidl.strict(), pytest.raises(minidl.inspect.StrictError) as error:
+        sum(out.sum() for out in Log.apply(y, x)).backward()
+    caught(error, "backward: Log made NaN in the gradient of 'input 0'", "what came in: (2,) float32: all 1", "2 NaN")
+
+
 def test_a_loss_by_hand_that_broadcasts():
     prediction, target = minidl.zeros(5, 1, requires_grad=True), minidl.ones(5)
     with minidl.strict():

@@ -196,6 +196,11 @@ class Function:
         """Call the function, and record the call if an argument requires a gradient."""
         if mode.watcher is not None:
             mode.watcher.seen(None, f"{cls.__name__}, a Function, is applied")
+            return mode.watcher.function(cls, args)
+        return cls._apply(args)
+
+    @classmethod
+    def _apply(cls, args: tuple[Any, ...]) -> Any:
         ctx = FunctionCtx()
         parents = tuple(source(a) if isinstance(a, TensorBase) else None for a in args)
         ctx.needs_input_grad = tuple(p is not None for p in parents)

@@ -18,6 +18,12 @@ class Watcher:
     outer: Watcher | None = None
 
     def __enter__(self) -> Any:
+        inner = mode.watcher
+        while inner is not None:
+            if inner is self:
+                name = type(self).__name__
+                raise RuntimeError(f"{name}: this one is at work already; inside it, make another: with {name}()")
+            inner = inner.outer
         self.outer, mode.watcher = mode.watcher, self
         return self
 
@@ -42,6 +48,10 @@ class Watcher:
     def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Around the ``forward`` of a module."""
         return forward(*args, **kwargs) if self.outer is None else self.outer.module(module, forward, args, kwargs)
+
+    def function(self, function: Any, args: Any) -> Any:
+        """Around the ``apply`` of a `Function`, and all ops that its ``forward`` is made of."""
+        return function._apply(args) if self.outer is None else self.outer.function(function, args)
 
     def effect(self, function: Callable[..., Any], args: Any) -> Any:
         """Around what is done to tensors that outlive the program: a backward pass, a change in place."""

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.op import OpNode, _unwrap, promote
-from ..autograd.tape import TensorBase
+from ..autograd.function import FunctionCtx
+from ..autograd.mode import mode, no_grad
+from ..autograd.op import _unwrap, promote
+from ..autograd.tape import TensorBase, wrap
 from ..devices import on_host
 from ..testing.differences import PRECISIONS, derivative
 
@@ -24,16 +26,38 @@ def _wide(value: Any) -> Any:
     return np.array(on_host(value), np.float64 if value.dtype.kind == "f" else value.dtype)
 
 
+class _Applied:
+    """A `Function` with one output as an op: its ``forward`` on arrays, seen by nobody."""
+
+    keeps = ()
+
+    def __init__(self, function: Any, args: Sequence[Any]) -> None:
+        self.function, self.tensors = function, [isinstance(v, TensorBase) for v in args]
+
+    def forward(self, *point: Any) -> Any:
+        """The output's array."""
+        values = [wrap(v) if is_tensor else v for v, is_tensor in zip(point, self.tensors)]
+        context = [FunctionCtx()] if self.function.setup_context is None else []
+        watcher, mode.watcher = mode.watcher, None
+        try:
+            with no_grad():
+                return self.function.forward(*context, *values)._array
+        finally:
+            mode.watcher = watcher
+
+
 class Judge:
     """Keeps the inputs of ops in float64, and compares what their rules make with differences."""
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(0)
+        self.op: Any = None
         self.point: Any = None
         self.points: dict[Any, tuple[Any, ...]] = {}  # by node
 
     def before(self, op: Any, values: Sequence[Any]) -> None:
         """Keep the inputs of an op that is about to run."""
+        self.op = op
         arrays: list[Any] = [v._array if isinstance(v, TensorBase) else v for v in values]
         arrays[0] = _unwrap(arrays[0])
         try:
@@ -41,31 +65,43 @@ class Judge:
         except (RuntimeError, TypeError):  # the op will say it better
             self.point = None
 
-    def after(self, node: Any, out: Any) -> None:
+    def before_function(self, function: Any, args: Sequence[Any]) -> None:
+        """Keep the inputs of a `Function` that is about to be applied."""
+        self.op = _Applied(function, args)
+        self.point = tuple(_wide(v._array) if isinstance(v, TensorBase) else v for v in args)
+
+    def after(self, node: Any, out: Any, outputs: int = 1) -> None:
         """The op has run, and this is its node, if it has one."""
         if node is not None and self.point is not None:
-            self.points[node] = (self.point, on_host(out).copy())
+            self.points[node] = (self.op, self.point, on_host(out).copy(), outputs)
 
     def verdict(self, node: Any, i: int, place: int, g: Any, product: Any) -> str:
         """What differences say of ``product``, the gradient of input ``i``: "right", "wrong: ...", or why they say nothing."""
-        if not isinstance(node, OpNode) or node not in self.points:
+        if node not in self.points:
             return "not judged: only ops that ran inside the recording can be"
-        point, out = self.points[node]
+        op, point, out, outputs = self.points[node]
+        if outputs > 1:
+            return f"not judged: it has {outputs} outputs"
         if np.float16 in (product.dtype, g.dtype):
             return "not judged: float16"
         with np.errstate(all="ignore"):
-            if not np.allclose(_forward(node.op, point), out, 1e-3, 1e-4, equal_nan=True):
+            try:
+                again = _forward(op, point)
+            except Exception as error:  # a Function may do anything
+                return f"not judged: in float64 its forward raises {type(error).__name__}"
+            if again.shape != out.shape or not np.allclose(again, out, 1e-3, 1e-4, equal_nan=True):
                 return "not judged: the op gives another result each time"
         x = point[i] if place < 0 else point[i][place]
         telling = np.flatnonzero(product * x)
         for attempt in range(TRIES):  # at last only where the product says something, and away from ties of zeros
             among = telling if attempt >= TRIES // 2 and telling.size else np.arange(x.size)
-            analytic, numeric, size, kink = self.slopes(node.op, point, i, place, x, g, product, among)
+            analytic, numeric, size, kink = self.slopes(op, point, i, place, x, g, product, among)
             if not kink:
                 if abs(analytic - numeric) <= TOLERANCE * max(size, abs(numeric)) + 1e-7:
                     return "right"
                 return f"wrong: the rule says {analytic:.6g}, differences say {numeric:.6g}"
-        return "not judged: there is a kink"
+        finite = all(np.isfinite(a).all() for a in (x, g, out))
+        return "not judged: there is a kink" if finite else "not judged: there is a NaN or an infinity"
 
     def slopes(self, op: Any, point: Any, i: int, place: int, x: Any, g: Any, product: Any, among: Any) -> Any:
         """How fast ``<g, op(x)>`` changes along a random direction: by the product, and by differences."""

@@ -22,11 +22,18 @@ def statistics(array: Any) -> dict[str, Any]:
     return {
         "min": float(some.min()) if some.size else None,
         "max": float(some.max()) if some.size else None,
-        "mean": float(some.mean()) if some.size else None,
+        "mean": _mean(some) if some.size else None,
         "zeros": float((array == 0).sum() / n),
         "nan": int(np.isnan(array).sum()) if array.dtype.kind == "f" else 0,
         "inf": int(np.isinf(array).sum()) if array.dtype.kind == "f" else 0,
     }
+
+
+def _mean(some: Any) -> float:
+    """The mean of finite numbers, also where their sum overflows."""
+    with np.errstate(over="ignore"):
+        mean = float(some.mean())
+    return mean if math.isfinite(mean) else float((some / some.size).sum())
 
 
 def short(x: float | None) -> str:
@@ -119,4 +126,4 @@ def strip(array: Any, width: int = 24) -> list[int]:
         return []
     parts = [float(part.max()) for part in np.array_split(flat, min(width, flat.size))]
     top = max(parts) or 1.0
-    return [min(7, int(8 * part / top)) if part else -1 for part in parts]
+    return [min(7, int(8 * (part / top))) if part else -1 for part in parts]

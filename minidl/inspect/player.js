@@ -315,7 +315,7 @@ function backwardCard(step) {
   return [
     heading(label(step.row), [row.op === label(step.row) ? "" : row.op, path(step.row)].filter(Boolean).join(" in "), "backward"),
     source(row.site),
-    h("p", { class: "words" }, first && D.values[step.out].shape.length === 0 ? "Here the way back begins: the gradient of the loss with respect to itself is 1. "
+    h("p", { class: "words" }, first && D.values[step.out].shape.length === 0 && D.values[step.out].min === 1 ? "Here the way back begins: the gradient of the loss with respect to itself is 1. "
       : meets > 1 ? `What this op made was used ${meets} times: the gradient that comes in is the sum of ${meets}. `
         : "The gradient of what this op made has arrived. ",
     "Each rule multiplies it by the op's own derivative."),
@@ -365,7 +365,7 @@ function productCard(step, p) {
 }
 
 function windowOf(step, c, gradient) { // one pixel of a convolution's output, in numbers
-  c.pixels ||= decode(c.x, Float32Array); c.taps ||= decode(c.w, Float32Array);
+  c.pixels ||= decode(c.x, Float32Array); c.taps ||= decode(c.w, Float32Array); c.biases ||= c.bias && decode(c.bias, Float32Array);
   const [C, H, W] = c.size, [F, per, K, L] = c.filters, [I, J] = c.out, f = Math.min(state.filter, F - 1);
   const i = Math.min(state.pixel[0], I - 1), j = Math.min(state.pixel[1], J - 1);
   const group = Math.floor(f / (c.of / c.groups)), top = i * c.stride[0] - c.before[0], left = j * c.stride[1] - c.before[1];
@@ -376,8 +376,8 @@ function windowOf(step, c, gradient) { // one pixel of a convolution's output, i
     column.push(pixel); weights.push(c.taps[((f * per + q) * K + k) * L + l]); products.push(pixel * weights[weights.length - 1]);
   }
   const small = (numbers, tiles) => {
-    const most = Math.max(...numbers.map(Math.abs)) || 1;
-    return { tiles, top: most, levels: numbers.map(x => Number.isNaN(x) ? -128 : Math.round(x / most * 127)), numbers: numbers.map(say) };
+    const most = Math.max(...numbers.filter(Number.isFinite).map(Math.abs), 0) || 1;
+    return { tiles, top: most, levels: numbers.map(x => Number.isNaN(x) ? -128 : Math.max(-127, Math.min(127, Math.round(x / most * 127)))), numbers: numbers.map(say) };
   };
   const across = Math.min(per, 8), used = Math.floor(per / across) * across * K * L, grid = [Math.floor(per / across), across, K, L];
   const shown = numbers => small(numbers.slice(0, used), grid);
@@ -388,7 +388,7 @@ function windowOf(step, c, gradient) { // one pixel of a convolution's output, i
   }
   const picture = small([...c.pixels.slice(group * per * H * W, (group * per + channels) * H * W)], [1, channels, H, W]);
   delete picture.numbers;
-  const sum = products.reduce((a, b) => a + b, 0), bias = c.bias ? c.bias[f] : 0;
+  const sum = products.reduce((a, b) => a + b, 0), bias = c.bias ? c.biases[f] : 0;
   const box = (name, image, options) => h("figure", {}, h("figcaption", {}, name), canvas(image, options));
   const pick = (r, q, y, x) => { state.pixel = [Math.max(0, Math.min(I - 1, Math.round((y + c.before[0] - (K - 1) / 2) / c.stride[0]))), Math.max(0, Math.min(J - 1, Math.round((x + c.before[1] - (L - 1) / 2) / c.stride[1])))]; render(); };
   const choose = h("select", { "aria-label": "filter", change: event => { state.filter = Number(event.target.value); render(); } },

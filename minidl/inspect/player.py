@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import sys
 import tempfile
 import webbrowser
@@ -30,7 +31,7 @@ def convolution(values: Any, out: Any) -> dict[str, Any] | None:
         "size": list(x.shape[1:]),
         "w": exact(w[:n]),
         "filters": [n, *w.shape[1:]],
-        "bias": None if bias is None else [float(b) for b in bias[:n]],
+        "bias": None if bias is None else exact(bias[:n]),
         "of": len(w),
         "groups": groups,
         "stride": list(window.stride),
@@ -41,9 +42,9 @@ def convolution(values: Any, out: Any) -> dict[str, Any] | None:
 
 
 def _rounded(x: Any) -> Any:
-    """Numbers to six digits, which is what anyone can read."""
+    """Numbers to six digits, which is what anyone can read; JSON has no others than finite ones."""
     if isinstance(x, float):
-        return float(f"{x:.6g}")
+        return float(f"{x:.6g}") if math.isfinite(x) else None
     if isinstance(x, dict):
         return {key: _rounded(each) for key, each in x.items()}
     return [_rounded(each) for each in x] if isinstance(x, (list, tuple)) else x
@@ -78,7 +79,8 @@ def page(recording: Any) -> str:
     """The page: a frame, the style, the program, and the recording as JSON."""
     files = resources.files(__package__)
     read = {name: (files / f"player.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
-    text = json.dumps(_rounded(data(recording)), separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(_rounded(data(recording)), separators=(",", ":"), allow_nan=False)
+    text = text.replace("<", "\\u003c")  # what it quotes may not end the script, nor begin a comment in it
     out = read["html"].replace("{{title}}", html.escape(recording.title))
     return out.replace("{{css}}", read["css"]).replace("{{js}}", read["js"]).replace("{{data}}", text)
 

@@ -2,77 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..autograd.function import OutputNode
 from ..autograd.op import OpNode
-from ..autograd.sweep import reachable, sum_to
+from ..autograd.sweep import reachable
 from ..autograd.tape import Node, TensorBase, _births, call_site, counter, flat_parents, source
 from ..autograd.watch import Watcher
-from ..devices import on_host
 from . import player, terminal
 from .differences import Judge
 from .pictures import picture
 from .places import code_of, line_of, names_of, targets, variables
-
-
-@dataclass
-class Group:
-    """A call of a module."""
-
-    name: str  #: as the module around it calls it
-    type: str
-    outer: int  #: the call that this one was made in, or -1
-
-
-@dataclass
-class Row:
-    """A value: what an op made, or (with no op) a leaf or a constant."""
-
-    op: str
-    name: str
-    shape: tuple[int, ...]
-    group: int = -1  #: the innermost call of a module it was made in
-    site: Any = None
-    inputs: list[tuple[str, int]] = field(default_factory=list)  #: the input's name, and the row it comes from
-    options: dict[str, str] = field(default_factory=dict)
-    wants_grad: bool = False
-    birth: int = 0
-    convolution: dict[str, Any] | None = None  #: what the player draws a window from
-
-
-@dataclass
-class Product:
-    """What a rule made of the gradient that came in, and what became of it."""
-
-    input: str
-    row: int  #: where it goes
-    value: int
-    code: str
-    reads: list[tuple[str, int]]  #: what the rule looked at, as values
-    summed: int = -1  #: the value after un-broadcasting, -1 where nothing was stretched
-    arrival: int = 1  #: which of the gradients that meet there ...
-    expected: int = 1  #: ... of how many
-    total: int = -1  #: the value of their sum so far
-    before: bool = False  #: the leaf had a ``.grad`` from an earlier backward pass, to which this is added
-    check: str = ""  #: what finite differences say: "right", "wrong ...", or why they say nothing
-
-
-@dataclass
-class Step:
-    """One step of the forward pass, of the backward pass, or of an optimiser."""
-
-    phase: str
-    row: int
-    values: list[tuple[str, int]] = field(default_factory=list)  #: forward: the inputs; update: gradient and change
-    out: int = -1  #: forward: the output; backward: the gradient that came in
-    products: list[Product] = field(default_factory=list)
-    by: str = ""  #: the optimiser's name
+from .rows import Group, Product, Row, Step, as_array, brief, fitted
 
 
 class record(Watcher):
@@ -218,16 +162,25 @@ class record(Watcher):
             elif isinstance(value, (tuple, list)) and any(isinstance(v, TensorBase) for v in value):
                 inputs += [(f"{name}[{j}]", v) for j, v in enumerate(value) if isinstance(v, TensorBase)]
             elif value is not op.defaults[i] and value != op.defaults[i]:
-                options[name] = _brief(value)
+                options[name] = brief(value)
         taken = [(name, self._origin(t), self._value(t._array, counter(t).changes)) for name, t in inputs]
         if self.judge is not None:
             self.judge.before(op, values)
         out = super().run(op, values)
         node = out._node
+        row = self._made(op.name, node, out._array, taken, options)
+        if op.name == "conv2d":
+            row.convolution = player.convolution(values, out._array)
+        if self.judge is not None:
+            self.judge.after(node, out._array)
+        return out
+
+    def _made(self, name: str, node: Any, out: Any, taken: list[tuple[str, int, int]], options: dict[str, str]) -> Row:
+        """The row and the step of what was made just now."""
         row = Row(
-            op.name,
-            op.name,
-            out._array.shape,
+            name,
+            name,
+            out.shape,
             self._modules[-1][0] if self._modules else -1,
             line_of(node.site if node is not None else call_site()),
             [(name, i) for name, i, _ in taken],
@@ -235,13 +188,34 @@ class record(Watcher):
             node is not None,
             next(_births) if node is None else node.birth,
         )
-        number = self._new_row(out._array if node is None else node, row)
-        if op.name == "conv2d":
-            row.convolution = player.convolution(values, out._array)
-        self.steps.append(Step("forward", number, [(name, value) for name, _, value in taken], self._value(out._array)))
+        number = self._new_row(out if node is None else node, row)
+        self.steps.append(Step("forward", number, [(name, value) for name, _, value in taken], self._value(out)))
+        return row
+
+    def function(self, function: Any, args: Any) -> Any:
+        """Keep a `Function` as one step, whatever its ``forward`` is made of."""
+        if self._busy:
+            return super().function(function, args)
+        inputs = [(f"input {i}", t) for i, t in enumerate(args) if isinstance(t, TensorBase)]
+        options = {f"input {i}": brief(value) for i, value in enumerate(args) if not isinstance(value, TensorBase)}
+        taken = [(name, self._origin(t), self._value(t._array, counter(t).changes)) for name, t in inputs]
         if self.judge is not None:
-            self.judge.after(node, out._array)
-        return out
+            self.judge.before_function(function, args)
+        self._busy = True
+        try:
+            result = super().function(function, args)
+        finally:
+            self._busy = False
+        outs = result if isinstance(result, tuple) else (result,)
+        nodes = [t._node.parents[0] for t in outs if isinstance(t._node, OutputNode)]
+        node = nodes[0] if nodes and id(nodes[0]) not in self._row_of else None  # under no_grad an input may be handed through
+        self._made(function.__name__, node, outs[0]._array, taken, options)
+        if node is None:
+            self._row_of.update((id(t._array), len(self.rows) - 1) for t in outs)
+            self._alive += [t._array for t in outs]
+        if self.judge is not None:
+            self.judge.after(node, outs[0]._array, len(outs))
+        return result
 
     def module(self, module: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Keep what is computed in a module together."""
@@ -267,7 +241,7 @@ class record(Watcher):
             return
         self._begin(node)
         gs = next(iter(g.parts.values())) if hasattr(g, "parts") else g
-        step = Step("backward", self._row(node), out=self._fresh(_array(gs)))
+        step = Step("backward", self._row(node), out=self._fresh(as_array(gs)))
         self.steps.append(step)
         rules = targets(node)
         pulled = super().pull(node, g, graph, needed)
@@ -282,8 +256,8 @@ class record(Watcher):
             if gp is not None:
                 step.products.append(self._product(node, parent, name, gp))
                 if self.judge is not None:
-                    fitted = _fitted(_array(gp), parent)
-                    step.products[-1].check = self.judge.verdict(node, i, place, _array(gs), fitted)
+                    shaped = fitted(as_array(gp), parent)
+                    step.products[-1].check = self.judge.verdict(node, i, place, as_array(gs), shaped)
             yield found
 
     def _begin(self, node: Any) -> None:
@@ -294,17 +268,17 @@ class record(Watcher):
         self._born = node.birth
 
     def _product(self, node: Any, parent: Any, name: str, gp: Any) -> Product:
-        array = _array(gp)
+        array = as_array(gp)
         rule, reads = self._rule(node, name)
         product = Product(name, self._row(parent), self._fresh(array), rule, reads)
-        fitted = _fitted(array, parent)
-        if fitted.shape != array.shape:
-            product.summed = self._fresh(fitted)
+        shaped = fitted(array, parent)
+        if shaped.shape != array.shape:
+            product.summed = self._fresh(shaped)
         self._arrived[id(parent)] += 1
         product.arrival, product.expected = self._arrived[id(parent)], self._expected[id(parent)]
         if product.expected > 1:
             before = self._sums.get(id(parent))
-            self._sums[id(parent)] = fitted.copy() if before is None else before + fitted
+            self._sums[id(parent)] = shaped.copy() if before is None else before + shaped
             if before is not None:
                 product.total = self._fresh(self._sums[id(parent)])
         product.before = isinstance(parent, TensorBase) and parent._grad is not None
@@ -376,24 +350,3 @@ class record(Watcher):
     def play(self) -> None:
         """Walk through the steps in a terminal."""
         terminal.play(self)
-
-
-def _array(g: Any) -> Any:
-    """A gradient as one of NumPy's arrays; of a function with several outputs it is a bundle, and stays one."""
-    return g if hasattr(g, "parts") else on_host(getattr(g, "_array", g))
-
-
-def _fitted(g: Any, parent: Any) -> Any:
-    """A gradient in the shape of what it is for."""
-    like = parent._array if isinstance(parent, TensorBase) else parent
-    return g if g.shape == like.shape or hasattr(g, "parts") else sum_to(g, like.shape)
-
-
-def _brief(value: Any) -> str:
-    """An option in a few words."""
-    if hasattr(value, "kernel"):
-        padding = value.before if value.before == value.after else (value.before, value.after)
-        said = f"kernel {value.kernel}, stride {value.stride}, padding {padding}"
-        return said if set(value.dilation) == {1} else f"{said}, dilation {value.dilation}"
-    said = f"array{value.shape}" if hasattr(value, "strides") and math.prod(value.shape) > 1 else str(value)
-    return said if len(said) <= 40 else said[:37] + "..."

@@ -69,7 +69,7 @@ class rung(ContextDecorator):
         Parameters
         ----------
         step : function
-            Takes nothing; returns a tensor, or a tuple of them, or nothing. May call ``backward()`` and an optimiser.
+            Takes nothing; returns a tensor or a number, a tuple of them, or nothing. May call ``backward()`` and an optimiser.
         rungs : sequence of str
             Which; the others are compared with the first. Give the loops little to do.
         """
@@ -120,7 +120,15 @@ def _size(a: Any) -> float:
 def _distance(a: Any, b: Any) -> float:
     if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
         return float("inf")
-    return float(np.nanmax(np.abs(a.astype(np.float64) - b), initial=0.0))
+    with np.errstate(invalid="ignore"):  # two infinities are alike
+        return float(np.nanmax(np.abs(a.astype(np.float64) - b), initial=0.0))
+
+
+def _numbers(x: Any) -> Any:
+    """What a step returned, as an array."""
+    if isinstance(x, (TensorBase, int, float)):
+        return on_host(x._array).copy() if isinstance(x, TensorBase) else np.asarray(x)
+    raise TypeError(f"rung.compare: step must return a tensor or a number, a tuple of them, or None; got {type(x).__name__}")
 
 
 @dataclass
@@ -185,7 +193,7 @@ def _run(step: Callable[[], Any], name: str, names: dict[int, str]) -> _Run:
                 seconds = perf_counter() - start
             named = {**names_of((type(m).__name__, m) for m in reversed(keeper.modules)), **names}
             results = result if isinstance(result, (tuple, list)) else (result,)
-            outputs = [on_host(t._array).copy() for t in results if t is not None]
+            outputs = [_numbers(t) for t in results if t is not None]
             with_grads = [t for t, *_ in keeper.tensors.values() if t._grad is not None]
             grads = {named.get(id(t), f"leaf {i}"): on_host(t._grad._array).copy() for i, t in enumerate(with_grads)}
         finally:

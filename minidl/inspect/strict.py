@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -119,6 +120,18 @@ class strict(Watcher):
                     self.broadcast[node] = shapes[0], shapes[1]
         return out
 
+    def function(self, function: Any, args: Any) -> Any:
+        """A `Function`: what it made by other means than ops, say with NumPy."""
+        with np.errstate(all="ignore"):
+            result = super().function(function, args)
+        for out in result if isinstance(result, tuple) else (result,):
+            made = _bad(out._array)
+            if made:
+                self.judge(
+                    SimpleNamespace(name=function.__name__, names=[f"input {i}" for i in range(len(args))]), args, out, made
+                )
+        return result
+
     def loss_of(self, op: str, input: Any, target: Any) -> None:
         """A loss: both of one shape."""
         super().loss_of(op, input, target)
@@ -167,10 +180,11 @@ class strict(Watcher):
             name = next(name for to, name, *_ in rules if to is parent)
             made = _bad(getattr(gp, "_array", gp)) if gp is not None and not hasattr(gp, "parts") else ""
             if made:
+                came = [("what came in", a) for a in getattr(array, "parts", {0: array}).values()]
                 kept = [(n, a) for n, a in (getattr(node, "kept", None) or {}).items() if hasattr(a, "strides")]
                 raise StrictError(
                     f"backward: {node.name()} made {made} in the gradient of {name!r}; its forward was at {_place(node.site)}"
-                    f"{_listed([('what came in', array), *kept, ('what it made', getattr(gp, '_array', gp))])}"
+                    f"{_listed([*came, *kept, ('what it made', getattr(gp, '_array', gp))])}"
                     f"{HINTS.get(node.name(), '')}"
                 )
             yield parent, gp, is_new

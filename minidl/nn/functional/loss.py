@@ -20,10 +20,15 @@ from ...shapes import ShapeError, broadcast_shapes
 from .distance import pairwise_distance
 
 
-def _check_alike(input: Any, target: Any, op: str) -> None:
-    """Warn where input and target broadcast: that is seldom meant."""
+def _tell(input: Any, target: Any, op: str) -> None:
+    """Tell a watcher of a loss; PyTorch says nothing of these where input and target broadcast."""
     if mode.watcher is not None:
         mode.watcher.loss_of(op, input, target)
+
+
+def _check_alike(input: Any, target: Any, op: str) -> None:
+    """Warn where input and target broadcast: that is seldom meant."""
+    _tell(input, target, op)
     if tuple(input.shape) != tuple(target.shape):
         broadcast_shapes(input.shape, target.shape, op=op)
         warnings.warn(
@@ -159,6 +164,7 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
             stacklevel=2,
         )
     check_floating("kl_div", input)
+    _tell(input, target, "kl_div")
     each = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     if reduction == "batchmean":
         return sum(each) / input.shape[0] if len(input.shape) else sum(each)
@@ -181,6 +187,7 @@ def poisson_nll_loss(
     Stirling's formula where ``target > 1``: ``target * log(target) - target + log(2 * pi * target) / 2``.
     """
     check_reduction(reduction, "poisson_nll_loss")
+    _tell(input, target, "poisson_nll_loss")
     each = exp(input) - target * input if log_input else input - target * log(input + eps)
     if full:
         count = where(target > 1, target, 1.0)
@@ -198,6 +205,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
     """
     op = "gaussian_nll_loss"
     check_reduction(reduction, op)
+    _tell(input, target, op)
     if isinstance(var, float):
         if var < 0:
             raise ValueError(f"{op}: var must not be negative, got {var}")
