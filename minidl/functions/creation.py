@@ -219,6 +219,7 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
 
 def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """`full` in the shape, dtype and memory order of ``input``."""
+    _like(input, "full_like")
     t = empty_like(input, dtype=dtype, device=device)
     t._array[...] = full((), fill_value, dtype=t.dtype, device="cpu")._array.item()
     return t.requires_grad_() if requires_grad else t
