@@ -316,6 +316,47 @@ def test_a_function_is_one_step_forward_too_and_is_judged():
     assert r.rows[r.steps[1].row].inputs[0][1] == r.steps[0].row
 
 
+def test_what_is_assigned_and_what_is_updated_by_hand_are_steps():
+    w, x = minidl.ones(3, requires_grad=True), minidl.ones(2, 3)
+    with record(check=True) as r:
+        nn.Linear(2, 2)  # its first numbers are no update
+        y = x * w
+        y[0] = 0  # one number
+        y[:, 1] = w[:2] * 5  # through a view
+        y.view(6).add_(1)
+        y.sum().backward()
+        with minidl.no_grad():
+            w -= 0.5 * w.grad  # by hand
+            w.grad = None
+    assert w.tolist() == [-2.0, -1.5, 0.5]
+    told = [(s.phase, r.rows[s.row].op, [name for name, _ in s.values]) for s in r.steps if s.phase != "backward"]
+    assert told == [
+        ("forward", "mul", ["input", "other"]),
+        ("forward", "put", ["input"]),
+        ("forward", "getitem", ["input"]),
+        ("forward", "mul", ["input"]),
+        ("forward", "put", ["input", "values"]),
+        ("forward", "reshape", ["input"]),
+        ("forward", "add", ["input"]),
+        ("forward", "placed", ["input", "part"]),
+        ("forward", "sum", ["input"]),
+        ("update", "", ["before", "grad", "change"]),
+    ]
+    put = r.steps[1]
+    assert r.rows[put.row].options["values"] == "0" and r.rows[put.row].site["text"].endswith("# one number")
+    assert (r.values[put.values[0][1]]["numbers"], r.values[put.out]["numbers"]) == (["1"] * 6, ["0"] * 3 + ["1"] * 3)
+    judged = {(r.rows[s.row].op, p.input): p.check for s in r.steps for p in s.products}
+    assert judged["put", "input"] == judged["put", "values"] == "right"
+    assert "out = input[2×3] with 0 at a part of it" in r.text(1) and "changed by hand" in r.text(len(r.steps) - 1)
+    assert "by hand" in str(r) and "put" in r.html()
+
+
+@pytest.mark.parametrize("view", [minidl.inspect.graph, minidl.inspect.print_tree])
+def test_only_tensors_are_drawn(view):
+    with pytest.raises(TypeError, match=f"{view.__name__}: takes a Tensor, got Linear"):
+        view(nn.Linear(1, 1))
+
+
 def test_one_recording_is_not_entered_inside_itself():
     with record() as r:
         with pytest.raises(RuntimeError, match=r"record: this one is at work already; .* with record\(\)"), r:

@@ -78,7 +78,7 @@ class Judge:
     def verdict(self, node: Any, i: int, place: int, g: Any, product: Any) -> str:
         """What differences say of ``product``, the gradient of input ``i``: "right", "wrong: ...", or why they say nothing."""
         if node not in self.points:
-            return "not judged: only ops that ran inside the recording can be"
+            return "not judged: only what was called inside the recording can be"
         op, point, out, outputs = self.points[node]
         if outputs > 1:
             return f"not judged: it has {outputs} outputs"

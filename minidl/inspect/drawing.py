@@ -9,7 +9,7 @@ from typing import Any
 
 from ..autograd.function import OutputNode
 from ..autograd.sweep import reachable
-from ..autograd.tape import Node, flat_parents, source
+from ..autograd.tape import Node, TensorBase, flat_parents, source
 from ..nn.module import Module
 from ..serialization import write_whole
 from .places import line_of, names_of, variables
@@ -29,6 +29,8 @@ def _named(params: Any, frame: Any) -> dict[int, str]:
 
 def _steps(loss: Any, op: str) -> tuple[list[Any], dict[Any, list[Any]]]:
     """Everything that ``loss`` was made of, oldest first, and from what each was made."""
+    if not isinstance(loss, TensorBase):
+        raise TypeError(f"{op}: takes a Tensor, got {type(loss).__name__}")
     root = source(loss)
     if root is None:
         raise RuntimeError(

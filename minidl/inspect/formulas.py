@@ -115,6 +115,7 @@ FORMULAS: Mapping[str, tuple[str, dict[str, str]]] = {
     "sum_to": ("Σ {input} over what was stretched", {"input": "{g}, stretched"}),
     "cat": ("{tensors}, one after the other", {"tensors": "each its part of {g}"}),
     "getitem": ("a part of {input}", {"input": "{g} at that part, 0 elsewhere"}),
+    "put": ("{input} with {values} at a part of it", {"input": "{g}, 0 at that part", "values": "{g} at that part"}),
     "clone": ("{input}", {"input": "{g}"}),
     "cast": ("{input}, in another dtype", {"input": "{g}, in the dtype of {input}"}),
     "embedding": ("the rows {input} of {weight}", {"weight": "{g}, each row added at the place it was read from"}),

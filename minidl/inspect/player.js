@@ -97,7 +97,7 @@ function refold() { // after a change of what is open: the same step stays in vi
   stops = [];
   D.steps.forEach((s, i) => {
     const entry = entryOf.get(s.row), last = stops[stops.length - 1];
-    const together = last && last.phase === s.phase && (s.phase === "update" || (last.entry === entry && entries[entry]?.group !== undefined));
+    const together = last && last.phase === s.phase && (s.phase === "update" || (last.entry === entry && entries[entry]?.group !== undefined)) && (s.phase !== "update" || D.steps[last.steps[0]].by === s.by);
     if (together) last.steps.push(i);
     else stops.push({ phase: s.phase, entry, steps: [i] });
   });
@@ -436,8 +436,8 @@ function groupCard(stop) {
 function updateCard(stop) {
   const steps = stop.steps.map(i => D.steps[i]);
   return [
-    heading(`${steps[0].by}.step`, times(steps.length, "parameter"), "update"), source(D.rows[steps[0].row].site),
-    h("p", { class: "words" }, "The optimiser moves every parameter against its gradient."),
+    heading(steps[0].by ? `${steps[0].by}.step` : "by hand", times(steps.length, "parameter"), "update"), source(D.rows[steps[0].row].site),
+    h("p", { class: "words" }, steps[0].by ? "The optimiser moves every parameter against its gradient." : "The program itself changes parameters in place."),
     steps.map(s => h("div", { class: "flow update-of" }, h("b", {}, D.rows[s.row].name), s.values.slice(1).map(([name, v]) => figure(v, name, name === "grad" ? "g" : "", { room: 150 })),
       h("div", { class: "arrow" }, "→"), figure(s.out, "after", "out", { room: 150 }))),
   ];

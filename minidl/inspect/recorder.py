@@ -18,6 +18,19 @@ from .pictures import picture
 from .places import code_of, line_of, names_of, targets, variables
 from .rows import Group, Product, Row, Step, as_array, brief, fitted
 
+CHANGES = {"_change", "change_part"}  # of `autograd.inplace`
+
+
+def _younger(node: Any, born: int) -> Iterator[Any]:
+    """The nodes behind ``node`` that were made after ``born``, and itself."""
+    stack, found = [node], set()
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Node) and top.birth > born and top not in found:
+            found.add(top)
+            yield top
+            stack.extend(flat_parents(top))
+
 
 class record(Watcher):
     """Keeps everything that is computed inside ``with record() as r:``: each op, each rule, each update.
@@ -45,7 +58,7 @@ class record(Watcher):
     """
 
     def __init__(self, check: bool = False, title: str | None = None) -> None:
-        self.title = title or "A step of training"
+        self.title = str(title or "A step of training")
         self.judge = Judge() if check else None
         self.groups: list[Group] = []
         self.rows: list[Row] = []
@@ -232,6 +245,40 @@ class record(Watcher):
         finally:
             self._modules.pop()
 
+    def effect(self, function: Callable[..., Any], args: Any) -> Any:
+        """Keep what changes a tensor in place and is no op: ``y[0] = 0``, and a parameter's update that is written by hand."""
+        if self._busy or function.__name__ not in CHANGES:
+            return super().effect(function, args)
+        t = args[0]
+        if source(t) is t:  # a leaf, under no_grad
+            if t._grad is None:  # its first numbers
+                return super().effect(function, args)
+            old = t._array.copy()
+            result = super().effect(function, args)
+            self._updated(t, old, line_of(call_site()), "")
+            return result
+        held, born = t if t._base is None else t._base, next(_births)
+        old, all_old = (self._value(x._array, counter(x).changes) for x in (t, held))
+        if self.judge is not None and function.__name__ == "change_part":
+            self.judge.before(args[1], (t, args[3], args[2]))
+        result = super().effect(function, args)
+        for node in sorted(_younger(held._node, born), key=lambda node: node.birth):
+            if id(node) in self._row_of:
+                continue
+            whole = node.name() == "placed"
+            row = self.rows[self._row(node)]
+            given = {"input": all_old if whole else old, "part": self._fresh(t._array) if whole else -1}
+            if not whole:
+                if isinstance(args[3], TensorBase):
+                    given["values"] = self._value(args[3]._array, counter(args[3]).changes)
+                else:
+                    row.options["values"] = brief(args[3])
+                if self.judge is not None:
+                    self.judge.after(node, t._array)
+            values = [(name, given[name]) for name, _ in row.inputs if name in given]
+            self.steps.append(Step("forward", self._row(node), values, self._fresh((held if whole else t)._array)))
+        return result
+
     # -- the way back
 
     def pull(self, node: Any, g: Any, graph: bool, needed: Any) -> Iterator[tuple[Any, Any, bool]]:
@@ -305,15 +352,15 @@ class record(Watcher):
             self._busy = False
         site, optimizer_name = line_of(call_site()), type(optimizer).__name__
         for p, old in zip(params, before):
-            row = self._row(p)
-            self.rows[row].site = site
-            values = [
-                ("before", self._fresh(old)),
-                ("grad", self._fresh(p._grad._array)),
-                ("change", self._fresh(p._array - old)),
-            ]
-            self.steps.append(Step("update", row, values, self._fresh(p._array), [], optimizer_name))
+            self._updated(p, old, site, optimizer_name)
         return result
+
+    def _updated(self, p: Any, old: Any, site: Any, by: str) -> None:
+        row = self._row(p)
+        self.rows[row].site = site
+        grad = [("grad", self._fresh(p._grad._array))] if p._grad is not None else []
+        values = [("before", self._fresh(old)), *grad, ("change", self._fresh(p._array - old))]
+        self.steps.append(Step("update", row, values, self._fresh(p._array), [], by))
 
     # -- the views
 

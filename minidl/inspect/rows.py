@@ -62,7 +62,7 @@ class Step:
     values: list[tuple[str, int]] = field(default_factory=list)  #: forward: the inputs; update: gradient and change
     out: int = -1  #: forward: the output; backward: the gradient that came in
     products: list[Product] = field(default_factory=list)
-    by: str = ""  #: the optimiser's name
+    by: str = ""  #: the optimiser's name; "" for an update by hand
 
 
 def as_array(g: Any) -> Any:

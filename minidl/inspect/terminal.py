@@ -40,7 +40,7 @@ def listing(recording: Any) -> str:
         elif phase == "forward":
             what = f"{tuple(row.shape)}"
         else:
-            what = step.by
+            what = step.by or "by hand"
         site = f"{row.site['file']}:{row.site['line']}" if row.site else ""
         lines.append(f"{i:4}  {place(recording, step.row):36} {what:44} {site}".rstrip())
     return "\n".join(lines) or "nothing was recorded"
@@ -83,7 +83,7 @@ def _card(recording: Any, number: int) -> Iterator[str]:
         yield f"    {row.site['file']}:{row.site['line']}    {row.site['text']}"
     values, shapes = recording.values, _shapes(recording, row)
     if step.phase == "update":
-        yield f"    {step.by} moves it against its gradient"
+        yield f"    {step.by} moves it against its gradient" if step.by else "    changed by hand"
         yield from (f"    {name:12} {_line(values[v])}" for name, v in (*step.values, ("after", step.out)))
         return
     formula = _written(formulas.forward(row.op), shapes, row.options)
