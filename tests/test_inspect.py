@@ -357,6 +357,22 @@ def test_only_tensors_are_drawn(view):
         view(nn.Linear(1, 1))
 
 
+def test_a_function_in_words_and_in_a_summary():
+    x = minidl.ones(4, requires_grad=True)
+    y = Odd.apply(x * 1, 2)
+    said = str(minidl.inspect.explain(y))
+    assert "Its gradient goes to mul; 2 steps back in all, to the leaves x." in said
+    assert "16 bytes are remembered" in said
+    y.sum().backward()
+    assert "what it remembered is freed" in minidl.inspect.explain(y)
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return Odd.apply(x * 1, 2)
+
+    assert minidl.inspect.summary(Layer(), x).remembered == 16
+
+
 def test_one_recording_is_not_entered_inside_itself():
     with record() as r:
         with pytest.raises(RuntimeError, match=r"record: this one is at work already; .* with record\(\)"), r:

@@ -96,6 +96,14 @@ def targets(node: Any) -> Iterator[tuple[Any, str, int, int]]:
                 yield p, op.names[rule.inputs[i]], rule.inputs[i], -1
 
 
+def remembered(node: Any) -> Iterator[Any]:
+    """The arrays that a node keeps for the way back."""
+    context = getattr(node, "ctx", None)
+    values = (getattr(node, "kept", None) or {}).values() if context is None else [kept for kept, *_ in context._saved or ()]
+    for value in values:
+        yield from (a for a in (value if isinstance(value, (tuple, list)) else (value,)) if hasattr(a, "nbytes"))
+
+
 def is_node(x: Any) -> bool:
     """Whether a source is a step on the tape, and no leaf."""
     return isinstance(x, Node)

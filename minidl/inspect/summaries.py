@@ -15,6 +15,7 @@ from ..autograd.tape import TensorBase, source
 from ..autograd.watch import Watcher
 from ..functions.creation import zeros
 from ..profiler import costs
+from .places import remembered
 
 
 @dataclass
@@ -116,12 +117,10 @@ def _remembered(outputs: Any, known: set[int]) -> int:
     """The bytes that the nodes behind ``outputs`` keep, each piece of memory once, and not what is in ``known``."""
     kept: dict[int, int] = {}
     for node in reachable([source(t) for t in _tensors(outputs)]):
-        for value in (getattr(node, "kept", None) or {}).values():
-            for array in value if isinstance(value, (tuple, list)) else (value,):
-                while isinstance(getattr(array, "base", None), np.ndarray):
-                    array = array.base
-                if hasattr(array, "nbytes"):
-                    kept[id(array)] = array.nbytes
+        for array in remembered(node):
+            while isinstance(getattr(array, "base", None), np.ndarray):
+                array = array.base
+            kept[id(array)] = array.nbytes
     return sum(n for key, n in kept.items() if key not in known)
 
 

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ..autograd.function import OutputNode
 from ..autograd.mode import mode
 from ..autograd.sweep import reachable
 from ..autograd.tape import Node, TensorBase, describe_site, flat_parents, source
 from .pictures import in_words
-from .places import line_of, names_of, variables
+from .places import line_of, names_of, remembered, variables
 
 
 class Text(str):
@@ -66,16 +67,17 @@ def _sentences(t: Any, names: dict[int, str]) -> Iterator[str]:
 def _history(node: Any, names: dict[int, str]) -> Iterator[str]:
     line = line_of(node.site)
     yield f"Made by {node.name()}, at {describe_site(node.site)}" + (f": {line['text']}" if line["text"] else "")
+    node = node.parents[0] if isinstance(node, OutputNode) else node  # which stands for a Function's node
     parents = [p.name() if isinstance(p, Node) else names.get(id(p), "a leaf") for p in flat_parents(node)]
-    nodes = reachable([node])
+    nodes = [n for n in reachable([node]) if not isinstance(n, OutputNode)]
     leaves = {id(p): p for n in nodes for p in flat_parents(n) if not isinstance(p, Node)}
     listed = sorted(names.get(key, f"one of shape {tuple(p._array.shape)}") for key, p in leaves.items())
     shown = ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
     yield f"Its gradient goes to {', '.join(parents)}; {len(nodes)} steps back in all, to the leaves {shown}."
-    if any(getattr(n, "kept", {}) is None for n in nodes):
+    if any(getattr(n, "kept", {}) is None or (hasattr(n, "ctx") and n.ctx._saved is None) for n in nodes):
         yield "A backward pass has been through here, and what it remembered is freed."
     else:
-        kept = {id(a): a.nbytes for n in nodes for a in (getattr(n, "kept", None) or {}).values() if hasattr(a, "nbytes")}
+        kept = {id(a): a.nbytes for n in nodes for a in remembered(n)}
         yield f"For that, {sum(kept.values()):,} bytes are remembered."
 
 
