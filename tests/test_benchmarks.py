@@ -130,7 +130,7 @@ def test_engines_compute_the_same_losses(name, model):
     assert failed == {}
 
 
-@pytest.mark.parametrize("name, batch", [("gpt", 1), ("gpt-write", 2)])
+@pytest.mark.parametrize("name, batch", [("Training", 1), ("Writing", 2)])
 def test_the_sides_of_gpt_compute_the_same(name, batch, monkeypatch):
     pytest.importorskip("torch")
     from sides import gpt
@@ -138,6 +138,6 @@ def test_the_sides_of_gpt_compute_the_same(name, batch, monkeypatch):
     monkeypatch.setattr(gpt, "WRITTEN", 12)
     found = []
     for library in ("torch", "minidl"):
-        case = gpt.CASES[name](library, batch)
+        case = getattr(gpt, name)(library, batch)
         found.append([float(case.step()) for _ in range(3)])
     np.testing.assert_allclose(found[0], found[1], 1e-4)

@@ -1,7 +1,6 @@
 """The GPT of examples/gpt.py in minidl and in PyTorch: the same class, with one word for the other; training and writing.
 
-`CASES` has both by name: each is made from a library, and ``step()`` does it once and returns a number that tells what was
-computed.
+Each is made from the name of a library; ``step()`` does it once and returns a number that tells what was computed.
 """
 
 import importlib
@@ -67,10 +66,9 @@ def network(library, length):
 class Training:
     """A training step on ``batch`` sequences of 128 tokens, with AdamW."""
 
-    def __init__(self, library, batch=16, compiled=False):
+    def __init__(self, library, batch=16):
         self.lib = lib = importlib.import_module(library)
         self.net, _ = network(library, LENGTH)
-        self.forward = lib.compile(self.net) if compiled else self.net
         tokens = np.random.default_rng(1).integers(0, VOCABULARY, (batch, LENGTH + 1))
         self.x, self.y = (lib.from_numpy(np.ascontiguousarray(part)) for part in (tokens[:, :-1], tokens[:, 1:]))
         self.optimizer = lib.optim.AdamW(self.net.parameters(), lr=1e-3)
@@ -78,7 +76,7 @@ class Training:
     def step(self):
         """The loss."""
         self.optimizer.zero_grad()
-        loss = self.lib.nn.functional.cross_entropy(self.forward(self.x).flatten(0, 1), self.y.flatten())
+        loss = self.lib.nn.functional.cross_entropy(self.net(self.x).flatten(0, 1), self.y.flatten())
         loss.backward()
         self.optimizer.step()
         return loss.detach()
@@ -87,9 +85,7 @@ class Training:
 class Writing:
     """256 tokens after ``batch`` beginnings of one token, each computed from the caches of those before: the likeliest."""
 
-    def __init__(self, library, batch=1, compiled=False):
-        if compiled:
-            raise NotImplementedError("each step has other shapes")
+    def __init__(self, library, batch=1):
         lib = importlib.import_module(library)
         net, write = network(library, WRITTEN + 1)
         start = lib.from_numpy(np.arange(batch).reshape(batch, 1))
@@ -99,6 +95,3 @@ class Writing:
         """A number that depends on all tokens and their places."""
         tokens = self.write().numpy()
         return float((tokens * np.sqrt(np.arange(1, tokens.shape[1] + 1))).mean())
-
-
-CASES = {"gpt": Training, "gpt-write": Writing}
