@@ -9,7 +9,7 @@ from typing import Any
 from .group import get_rank, get_world_size, is_initialized
 
 
-class _ToOutput(logging.StreamHandler[Any]):
+class _ToOutput(logging.StreamHandler):
     """To standard output as it is when something is said, which may be another one than now."""
 
     @property
