@@ -1,6 +1,20 @@
 """How Sphinx makes the pages: ``sphinx-build -W docs FOLDER``."""
 
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib
+
 import minidl
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import cells
+
+FIGURES = HERE / "figures"  # only while pages are made
+matplotlib.use("svg")
+cells.draw(HERE, FIGURES)
 
 project = "minidl"
 author = "the minidl developers"
@@ -18,5 +32,10 @@ exclude_patterns = ["_build", "*-results.md"]  # the second are written by progr
 suppress_warnings = ["myst.xref_missing"]  # links to files outside docs/: tests/test_docs.py looks after links
 
 html_theme = "furo"
-html_static_path = ["_static"]
+html_static_path = ["_static", "figures"]
 html_title = f"minidl {release}"
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("build-finished", lambda app, error: shutil.rmtree(FIGURES))

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/inspect.md: the player in a headless browser, and a graph.
+"""Draws the pictures of docs/inspect.md: the player in a headless browser.
 
     python docs/inspect_pictures.py
 
@@ -59,10 +59,6 @@ def main():
     images = minidl.tensor(drawn.data.transpose(0, 3, 1, 2)).float() / 127.5 - 1
     labels = minidl.tensor(drawn.targets)
     small, large = small_step(F.avg_pool2d(images, 2), labels), large_step(images[:2], labels[:2])
-    w, b = minidl.randn(3, 2, requires_grad=True), minidl.zeros(2, requires_grad=True)
-    x, y = minidl.randn(4, 3), minidl.randn(4, 2)
-    loss = ((x @ w + b - y) ** 2).mean() + 0.01 * (w * w).sum()
-    minidl.inspect.graph(loss).save(HERE / "_static" / "graph.svg")
     with sync_playwright() as p, tempfile.TemporaryDirectory() as folder:
         browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})

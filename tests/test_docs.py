@@ -1,15 +1,15 @@
 """The code in the README, the docs and the docstrings runs, and says what it is written to say.
 
-In a Markdown file every block of ``python`` runs, in order, in one namespace. A block of ``text`` right after it is what it
-prints; a block of ``pycon`` is a doctest.
+In a Markdown file every block of ``python`` runs, in order, in one namespace (``docs/cells.py``). A block of ``text`` right
+after it is what it prints; a block of ``pycon`` is a doctest.
 """
 
-import contextlib
 import doctest
 import importlib
 import io
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,10 @@ import pytest
 import minidl
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = "# not run"  # as a block's first line: for what needs a network or a file that is not there
+sys.path.insert(0, str(ROOT / "docs"))
+import cells
 
-
-def blocks(text):
-    """The fenced blocks of a page: language, code, and the line on which the code begins."""
-    return [(m[1], m[2], text.count("\n", 0, m.start(2)) + 1) for m in FENCE.finditer(text)]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def without_addresses(text):
@@ -36,12 +32,9 @@ def without_addresses(text):
 def run_page(text, name):
     namespace = {"__name__": "__main__"}
     printed = None  # by the last block
-    for language, code, line in blocks(text):
-        if language == "python" and not code.startswith(NOT_RUN):
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile("\n" * (line - 1) + code, name, "exec"), namespace)
-            printed = out.getvalue()
+    for language, code, line in cells.blocks(text):
+        if cells.is_cell(language, code):
+            printed = cells.run(code, line, name, namespace)
         elif language == "text" and printed is not None:
             assert without_addresses(printed) == without_addresses(code), f"{name}:{line}: it prints\n{printed}"
             printed = None
@@ -59,10 +52,16 @@ def check_examples(test):
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix().removeprefix("docs/"))
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page(page.read_text(encoding="utf-8"), page.name)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    text = page.read_text(encoding="utf-8")
+    if "import matplotlib" in text:
+        pytest.importorskip("matplotlib", reason="Matplotlib, with which this page draws, is not installed")
+    run_page(text, page.name)
+    for figure in re.findall(r"\bfigures/([\w.-]+)", text):
+        assert (tmp_path / figure).exists(), f"{page.name} shows {figure}, which its cells do not save"
 
 
 def test_wrong_pages_are_found():
@@ -79,7 +78,8 @@ def test_wrong_pages_are_found():
 def test_links_between_pages():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
+            if not re.match(r"(\.\./)?figures/", target):  # those are made by the build; test_page looks after them
+                assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
 
 
 MODULES = ["minidl", *sorted(m.name for m in pkgutil.walk_packages(minidl.__path__, "minidl."))]
