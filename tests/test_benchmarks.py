@@ -141,3 +141,35 @@ def test_the_sides_of_gpt_compute_the_same(name, batch, monkeypatch):
         case = getattr(gpt, name)(library, batch)
         found.append([float(case.step()) for _ in range(3)])
     np.testing.assert_allclose(found[0], found[1], 1e-4)
+
+
+def test_the_model_of_many_ranks_finds_the_machine_again():
+    """Times made with known latency, bandwidth and computing: the fit gives those back, and predicts what it has not seen."""
+    import distributed as benchmark
+
+    exchange = {n: benchmark.all_reduce_seconds(n, 2, 20e-6, 1e9) for n in benchmark.SIZES}
+    compute = {"CIFAR network": {100: 3e-3 + 100 * 3e-4, 25: 3e-3 + 25 * 3e-4, 1: 3e-3 + 3e-4}}
+    machine = benchmark.fitted(exchange, compute)
+    np.testing.assert_allclose((machine.latency, machine.bandwidth), (20e-6, 1e9))
+    np.testing.assert_allclose(machine.compute["CIFAR network"], (3e-3, 3e-4))
+    nbytes, one, eight = benchmark.NETWORKS["CIFAR network"].nbytes, 33e-3, 33e-3 + 6 * 20e-6
+    eight += 14 / 8 * nbytes / 1e9  # three rounds there and back; each rank sends 7/8 of the bytes twice
+    np.testing.assert_allclose(benchmark.weak("CIFAR network", machine, 8), one / eight)
+    shared = 3e-3 + 6400 / 8 * 3e-4 + eight - one
+    np.testing.assert_allclose(benchmark.strong("CIFAR network", machine, 8), (3e-3 + 6400 * 3e-4) / shared)
+
+
+def test_a_fit_is_of_relative_errors_and_has_no_negative_parts():
+    import distributed as benchmark
+
+    assert benchmark.line([1, 2], [1, 3]) == pytest.approx((0, (1 + 2 / 3) / (1 + 4 / 9)))  # a line would begin at -1
+    assert benchmark.line([1, 2], [2, 1]) == pytest.approx(((1 / 2 + 1) / (1 / 4 + 1), 0))  # and would fall
+    a, b = benchmark.line([1, 2, 1000], [2, 3, 2002])
+    assert abs(a + 2 * b - 3) < 0.6, "a large time does not outweigh the small ones"
+
+
+def test_the_first_turn_of_each_run_is_a_warm_up():
+    import distributed as benchmark
+
+    runs = [{"net": {"step": [9, 1, 2]}}, {"net": {"step": [8, 3, 4, 5]}}]
+    assert benchmark.pooled(runs) == {"net": {"step": 3.0}}
