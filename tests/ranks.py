@@ -223,6 +223,7 @@ def train(steps, out, batch=100, die_at=-1):
                 parts = {"net": net, "optimizer": optimizer, "loader": loader}
                 minidl.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, out)
             if step == die_at and rank == size - 1:
+                print("died at", time.time(), flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             if step == steps:
                 break

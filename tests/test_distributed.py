@@ -6,6 +6,7 @@ What several ranks run is in ranks.py; those tests want mpi4py and an MPI (``pip
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -200,10 +201,9 @@ def test_two_halves_make_a_whole(tmp_path):
     for n, name in ((1, "one"), (2, "two")):
         out, status = start("-n", n, RANKS, "train", 50, tmp_path / name)
         assert status == 0 and "trained 50" in out, out
-    began = time.monotonic()
     out, status = start("-n", 2, RANKS, "train", 50, tmp_path / "again", 100, 33)
     assert status != 0 and "trained" not in out
-    assert time.monotonic() - began < 30
+    assert time.time() - float(re.search(r"died at ([\d.]+)", out)[1]) < 20
     assert minidl.load(tmp_path / "again")["step"] == 30
     out, status = start("-n", 2, RANKS, "train", 50, tmp_path / "again")
     assert status == 0, out
@@ -215,10 +215,8 @@ def test_two_halves_make_a_whole(tmp_path):
 
 @needs_mpi
 def test_an_error_of_one_ends_all():
-    began = time.monotonic()
-    out, status = start("-n", 2, RANKS, "fail")
+    out, status = start("-n", 2, RANKS, "fail")  # which waits for ever if the others are not ended: too long for start()
     assert status != 0 and "KeyError: 'what went wrong'" in out and "Traceback" in out
-    assert time.monotonic() - began < 30
 
 
 @needs_mpi

@@ -25,8 +25,8 @@ class DistributedDataParallel(Module):
     and the parts are of one size, the gradient is that of the whole batch. Every rank must make the same calls.
 
     The gradients travel in one flat array for each dtype, in the order of the parameters, and afterwards are views of it. They
-    are sent when all are there: on a CPU, which has to move the bytes itself, sending the first while the last are computed
-    takes longer (`benchmarks/distributed.py` measures it).
+    are sent when all are there: on a CPU, which has to move the bytes itself, nothing is gained by sending the first while the
+    last are computed (`benchmarks/distributed.py` measures it).
 
     Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020.
 
