@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import matplotlib
+from sphinx.util import logging
 
 import minidl
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import cells
+import complete
 
 FIGURES = HERE / "figures"  # only while pages are made
 matplotlib.use("svg")
@@ -36,6 +38,13 @@ html_static_path = ["_static", "figures"]
 html_title = f"minidl {release}"
 
 
+def check_reference(app, env):
+    """Warn of what the reference lacks."""
+    for name in complete.missing(env.domains.python_domain.objects):
+        logging.getLogger(__name__).warning("the reference does not have %s", name)
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("env-check-consistency", check_reference)
     app.connect("build-finished", lambda app, error: shutil.rmtree(FIGURES))

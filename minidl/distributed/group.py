@@ -73,7 +73,7 @@ def init_process_group(
         or ``srun``), else ``"serial"``, one process by itself; so the same script runs alone, too.
     world_size, rank : int
         For scripts that give them: they must be what MPI says, or -1.
-    device_id : device or int, optional
+    device_id : minidl.device or int, optional
         The GPU of this rank, with ``"nccl"``. Left out: the one with the number of the rank on its host.
     init_method, timeout, store, pg_options
         PyTorch's; not supported: MPI knows how to find the ranks. ``"env://"`` is allowed and means nothing.

@@ -90,7 +90,7 @@ class AveragedModel(Module):
     ----------
     model : Module
         What is copied.
-    device : device, optional
+    device : minidl.device, optional
         Where the copy goes.
     avg_fn : function, optional
         ``avg_fn(averaged, current, num_averaged)`` is the new average of one parameter. The default is `get_swa_avg_fn`'s.
