@@ -382,6 +382,40 @@ def gpt():
 
 
 @on_standin
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_an_optimiser_steps_in_one_launch(kind, monkeypatch):
+    launched, launch = [], strict.RawKernel.__call__
+
+    def logged(kernel, *args):
+        launched.append(kernel.name)
+        launch(kernel, *args)
+
+    monkeypatch.setattr(strict.RawKernel, "__call__", logged)
+    net = nn.Sequential(*(nn.Linear(n, n + 1) for n in range(1, 30))).cuda()
+    own, there = [*net.parameters()], nn.Parameter(minidl.ones(2, device="cuda:1"))
+    opt = kind([{"params": own[:40]}, {"params": [*own[40:], there]}], lr=0.1)
+    for p in (*own, there):
+        p.grad = minidl.ones_like(p)
+    before = [p.tolist() for p in (*own, there)]
+    opt.step()
+    assert launched == [kind.kernel] * 3  # a group each, and the one on the other GPU
+    for p, was in zip((*own, there), before):
+        np.testing.assert_allclose(p.tolist(), np.array(was) * (0.999 if kind is optim.AdamW else 1) - 0.1, atol=1e-6)
+
+
+def test_an_optimiser_of_ones_own_that_builds_on_another():
+    class Clipped(optim.SGD):
+        def update(self, param, grad, state, group):
+            super().update(param, grad.clip(-1, 1), state, group)
+            param.clip(0, 2, out=param)
+
+    p = nn.Parameter(minidl.tensor([1.0, 0.5, 3.0], device="cuda"))
+    p.grad = minidl.tensor([5.0, 5.0, 0.0], device="cuda")
+    Clipped([p], lr=0.75).step()
+    assert p.tolist() == [0.25, 0.0, 2.0]
+
+
+@on_standin
 @pytest.mark.parametrize("make", [cnn, lstm, gpt])
 @pytest.mark.parametrize("optimiser", [lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.AdamW(p, 1e-3)])
 def test_a_training_step_waits_for_nothing(make, optimiser):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
-from ..backend import kernels, xp
-from .optimizer import Optimizer, decayed
+from ..backend import xp
+from .optimizer import FusedOptimizer, decayed
 
 
-class Adam(Optimizer):
+class Adam(FusedOptimizer):
     """Steps of about ``lr`` in each coordinate, whatever the size of the gradients::
 
         g = gradient + weight_decay * param                # minus the gradient, if maximize
@@ -63,25 +62,22 @@ class Adam(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    kernel = "adam"
+
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, and the means."""
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         t = self._count(param, state, *names)
-        arrays = param, grad, *(state[name]._array for name in names)
-        fused = kernels(param).fused("adam", *arrays)
-        if fused is not None:
-            fused(group, t, *arrays)
-        else:
-            kernels(param).blockwise(partial(_adapt, group, t), *arrays)
+        return t, param, grad, *(state[name]._array for name in names)
 
-
-def _adapt(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any, largest: Any = None) -> None:
-    """The formulas of `Adam` and `AdamW`, on a block of each array."""
-    beta1, beta2 = update_means(group, decayed(group, param, grad), mean, square)
-    if largest is not None:
-        square = xp(square).maximum(largest, square, out=largest)
-    rate = float(group["lr"]) / (1 - beta1**t)
-    param -= rate * mean / (xp(square).sqrt(square) / math.sqrt(1 - beta2**t) + float(group["eps"]))
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any, largest: Any = None) -> None:
+        """As above, on a block of each array."""
+        beta1, beta2 = update_means(group, decayed(group, param, grad), mean, square)
+        if largest is not None:
+            square = xp(square).maximum(largest, square, out=largest)
+        rate = float(group["lr"]) / (1 - beta1**t)
+        param -= rate * mean / (xp(square).sqrt(square) / math.sqrt(1 - beta2**t) + float(group["eps"]))
 
 
 def update_means(group: dict[str, Any], grad: Any, mean: Any, square: Any) -> tuple[float, float]:

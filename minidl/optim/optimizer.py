@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .._tensor import Tensor
 from ..autograd import enable_grad, no_grad
 from ..autograd.mode import mode
 from ..autograd.tape import Handle, call_site, mark_changed, wrap
-from ..backend import xp
+from ..backend import kernels, xp
 from ..dtypes import float64, get_default_dtype
 from ..nn.module import clear_grads
 
@@ -145,15 +146,24 @@ class Optimizer:
                 raise NotImplementedError(f"{name}: a hook must return None; it cannot change the arguments of step")
         with devices.kept():
             for group in self.param_groups:
-                for p in group["params"]:
-                    if p._grad is not None:
-                        if backend.gpu is not None:
-                            devices.use(p._array)
-                            _bring_along(self.state[p], p._array)
-                        self.update(p._array, p._grad._array, self.state[p], group)
-                        mark_changed(p, name, site)
+                params = [p for p in group["params"] if p._grad is not None]
+                for own in self._by_gpu(params) if backend.gpu is not None else (params,):
+                    self.update_group([(p._array, p._grad._array, self.state[p]) for p in own], group)
+                for p in params:
+                    mark_changed(p, name, site)
         for hook in [*self._post_hooks.values()]:
             hook(self, (self,), {})
+
+    def _by_gpu(self, params: list[Any]) -> Iterator[list[Any]]:
+        """The parameters of each device in turn, while CuPy works on it, their states brought there."""
+        found: dict[Any, list[Any]] = {}
+        for p in params:
+            found.setdefault(devices.device_of(p._array), []).append(p)
+        for own in found.values():
+            devices.use(own[0]._array)
+            for p in own:
+                _bring_along(self.state[p], p._array)
+            yield own
 
     def register_step_pre_hook(self, hook: Callable[..., None]) -> Handle:
         """Call ``hook(optimizer, args, kwargs)`` at the start of each `step`; the handle's ``remove()`` takes it out again.
@@ -174,6 +184,11 @@ class Optimizer:
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Change the array ``param`` in place, given the array ``grad``, what is remembered for it, and the group's options."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def update_group(self, params: list[tuple[Any, Any, dict[str, Any]]], group: dict[str, Any]) -> None:
+        """`update` for each of a group's parameters on one device: given are param, grad and state of each."""
+        for param, grad, state in params:
+            self.update(param, grad, state, group)
 
     def _count(self, param: Any, state: dict[str, Any], *names: str) -> float:
         """Count the step, and say which one it is. The first one starts ``state``: zeros like ``param`` under each name.
@@ -251,6 +266,36 @@ class Optimizer:
             for i, group in enumerate(self.param_groups)
         ]
         return f"{type(self).__name__} (\n" + "\n\n".join(groups) + "\n)"
+
+
+class FusedOptimizer(Optimizer):
+    """An optimiser with a kernel, which on a GPU takes all parameters of a group in one launch, or a few.
+
+    A subclass says in `prepare` what its step works on, in `formulas` what happens, and in ``kernel`` whose that is.
+    """
+
+    kernel: str
+    formulas: Callable[..., None]
+
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """What `formulas` take for one parameter: a number, ``param``, ``grad``, and the arrays kept in ``state``."""
+        raise NotImplementedError(f"{type(self).__name__} has no prepare")
+
+    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """One step for one parameter, on arrays."""
+        self._run([self.prepare(param, grad, state, group)], group)
+
+    def update_group(self, params: list[tuple[Any, Any, dict[str, Any]]], group: dict[str, Any]) -> None:
+        """The same for all of a group at once, unless a subclass has an `update` of its own."""
+        if type(self).update is not FusedOptimizer.update:
+            super().update_group(params, group)
+        elif params:
+            self._run([self.prepare(*one, group) for one in params], group)
+
+    def _run(self, steps: list[tuple[Any, ...]], group: dict[str, Any]) -> None:
+        loops = kernels(steps[0][1])
+        for number, *arrays in loops.fused(self.kernel, group, steps):
+            loops.blockwise(partial(self.formulas, group, number), *arrays)
 
 
 def decayed(group: dict[str, Any], param: Any, grad: Any) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from ..autograd.tape import wrap
-from ..backend import kernels, xp
-from .optimizer import Optimizer, decayed
+from ..backend import xp
+from .optimizer import FusedOptimizer, decayed
 
 
-class SGD(Optimizer):
+class SGD(FusedOptimizer):
     """Gradient descent, with momentum if wanted::
 
         g = gradient + weight_decay * param                # minus the gradient, if maximize
@@ -61,27 +60,24 @@ class SGD(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
-        arrays: tuple[Any, ...] = param, grad
+    kernel = "sgd"
+
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The dampening, and with a momentum the velocity."""
         dampening = float(group["dampening"])
-        if group["momentum"]:
-            if state.get("momentum_buffer") is None:
-                state["momentum_buffer"], dampening = wrap(xp(param).zeros_like(param)), 0.0
-            arrays = param, grad, state["momentum_buffer"]._array
-        fused = kernels(param).fused("sgd", *arrays)
-        if fused is not None:
-            fused(group, dampening, *arrays)
-        else:
-            kernels(param).blockwise(partial(_descend, group, dampening), *arrays)
+        if not group["momentum"]:
+            return dampening, param, grad
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"], dampening = wrap(xp(param).zeros_like(param)), 0.0
+        return dampening, param, grad, state["momentum_buffer"]._array
 
-
-def _descend(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:
-    """The formulas of `SGD`, on a block of each array."""
-    grad = decayed(group, param, grad)
-    if velocity is not None:
-        momentum = float(group["momentum"])
-        velocity *= momentum
-        velocity += (1 - dampening) * grad if dampening else grad
-        grad = grad + momentum * velocity if group["nesterov"] else velocity
-    param -= float(group["lr"]) * grad
+    @staticmethod
+    def formulas(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:
+        """As above, on a block of each array."""
+        grad = decayed(group, param, grad)
+        if velocity is not None:
+            momentum = float(group["momentum"])
+            velocity *= momentum
+            velocity += (1 - dampening) * grad if dampening else grad
+            grad = grad + momentum * velocity if group["nesterov"] else velocity
+        param -= float(group["lr"]) * grad

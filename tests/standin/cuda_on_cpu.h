@@ -23,6 +23,7 @@
 #define __constant__ static const
 #define __shared__ static __attribute__((section("cuda_shared")))
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define __syncthreads() emu::block_barrier(__COUNTER__)  // a number of its own wherever it is written
 #define __syncwarp(...) emu::warp_barrier()
@@ -148,10 +149,11 @@ template <class T> T exchange(T v, int lane) {          // every thread of a war
   return r;
 }
 
-// The kinds of a kernel's arguments, two letters each: of the element, and '=' for a number, '*' for an array, 'c' for a constant one.
+// The kinds of a kernel's arguments: a letter for the element, '=' for a number, '*' for an array, 'c' for a constant one, and the
+// size in bytes. The letter of a structure, which is given by value, is 'V'.
 template <class T> constexpr char element() {
-  return std::is_same<T, bool>::value ? '?' : std::is_same<T, float>::value ? 'f' : std::is_same<T, double>::value ? 'd'
-       : (std::is_signed<T>::value ? "0bh0i000l" : "0BH0I000L")[sizeof(T)];
+  return std::is_class<T>::value ? 'V' : std::is_same<T, bool>::value ? '?' : std::is_same<T, float>::value ? 'f' : std::is_same<T, double>::value ? 'd'
+       : (std::is_signed<T>::value ? "0bh0i000l" : "0BH0I000L")[std::min<size_t>(sizeof(T), 8)];
 }
 template <class T> constexpr char kind() {
   return !std::is_pointer<T>::value ? '=' : std::is_const<typename std::remove_pointer<T>::type>::value ? 'c' : '*';
@@ -160,8 +162,7 @@ template <class T> using Element = typename std::remove_cv<typename std::remove_
 template <class... A> const char* signature(void (*)(A...)) {
   static std::string s;
   s.clear();
-  char letters[][2] = {{element<Element<A>>(), kind<A>()}..., {0, 0}};
-  for (size_t i = 0; i < sizeof...(A); i++) s.append(letters[i], 2);
+  (s.append({element<Element<A>>(), kind<A>()}).append(std::to_string(sizeof(Element<A>))), ...);
   return s.c_str();
 }
 template <class... A, size_t... I> void call(void (*k)(A...), void** args, std::index_sequence<I...>) { k(*static_cast<A*>(args[I])...); }

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ MARGIN = 64  # canary elements on each side of an array
 LIMITS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # of grids and of blocks
 
 _state = {"order": 0, "guard": False}
+_one_at_a_time = threading.Lock()  # a kernel's threads are turns of one
 
 
 def compiler() -> str | None:
@@ -99,8 +101,8 @@ class Kernel:
         self.name = name
         self._run, signature = getattr(library, f"run_{name}"), getattr(library, f"signature_{name}")
         self._run.restype = signature.restype = ctypes.c_char_p
-        letters = signature().decode()
-        self.signature = [(np.dtype(letters[i]), letters[i + 1]) for i in range(0, len(letters), 2)]
+        found = re.findall(r"([?A-Za-z])([=*c])(\d+)", signature().decode())
+        self.signature = [(np.dtype(f"V{size}" if letter == "V" else letter), kind) for letter, kind, size in found]
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
         if shared_mem:
@@ -113,7 +115,8 @@ class Kernel:
             raise ValueError(f"{self.name}: a block of {dims[1]}; at most 1024 threads can be in one")
         cells, guarded = self._cells(args)
         pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(c) for c in cells))
-        error = self._run((ctypes.c_uint * 6)(*dims[0], *dims[1]), _state["order"], pointers)
+        with _one_at_a_time:
+            error = self._run((ctypes.c_uint * 6)(*dims[0], *dims[1]), _state["order"], pointers)
         if error:
             raise RuntimeError(f"{self.name}: {error.decode()}")
         for check in guarded:
@@ -127,6 +130,11 @@ class Kernel:
         buffers: dict[Any, Any] = {}  # of one array given twice there is one copy
         for i, (a, (dtype, kind)) in enumerate(zip(args, self.signature)):
             where = f"{self.name}, argument {i}"
+            if dtype.kind == "V":
+                if not isinstance(a, np.ndarray) or a.shape != (1,) or a.nbytes != dtype.itemsize or a.dtype.names is None:
+                    raise TypeError(f"{where}: an array of one structure of {dtype.itemsize} bytes needed, got {a!r}")
+                cells.append((ctypes.c_char * a.nbytes).from_buffer_copy(a.tobytes()))
+                continue
             if kind == "=":
                 if not isinstance(a, np.generic) or a.dtype != dtype:
                     raise TypeError(f"{where}: numpy.{dtype} needed, got {getattr(a, 'dtype', type(a).__name__)}")

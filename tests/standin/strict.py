@@ -225,7 +225,7 @@ def _given(x):
         if x.block.device != Device.current:
             raise ValueError(f"Array device must be same as the current device: {x.block.device} is not {Device.current}")
         return x.a
-    if isinstance(x, np.ndarray) and x.ndim:
+    if isinstance(x, np.ndarray) and x.ndim and not x.dtype.names:  # a structure goes to a kernel by value
         raise TypeError(f"Unsupported type {np.ndarray}")
     if isinstance(x, (list, tuple)):
         return type(x)(_given(v) for v in x)
@@ -786,7 +786,7 @@ class RawKernel:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise CUDARuntimeError(f"cudaErrorInvalidValue: {self.name}: {shared_mem} bytes of shared memory")
         for i, a in enumerate(args):
-            if isinstance(a, np.ndarray) and a.ndim:
+            if isinstance(a, np.ndarray) and a.ndim and not a.dtype.names:
                 raise TypeError(f"{self.name}: argument {i}: Unsupported type {type(a)}")
             if type(a) is ndarray and not a.a.flags.c_contiguous:
                 raise TypeError(

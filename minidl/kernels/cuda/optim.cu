@@ -1,13 +1,35 @@
 // The steps of optimisers: everything that is read and written for a parameter in one pass, where array code would take one for
-// each operation. The arrays may be whole arenas of parameters laid end to end.
+// each operation; and many parameters in one launch, as if they lay end to end.
+#define MOST 80  // of them: a launch can be given 4 KB
 
-// minidl.optim.SGD. Without a velocity (`moves` = 0) that array is not touched; at the first step it holds zeros, and dampening
-// is not yet in force.
-extern "C" __global__ void sgd(real* param, const real* grad, real* velocity, int n, real rate, real momentum, real fresh,
-                               real decay, int moves, int nesterov, int maximize) {
-  int t = THREAD;
-  if (t >= n) return;
-  real g = maximize ? -grad[t] : grad[t];
+// Where they are. One comes to be worked on by the blocks from `first` on, up to the first of the next.
+struct Parameters {
+  real* arrays[5][MOST];  // of each parameter: itself, its gradient, and what the optimiser keeps of it
+  int sizes[MOST], first[MOST], count;
+};
+
+// The parameter that this block works on: the last whose first block is not beyond, found by halving.
+__device__ inline int parameter_of(const Parameters& all) {
+  int low = 0, high = all.count;
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    if (all.first[middle] <= int(blockIdx.x)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+#define MINE                                                               \
+  int which = parameter_of(all);                                           \
+  int t = (int(blockIdx.x) - all.first[which]) * blockDim.x + threadIdx.x; \
+  if (t >= all.sizes[which]) return;
+#define ARRAY(role) all.arrays[role][which]
+
+// minidl.optim.SGD. Without a velocity `moves` is 0; at the first step it holds zeros, and dampening is not yet in force.
+extern "C" __global__ void sgd(const __grid_constant__ Parameters all, real rate, real momentum, real fresh, real decay, int moves,
+                               int nesterov, int maximize) {
+  MINE
+  real *param = ARRAY(0), *velocity = ARRAY(2);
+  real g = maximize ? -ARRAY(1)[t] : ARRAY(1)[t];
   g += decay * param[t];
   if (moves) {
     real v = momentum * velocity[t] + fresh * g;
@@ -19,12 +41,11 @@ extern "C" __global__ void sgd(real* param, const real* grad, real* velocity, in
 
 // minidl.optim.Adam and AdamW. `rate` is lr / (1 - beta1^t), `root` is sqrt(1 - beta2^t), and `keep` what a decoupled decay leaves
 // of the parameter. What is left of 1 without a beta comes as a number of its own: in float32, 1 - 0.999 has few right digits.
-extern "C" __global__ void adam(real* param, const real* grad, real* mean, real* square, real* largest, int n, real rate,
-                                real fresh1, real beta2, real fresh2, real root, real eps, real decay, real keep, int amsgrad,
-                                int maximize) {
-  int t = THREAD;
-  if (t >= n) return;
-  real p = keep * param[t], g = maximize ? -grad[t] : grad[t];
+extern "C" __global__ void adam(const __grid_constant__ Parameters all, real rate, real fresh1, real beta2, real fresh2, real root,
+                                real eps, real decay, real keep, int amsgrad, int maximize) {
+  MINE
+  real *param = ARRAY(0), *mean = ARRAY(2), *square = ARRAY(3), *largest = ARRAY(4);
+  real p = keep * param[t], g = maximize ? -ARRAY(1)[t] : ARRAY(1)[t];
   g += decay * param[t];
   real m = mean[t] + fresh1 * (g - mean[t]), v = beta2 * square[t] + fresh2 * g * g;
   mean[t] = m;

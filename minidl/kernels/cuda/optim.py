@@ -1,44 +1,66 @@
-"""The steps of optimisers, in one launch a parameter."""
+"""The steps of optimisers: many parameters in a launch."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from .loader import launch, plain
+from .loader import BLOCK, launch, plain
+
+MOST = 80  # parameters in a launch, as in optim.cu
+PARAMETERS = np.dtype(
+    [("arrays", np.uint64, (5, MOST)), ("sizes", np.int32, MOST), ("first", np.int32, MOST), ("count", np.int32)], align=True
+)
 
 
-def _numbers(dtype: Any, *values: float) -> list[Any]:
-    return [dtype.type(v) for v in values]
-
-
-def sgd(group: dict[str, Any], dampening: float, param: Any, grad: Any, velocity: Any = None) -> None:
-    """One step of `minidl.optim.SGD`, in place; ``velocity`` is None without momentum."""
+def sgd(group: dict[str, Any], dampening: float, n_arrays: int) -> tuple[float | int, ...]:
+    """The kernel's numbers for a step of `minidl.optim.SGD`; the third array, if there is one, is the velocity."""
     lr, momentum, decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
-    flags = [int(bool(f)) for f in (velocity is not None, group["nesterov"], group["maximize"])]
-    numbers = _numbers(param.dtype, lr, momentum, 1 - dampening, decay)
-    arrays = param, plain(grad), param if velocity is None else velocity
-    launch("optim", "sgd", param.size, *arrays, param.size, *numbers, *flags, real=param.dtype)
+    flags = n_arrays > 2, group["nesterov"], group["maximize"]
+    return lr, momentum, 1 - dampening, decay, *(int(bool(f)) for f in flags)
 
 
-def adam(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any, largest: Any = None) -> None:
-    """One step of `minidl.optim.Adam` or ``AdamW``, the ``t``-th, in place; ``largest`` is None without amsgrad."""
+def adam(group: dict[str, Any], t: float, n_arrays: int) -> tuple[float | int, ...]:
+    """The kernel's numbers for the ``t``-th step of `minidl.optim.Adam` or ``AdamW``; a fifth array is amsgrad's."""
     lr, eps, decay, (beta1, beta2) = float(group["lr"]), float(group["eps"]), float(group["weight_decay"]), group["betas"]
-    decoupled = bool(group.get("decoupled_weight_decay"))
     rates = lr / (1 - beta1**t), 1 - float(beta1), float(beta2), 1 - float(beta2), math.sqrt(1 - beta2**t), eps
-    decays = (0.0, 1 - lr * decay) if decoupled else (decay, 1.0)
-    flags = [int(largest is not None), int(bool(group["maximize"]))]
-    arrays = param, plain(grad), mean, square, mean if largest is None else largest
-    launch("optim", "adam", param.size, *arrays, param.size, *_numbers(param.dtype, *rates, *decays), *flags, real=param.dtype)
+    decays = (0.0, 1 - lr * decay) if group.get("decoupled_weight_decay") else (decay, 1.0)
+    return *rates, *decays, int(n_arrays > 4), int(bool(group["maximize"]))
 
 
-STEPS = {"sgd": sgd, "adam": adam}
+NUMBERS = {"sgd": sgd, "adam": adam}
 
 
-def fused(name: str, *arrays: Any) -> Any:
-    """The step of this name, if a kernel can take these arrays: of one dtype, and what it changes without gaps."""
-    alike = len({a.dtype for a in arrays}) == 1 and arrays[0].dtype in (np.float32, np.float64)
-    whole = all(a.flags.c_contiguous for a in (arrays[0], *arrays[2:]))
-    return STEPS.get(name) if alike and whole else None
+def fused(name: str, group: dict[str, Any], steps: list[Any]) -> list[Any]:
+    """Do the steps of a group that a kernel can do, and return the others: of float16, or where something kept has gaps."""
+    alike: dict[Any, list[Any]] = {}
+    others, times = [], Counter[int]()
+    for step in steps:
+        number, *arrays = step
+        param, dtype = arrays[0], arrays[0].dtype
+        whole = all(a.flags.c_contiguous and a.dtype == dtype for a in (param, *arrays[2:]))
+        if not whole or dtype not in (np.float32, np.float64) or arrays[1].dtype != dtype:
+            others.append(step)
+            continue
+        arrays[1] = plain(arrays[1])
+        times[param.data.ptr] += 1  # one that is given twice takes two steps, the second in another launch
+        alike.setdefault((times[param.data.ptr], number, len(arrays), dtype), []).append(arrays)
+    for (_, number, n_arrays, dtype), rows in alike.items():
+        numbers = NUMBERS[name](group, number, n_arrays)
+        for i in range(0, len(rows), MOST):
+            parameters, blocks = _parameters(rows[i : i + MOST])
+            launch("optim", name, (blocks,), parameters, *numbers, real=dtype)
+    return others
+
+
+def _parameters(rows: list[Any]) -> tuple[Any, int]:
+    """Up to ``MOST`` parameters, as the kernels take them, and the number of blocks for them."""
+    made, n = np.zeros(1, PARAMETERS), len(rows)
+    sizes = np.array([row[0].size for row in rows])
+    ends = np.cumsum(-(-sizes // BLOCK))
+    made["arrays"][0, : len(rows[0]), :n] = np.array([[a.data.ptr for a in row] for row in rows], np.uint64).T
+    made["sizes"][0, :n], made["first"][0, 1:n], made["count"] = sizes, ends[:-1], n
+    return made, int(ends[-1])
