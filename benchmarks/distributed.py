@@ -238,7 +238,7 @@ def training(seconds, fit=True):
     for name in HERE:
         batch = NETWORKS[name].batch
         net, optimizer, x, y = example(name, batch)
-        model = DistributedDataParallel(net, broadcast_buffers=False)
+        model = DistributedDataParallel(net)
         together, by_itself = model.comm, distributed.Communicator()
 
         def step(comm, n, model=model, optimizer=optimizer, x=x, y=y):

@@ -148,10 +148,17 @@ def data_parallel():
     net.bn.running_mean.fill_(rank)
     ddp(x)
     assert net.bn.running_mean.tolist() == [0.0] * 3
-    strict = DistributedDataParallel(net, broadcast_buffers=False)
+    net.bn.running_mean.fill_(rank + 1)
+    once = DistributedDataParallel(net, forward_sync_buffers=False)
+    assert net.bn.running_mean.tolist() == [1.0] * 3
     net.bn.running_mean.fill_(rank)
+    once(x)
+    strict = DistributedDataParallel(net, broadcast_buffers=False, device_ids=[0], output_device=0)
     strict(x)
     assert net.bn.running_mean.tolist() == [float(rank)] * 3
+    ddp.zero_grad()
+    DistributedDataParallel(net, static_graph=True)(x)["scores"].sum().backward()  # leaves some out
+    assert net.spare.weight.grad is None and same_everywhere(net.fc.weight.grad.numpy())
     ddp.zero_grad()
     words = f"spare.weight, spare.bias got no gradient on rank {rank}"
     raises(RuntimeError, words, lambda: strict(x)["scores"].sum().backward())

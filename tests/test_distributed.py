@@ -107,8 +107,11 @@ def test_a_model_alone(alone):
     for _ in range(3):
         compiled(x)
     assert "gradients are exchanged" in compiled.explain()
-    with pytest.raises(NotImplementedError, match="output_device"):
-        DistributedDataParallel(net, output_device=1)
+    with pytest.raises(ValueError, match=r"output_device=1 is not that of device_ids=\[0\]"):
+        DistributedDataParallel(net, device_ids=[0], output_device=1)
+    for option in ({"dim": 1}, {"skip_all_reduce_unused_params": True}, {"device_mesh": 1}, {"mixed_precision": 1}):
+        with pytest.raises(NotImplementedError, match=next(iter(option))):
+            DistributedDataParallel(net, **option)
     with pytest.raises(RuntimeError, match="no parameter"):
         DistributedDataParallel(nn.ReLU())
 

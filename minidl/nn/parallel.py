@@ -36,8 +36,13 @@ class DistributedDataParallel(Module):
         What to train; reachable as ``.module``, and in a `state_dict` under ``module.``.
     device_ids : list, optional
         For scripts that give it: the one device of the module. What is on other devices is not moved.
-    broadcast_buffers : bool
-        Whether before each forward pass that follows a training step all ranks get the buffers (running means) of rank 0.
+    output_device : optional
+        For scripts that give it: the device in ``device_ids``.
+    forward_sync_buffers : bool, optional
+        Whether before each forward pass that follows a training step all ranks get the buffers (running means) of rank 0; they
+        do, if this is left out.
+    broadcast_buffers : bool, optional
+        Its older name, which False keeps from rank 0's buffers at the start, too.
     init_sync : bool
         Whether all ranks get the parameters and buffers of rank 0 at the start.
     process_group
@@ -45,9 +50,12 @@ class DistributedDataParallel(Module):
     find_unused_parameters : bool
         Whether a rank may leave parameters out. Then its gradient of them counts as 0, and where all ranks leave one out its
         ``.grad`` stays None. Otherwise that is an error, at once. (To know what the others left out, a GPU is waited for.)
-    gradient_as_bucket_view, static_graph, bucket_cap_mb
+    static_graph : bool
+        PyTorch's promise that every step is alike; then parameters may be left out as well.
+    gradient_as_bucket_view, bucket_cap_mb, bucket_cap_mb_list, batched_grad_copy
         PyTorch's, for its buckets: there are none here, and gradients are always views. They change nothing.
-    output_device, dim, check_reduction, delay_all_reduce_named_params, param_to_hook_all_reduce, mixed_precision, device_mesh
+    dim, check_reduction, delay_all_reduce_named_params, param_to_hook_all_reduce, mixed_precision, device_mesh, \
+skip_all_reduce_unused_params
         PyTorch's; not supported.
 
     Raises
@@ -62,7 +70,7 @@ class DistributedDataParallel(Module):
         device_ids: Any = None,
         output_device: Any = None,
         dim: int = 0,
-        broadcast_buffers: bool = True,
+        broadcast_buffers: bool | None = None,
         init_sync: bool = True,
         process_group: Communicator | None = None,
         bucket_cap_mb: float | None = None,
@@ -74,20 +82,29 @@ class DistributedDataParallel(Module):
         param_to_hook_all_reduce: Any = None,
         mixed_precision: Any = None,
         device_mesh: Any = None,
+        skip_all_reduce_unused_params: bool = False,
+        bucket_cap_mb_list: list[int] | None = None,
+        batched_grad_copy: bool = False,
+        forward_sync_buffers: bool | None = None,
     ) -> None:
         super().__init__()
         theirs = {
-            "output_device": output_device, "dim": dim, "check_reduction": check_reduction, "mixed_precision": mixed_precision,
-            "delay_all_reduce_named_params": delay_all_reduce_named_params, "device_mesh": device_mesh,
+            "dim": dim, "check_reduction": check_reduction, "mixed_precision": mixed_precision, "device_mesh": device_mesh,
+            "delay_all_reduce_named_params": delay_all_reduce_named_params,
             "param_to_hook_all_reduce": param_to_hook_all_reduce,
+            "skip_all_reduce_unused_params": skip_all_reduce_unused_params,
         }  # fmt: skip
         for name, value in theirs.items():
             if value:
                 raise NotImplementedError(f"DistributedDataParallel: {name}={value!r} is not supported; leave it out")
         if device_ids is not None and len(device_ids) != 1:
             raise ValueError(f"DistributedDataParallel: a rank has one device, got device_ids={device_ids}")
+        if output_device is not None and output_device not in (device_ids or []):
+            raise ValueError(f"DistributedDataParallel: output_device={output_device!r} is not that of device_ids={device_ids}")
         self.module, self.comm = module, world(process_group, "DistributedDataParallel")
-        self.broadcast_buffers, self.find_unused_parameters = broadcast_buffers, find_unused_parameters
+        buffers_too = forward_sync_buffers is not None or broadcast_buffers is not False
+        self.forward_sync_buffers = buffers_too if forward_sync_buffers is None else forward_sync_buffers
+        self.find_unused_parameters = find_unused_parameters or static_graph
         self.require_backward_grad_sync = self.require_forward_param_sync = True
         self.named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not self.named:
@@ -101,13 +118,13 @@ class DistributedDataParallel(Module):
                     f"{differ[0]}, not {differ[1]}"
                 )
         if init_sync:
-            self._from_rank_0([*module.parameters(), *module.buffers()])
+            self._from_rank_0([*module.parameters(), *(module.buffers() if buffers_too else [])])
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """What the module computes; a backward pass from it will average the gradients."""
         if mode.watcher is not None:
             mode.watcher.seen(None, "its gradients are exchanged between ranks")
-        if self.broadcast_buffers and self.require_forward_param_sync:
+        if self.forward_sync_buffers and self.require_forward_param_sync:
             self._from_rank_0([*self.module.buffers()])
         out = self.module(*inputs, **kwargs)
         self.require_forward_param_sync = is_grad_enabled() and self.require_backward_grad_sync
