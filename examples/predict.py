@@ -1,6 +1,7 @@
 """Say what is on a picture, with a network that examples/cifar10.py trained.
 
 python examples/predict.py picture.png --checkpoint runs/cifar10.safetensors
+python examples/predict.py --export cifar10.onnx    # the network as a file that onnxruntime runs, without minidl
 """
 
 import argparse
@@ -25,21 +26,27 @@ def load_picture(path):
     return TO_INPUT(np.asarray(picture))[None]
 
 
-def predict(picture, checkpoint):
-    """The classes in falling order of probability, as ``[(name, probability), ...]``."""
+def load_network(checkpoint):
+    """The network of a checkpoint, and the names of its classes."""
     state = load_checkpoint(checkpoint)
     net = Net()
     net.load_state_dict(state["model"])
-    net.eval()
+    return net.eval(), state["classes"]
+
+
+def predict(picture, checkpoint):
+    """The classes in falling order of probability, as ``[(name, probability), ...]``."""
+    net, classes = load_network(checkpoint)
     with minidl.no_grad():
         sure, order = F.softmax(net(load_picture(picture)), 1)[0].sort(descending=True)
-    return [(state["classes"][i], p) for i, p in zip(order.tolist(), sure.tolist())]
+    return [(classes[i], p) for i, p in zip(order.tolist(), sure.tolist())]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", nargs="?", help="an image file")
     parser.add_argument("--checkpoint", default="runs/cifar10.safetensors")
+    parser.add_argument("--export", metavar="FILE", help="write the network as an ONNX file (pip install 'minidl[onnx]')")
     parser.add_argument("--smoke", action="store_true", help="try it with a new network and a grey picture")
     args = parser.parse_args()
     if args.smoke:
@@ -47,8 +54,15 @@ def main():
         args.picture, args.checkpoint = folder / "grey.png", folder / "new.safetensors"
         Image.new("RGB", (60, 40), "grey").save(args.picture)
         minidl.save({"model": Net().state_dict(), "classes": [str(i) for i in range(10)], "settings": {}}, args.checkpoint)
+    if args.export:
+        axes = {"pictures": {0: "batch"}}
+        net, _ = load_network(args.checkpoint)
+        minidl.onnx.export(net, minidl.zeros(2, 3, 32, 32), args.export, input_names=["pictures"], dynamic_axes=axes)
+        print(f"{args.export}: pictures (N, 3, 32, 32) in, ten scores each out")
+    elif args.picture is None:
+        parser.error("give an image file, or --export FILE")
     if args.picture is None:
-        parser.error("give an image file")
+        return
     try:
         answers = predict(args.picture, args.checkpoint)
     except OSError as error:

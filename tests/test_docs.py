@@ -57,8 +57,9 @@ def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     text = page.read_text(encoding="utf-8")
-    if "import matplotlib" in text:
-        pytest.importorskip("matplotlib", reason="Matplotlib, with which this page draws, is not installed")
+    for name in ("matplotlib", "onnxruntime"):
+        if f"import {name}" in text:
+            pytest.importorskip(name, reason=f"{name}, which this page uses, is not installed")
     run_page(text, page.name)
     for figure in re.findall(r"\bfigures/([\w.-]+)", text):
         assert (tmp_path / figure).exists(), f"{page.name} shows {figure}, which its cells do not save"

@@ -39,13 +39,14 @@ HOUSE = [
         "autograd.functional",
     },  # the last is written with ops, and only named as in PyTorch
     {"optim", "vision", "vision.models", "compiler", "profiler"},
-    {"inspect"},
+    {"inspect", "onnx"},
     {"__init__"},
     {"exercises"},
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl"}
 OPTIONAL = {"cupy", "mygrad", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "tqdm"}
+OPTIONAL |= {"onnx", "onnxruntime"}
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}}  # where all of it is about that
 MAX_FILE, MAX_FUNCTION = 400, 60
 
