@@ -13,8 +13,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import cells
 import complete
+import notebooks
 
 FIGURES = HERE / "figures"  # only while pages are made
+NOTEBOOKS = "minidl-notebooks"
 matplotlib.use("svg")
 cells.draw(HERE, FIGURES)
 
@@ -44,7 +46,23 @@ def check_reference(app, env):
         logging.getLogger(__name__).warning("the reference does not have %s", name)
 
 
+def offer_notebook(app, page, template, context, doctree):
+    """A link to the notebook at the top of each chapter."""
+    source = HERE / f"{page}.md"
+    if doctree is not None and notebooks.is_chapter(source.read_text(encoding="utf-8")):
+        address = context["pathto"](f"{NOTEBOOKS}/{notebooks.file_of(page)}", 1)
+        context["body"] = f'<p><a href="{address}" download>This page as a notebook</a></p>\n{context["body"]}'
+
+
+def finish(app, error):
+    """Make the notebooks, and leave nothing behind in the source."""
+    shutil.rmtree(FIGURES)
+    if error is None and app.builder.name == "html":
+        notebooks.build(HERE, Path(app.outdir) / NOTEBOOKS, app.config)
+
+
 def setup(app):
     """Called by Sphinx."""
     app.connect("env-check-consistency", check_reference)
-    app.connect("build-finished", lambda app, error: shutil.rmtree(FIGURES))
+    app.connect("html-page-context", offer_notebook)
+    app.connect("build-finished", finish)

@@ -83,6 +83,26 @@ def test_links_between_pages():
                 assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
 
 
+@pytest.mark.parametrize("name", ["start", "one-number"])
+def test_notebook(name, tmp_path, monkeypatch):
+    pytest.importorskip("jupytext")
+    from sphinx.config import Config  # it comes with the same extra, as does the next
+
+    notebooks = importlib.import_module("notebooks")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / f"{name}.md"
+    made = notebooks.notebook(page, Config(), "minidl.whl")
+    code = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    assert code[1:] == [c.rstrip("\n") for language, c, _ in cells.blocks(page.read_text()) if cells.is_cell(language, c)]
+    text = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert "{literalinclude}" not in text and ".md)" not in text
+    assert ("def reachable(" in text) == (name == "one-number")  # what the page quotes from minidl's files
+    namespace = {"__name__": "__main__"}
+    for source in code:
+        cells.run(source, 1, name, namespace)
+    assert (tmp_path / {"start": "spirals.safetensors", "one-number": "one-number.svg"}[name]).exists()
+
+
 MODULES = ["minidl", *sorted(m.name for m in pkgutil.walk_packages(minidl.__path__, "minidl."))]
 MODULES = [name for name in MODULES if not name.startswith("minidl.kernels.cuda")]  # that wants CuPy, and holds no examples
 
