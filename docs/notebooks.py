@@ -53,7 +53,7 @@ def notebook(page, config, wheel):
 
 
 def for_reading(text, page, config):
-    """Text without what only Sphinx understands: quoted files are there in full, and of links the words, of pictures the title."""
+    """Text without what only Sphinx understands: quoted files in full, of links the words, of pictures the title."""
 
     def quoted(found):
         options = dict(OPTION.findall(found[2]))
@@ -72,7 +72,7 @@ def file_of(page):
 
 
 def build(folder, out, config):
-    """Notebooks of all chapters in ``folder``, and the wheel, in a new folder ``out``; and that folder once more as a zip file."""
+    """Notebooks of all chapters in ``folder``, and the wheel, in the new folder ``out``; and that folder as a zip file."""
     shutil.rmtree(out, ignore_errors=True)
     with tempfile.TemporaryDirectory() as copy:  # building leaves files behind
         shutil.copytree(ROOT / "minidl", Path(copy) / "minidl", ignore=shutil.ignore_patterns("__pycache__"))
