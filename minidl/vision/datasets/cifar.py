@@ -5,22 +5,27 @@ Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import importlib
+import io
 import os
-import pickle
-import shutil
 import tarfile
 import tempfile
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...pickles import Refused
+from ...serialization import write_whole
+from .batches import read_batch
 from .images import ImageSet
 
 FOLDER, TARBALL = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+URL = f"https://www.cs.toronto.edu/~kriz/{TARBALL}"
+MOST_BYTES, MOST_MEMBERS = 1 << 28, 100  # the published archive holds 186 million bytes and eight files
 MD5 = "c58f30108f718f92721af3b95e74349a"
 
 
@@ -39,7 +44,7 @@ class CIFAR10(ImageSet):
     transform, target_transform
         Called with a picture and with a class; what they return takes the place of these.
     download
-        If there is neither folder nor archive, let torchvision, which must be installed, download the archive.
+        If there is neither folder nor archive, download the archive, 170 MB, from the site of its authors.
 
     Raises
     ------
@@ -60,7 +65,7 @@ class CIFAR10(ImageSet):
         self.root, self.train = Path(root), train
         folder = _find(self.root, download)
         names = [f"data_batch_{i}" for i in range(1, 6)] if train else ["test_batch"]
-        planes, labels = zip(*(_read_batch(folder / name) for name in names))
+        planes, labels = zip(*(read_batch(folder / name) for name in names))
         super().__init__(
             np.concatenate(planes).transpose(0, 2, 3, 1),
             [label for part in labels for label in part],
@@ -89,19 +94,16 @@ def _find(root: Path, download: bool) -> Path:
 
 def _unpack(tarball: Path) -> None:
     """Unpack the archive beside itself: wholly or not at all, and nothing anywhere else."""
-    digest = hashlib.md5(tarball.read_bytes(), usedforsecurity=False).hexdigest()
-    if digest != MD5:
-        raise RuntimeError(
-            f"CIFAR10: {tarball} is damaged or not the published archive: its MD5 is {digest}, not {MD5}; download it again"
-        )
-    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}.", dir=tarball.parent) as made, tarfile.open(tarball) as archive:
-        for member in archive:
-            place = _safe_place(member, tarball)
-            if member.isfile():
-                target = Path(made, place)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open(target, "wb") as file:
-                    shutil.copyfileobj(archive.extractfile(member), file)  # type: ignore[arg-type]
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(tarball, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    _check_published(digest, tarball)
+    content = read_archive(tarball)
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}.", dir=tarball.parent) as made:
+        for name, data in content.items():
+            Path(made, name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(data, Path(made, name), "CIFAR10")
         try:
             os.rename(Path(made, FOLDER), tarball.parent / FOLDER)
         except OSError:
@@ -109,93 +111,56 @@ def _unpack(tarball: Path) -> None:
                 raise
 
 
-def _safe_place(member: tarfile.TarInfo, tarball: Path) -> str:
-    """The path of a member that is a file or a folder inside the data's folder; anything else is refused."""
-    parts = member.name.split("/")
-    outside = parts[0] != FOLDER or ".." in parts or "\\" in member.name or ":" in member.name
-    if outside or not (member.isfile() or member.isdir()):
+def _check_published(digest: Any, what: Any) -> None:
+    if digest.hexdigest() != MD5:
         raise RuntimeError(
-            f"CIFAR10: {tarball} holds {member.name!r}, which is no plain file inside {FOLDER}/; nothing was unpacked"
+            f"CIFAR10: {what} is damaged or not the published archive: its MD5 is {digest.hexdigest()}, not {MD5}; "
+            "download it again"
         )
-    return member.name
+
+
+def read_archive(tarball: Path) -> dict[str, bytes]:
+    """The files in an archive by name; one that holds too much, or anything but plain files in the data's folder, is refused.
+
+    Raises
+    ------
+    RuntimeError
+        If it is refused or damaged; the error names it, and the member.
+    """
+    try:
+        with gzip.open(tarball) as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise Refused(f"it is larger than {MOST_BYTES:,} bytes when unpacked")
+        found: dict[str, bytes] = {}
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for number, member in enumerate(archive):
+                parts = member.name.split("/")
+                outside = parts[0] != FOLDER or ".." in parts or "\\" in member.name or ":" in member.name
+                if outside or not (member.isdir() or (member.isfile() and not member.issparse())):
+                    raise Refused(f"it holds {member.name!r}, which is no plain file inside {FOLDER}/")
+                if number >= MOST_MEMBERS:
+                    raise Refused(f"it has more than {MOST_MEMBERS} members")
+                if member.isfile():
+                    found[member.name] = archive.extractfile(member).read()  # type: ignore[union-attr]
+        return found
+    except Exception as error:  # bytes at random make gzip and tarfile raise almost anything
+        said = f"{error}" if isinstance(error, Refused) else f"it is damaged: {type(error).__name__}: {error}"
+        raise RuntimeError(f"CIFAR10: {tarball} was not unpacked: {said}") from error
 
 
 def _download(root: Path) -> None:
-    """Let torchvision download and unpack the archive into ``root``."""
-    instead = (
-        f"Put {TARBALL} from the CIFAR-10 site (https://www.cs.toronto.edu/~kriz/cifar.html) into {root.resolve()}, "
-        "or use minidl.vision.datasets.Shapes, which needs no download."
-    )
+    """Download the archive into ``root``, wholly or not at all, and unpack it there."""
     try:
-        theirs = importlib.import_module("torchvision.datasets")
-    except Exception as error:  # a torchvision that does not fit the installed PyTorch fails in many ways
-        missing = isinstance(error, ModuleNotFoundError) and str(error.name).startswith("torchvision")
-        how = "not installed" if missing else "installed but broken"
-        raise RuntimeError(f"CIFAR10: download=True needs torchvision, which is {how} ({error}). {instead}") from error
-    try:
-        theirs.CIFAR10(root=str(root), download=True)
-    except Exception as error:
+        with urllib.request.urlopen(URL, timeout=60) as answer:
+            data = answer.read(MOST_BYTES)
+        _check_published(hashlib.md5(data, usedforsecurity=False), URL)
+    except Exception as error:  # a network fails in many ways
         raise RuntimeError(
-            f"CIFAR10: torchvision could not download the archive; is the network down? ({error}) {instead}"
+            f"CIFAR10: the archive could not be downloaded; is the network down? ({error}) "
+            f"Put {TARBALL} from the CIFAR-10 site (https://www.cs.toronto.edu/~kriz/cifar.html) into {root.resolve()}, "
+            "or use minidl.vision.datasets.Shapes, which needs no download."
         ) from error
-
-
-# -- the batch files: pickles, written by Python 2
-
-
-def _empty_array(kind: Any, shape: Any, typecode: Any) -> Any:
-    return np.empty(0, np.uint8)
-
-
-def _byte_dtype(code: Any, *options: Any) -> Any:
-    if code not in ("u1", b"u1"):
-        raise pickle.UnpicklingError(f"it holds an array of {code!r}, not of bytes")
-    return np.dtype("u1", False, True)  # a copy, since the pickle sets its state
-
-
-def _latin_bytes(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
-# All that such a pickle may call, and what is called in its place. Python 3 writes byte strings as _codecs.encode(text, ...).
-ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): _byte_dtype,
-    ("_codecs", "encode"): _latin_bytes,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads lists, dictionaries, numbers, texts and byte arrays, and nothing that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which no CIFAR-10 file needs and which may run code: refused"
-            )
-        return ALLOWED[module, name]
-
-
-def _read_batch(path: Path) -> tuple[Any, list[int]]:
-    """The pictures of one file, uint8 (N, 3, 32, 32), and their classes."""
-    if not path.is_file():
-        raise RuntimeError(f"CIFAR10: {path} is missing; delete the folder {path.parent} and unpack the archive again")
-    try:
-        with open(path, "rb") as file:
-            batch = _Unpickler(file, encoding="bytes").load()
-        data, labels = batch[b"data"], batch[b"labels"]
-    except Exception as error:  # bytes at random make the unpickler raise almost anything
-        raise RuntimeError(
-            f"CIFAR10: cannot read {path}: {type(error).__name__}: {error}. Delete it and unpack the archive again"
-        ) from error
-    n = len(labels) if isinstance(labels, list) else -1
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (n, 3072):
-        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise RuntimeError(
-            f"CIFAR10: {path} is misshapen: wants uint8 data of shape (N, 3072) and a list of N labels, got {found}, N = {n}"
-        )
-    if not all(type(label) is int and 0 <= label < 10 for label in labels):
-        raise RuntimeError(f"CIFAR10: {path} is misshapen: its labels must be integers from 0 to 9")
-    return data.reshape(n, 3, 32, 32), labels
+    root.mkdir(parents=True, exist_ok=True)
+    write_whole(data, root / TARBALL, "CIFAR10")
+    _unpack(root / TARBALL)
