@@ -60,7 +60,7 @@ tell = distributed.get_logger("examples").info  # print, but of several ranks on
 def load_checkpoint(path):
     """What a `Training` has saved; the program ends if there is no such thing."""
     try:
-        state = minidl.load(path)
+        state = minidl.Checkpoints(path).load()
     except (OSError, RuntimeError) as error:
         sys.exit(f"checkpoint: {error}")
     if not isinstance(state, dict) or not {"model", "classes", "settings"} <= set(state):
@@ -134,7 +134,12 @@ class Training:
         self.forward = minidl.compile(self.net) if args.compile else self.net
         if self.ranks > 1:
             self.forward = DistributedDataParallel(self.forward)
-        self.accumulate = args.accumulate
+        self.accumulate, self.keep, self.save_every, self.checkpoint = (
+            args.accumulate,
+            args.keep,
+            args.save_every,
+            args.checkpoint,
+        )
         self.criterion = nn.CrossEntropyLoss()
         self.settings = {name: getattr(args, name) for name in self.checks}
         self.epoch, self.history = 0, []
@@ -164,7 +169,7 @@ class Training:
             "history": self.history,
             "classes": list(getattr(self.loader.dataset, "classes", range(10))),
         }
-        minidl.save(state, path)
+        minidl.Checkpoints(path, self.keep).save(state)
 
     def load(self, path):
         state = load_checkpoint(path)
@@ -209,7 +214,7 @@ class Training:
         """Train to the end of the epoch; False if interrupted before."""
         if self.ranks > 1:
             self.loader.sampler.set_epoch(self.epoch)
-        for images, labels in self.loader:
+        for number, (images, labels) in enumerate(self.loader, 1):
             loss, right = self.step(images, labels)
             n = len(labels)
             self.running = [self.running[0] + loss * n, self.running[1] + right, self.running[2] + n]
@@ -217,8 +222,11 @@ class Training:
             bar.set_postfix(
                 loss=f"{self.running[0] / self.running[2]:.3f}", accuracy=f"{self.running[1] / self.running[2]:.1%}"
             )
-            if self.anywhere(interrupt.wanted) and self.running[2] < len(self.loader.sampler):
+            within = self.running[2] < len(self.loader.sampler)
+            if self.anywhere(interrupt.wanted) and within:
                 return False
+            if self.save_every and number % self.save_every == 0 and within:
+                self.save(self.checkpoint)
         self.epoch += 1
         return True
 
@@ -335,6 +343,8 @@ def parser(description, epochs, batch_size, lr, checkpoint):
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--workers", type=int, default=2, help="threads that prepare batches ahead")
     made.add_argument("--checkpoint", default=checkpoint, help="file to save to after every epoch")
+    made.add_argument("--save-every", type=int, default=0, help="and after so many steps within an epoch (0: not there)")
+    made.add_argument("--keep", type=int, default=2, help="checkpoints to keep, the newest and those before it (2)")
     made.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     made.add_argument("--output", default="runs", help="folder for the pictures")
     made.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")

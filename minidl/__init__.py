@@ -29,6 +29,7 @@ from . import (
 from ._tensor import Tensor
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd import functional as _functional  # noqa: F401 (so that `minidl.autograd.functional` is there)
+from .checkpoints import Checkpoints
 from .compiler import CompileWarning, compile
 from .devices import device
 from .dtypes import bool_ as bool
@@ -378,6 +379,7 @@ arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, a
 is_floating_point, numel, detach, Size = Tensor.is_floating_point, Tensor.numel, Tensor.detach, tuple
 
 __all__ = [
+    "Checkpoints",
     "CompileWarning",
     "Generator",
     "ShapeError",

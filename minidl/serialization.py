@@ -8,6 +8,7 @@ read as well (see `pt_files`), and not written.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import math
 import os
@@ -105,10 +106,24 @@ def write_whole(data: bytes, f: Any, op: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
+    except BaseException as error:  # Ctrl-C too
         if os.path.exists(temporary):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            said = f"{op}: {path} could not be written, and is as it was before: {error.strerror or error}"
+            raise OSError(error.errno, said) from error
         raise
+    flush_folder(os.path.dirname(path))
+
+
+def flush_folder(folder: str) -> None:
+    """See to it that a new name in a folder outlasts a power cut too, where the system lets a folder be flushed."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _encode(obj: Any, path: tuple[Any, ...], arrays: dict[str, Any]) -> Any:
@@ -208,6 +223,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
         data, name = f.read(), str(getattr(f, "name", "the file"))
     else:
         name = os.fspath(f)
+        if os.path.exists(name) and not os.path.isfile(name):  # some devices never end
+            raise OSError(f"load: {name} is no ordinary file")
         with open(name, "rb") as file:
             data = file.read()
     if data.startswith(b"PK\x03\x04") and data[8:9] != b"{":  # there, safetensors' JSON begins

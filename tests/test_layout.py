@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up. What stands on one line knows nothing of its neighbours, nor of what is below it here.
 HOUSE = [
-    {"shapes", "dtypes"},
+    {"shapes", "dtypes", "pickles"},
     {"kernels"},
     {"backend"},
     {"devices"},
@@ -38,7 +38,7 @@ HOUSE = [
         "cuda",
         "autograd.functional",
     },  # the last is written with ops, and only named as in PyTorch
-    {"optim", "vision", "vision.models", "compiler", "profiler"},
+    {"optim", "vision", "vision.models", "compiler", "profiler", "checkpoints"},
     {"inspect", "onnx"},
     {"__init__"},
     {"exercises"},

@@ -23,7 +23,9 @@ import minidl
 from minidl.vision import datasets, transforms
 
 SETTINGS = {"seed": 3, "batch_size": 32, "lr": 0.01, "momentum": 0.9, "epochs": 2, "weight_decay": 5e-4, "decay": 0.9}
-ARGS = argparse.Namespace(device="cpu", compile=False, accumulate=1, workers=2, **SETTINGS)
+ARGS = argparse.Namespace(
+    device="cpu", compile=False, accumulate=1, workers=2, keep=2, save_every=0, checkpoint=None, **SETTINGS
+)
 
 
 class Bar:
@@ -77,6 +79,31 @@ def test_resumed_equals_unbroken(tmp_path, example, steps):
     assert train(resumed, 2, After(10**6))
     resumed.save(tmp_path / "resumed")
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "unbroken").read_bytes()
+
+
+def test_a_run_saves_within_its_epochs_as_well(tmp_path):
+    saving = argparse.Namespace(**{**vars(ARGS), "save_every": 2, "checkpoint": tmp_path / "saved"})
+    unbroken = cifar10.Training(saving, pictures())
+    assert train(unbroken, 1, After(10**6))
+    unbroken.save(tmp_path / "unbroken")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved", "saved.1", "unbroken"]
+    for number, name in ((6, "saved"), (4, "saved.1")):
+        resumed = cifar10.Training(ARGS, pictures())
+        resumed.load(tmp_path / name)
+        assert (resumed.epoch, resumed.running[2]) == (0, 32 * number)
+        assert train(resumed, 1, After(10**6))
+        resumed.save(tmp_path / "resumed")
+        assert (tmp_path / "resumed").read_bytes() == (tmp_path / "unbroken").read_bytes()
+
+
+def test_a_damaged_checkpoint_costs_only_what_came_after_the_one_before(tmp_path):
+    training = cifar10.Training(ARGS, pictures())
+    training.save(tmp_path / "saved")
+    assert train(training, 1, After(10**6))
+    training.save(tmp_path / "saved")
+    (tmp_path / "saved").write_bytes((tmp_path / "saved").read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"saved is damaged.*going on from the checkpoint before it, .*saved\.1"):
+        cifar10.Training(ARGS, pictures()).load(tmp_path / "saved")
 
 
 def test_resume_refuses_other_settings(tmp_path):

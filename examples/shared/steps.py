@@ -40,6 +40,7 @@ def options(description, steps, batch_size, lr, every, name):
     parser.add_argument("--device", default="cpu", help="where to compute (cpu)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--checkpoint", default=f"runs/{name}.safetensors", help="file to save to")
+    parser.add_argument("--keep", type=number(int, 1), default=2, help="checkpoints to keep, with the newest (2)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--output", default="runs", help="folder for the pictures")
     parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything works")
@@ -90,7 +91,7 @@ class Steps:
         state |= {"random": minidl.get_rng_state(), "settings": self.settings, "done": self.done, "history": self.history}
         if minidl.get_default_device().type == "cuda":
             state["random of the GPU"] = minidl.cuda.get_rng_state()
-        minidl.save({**state, "recent": self.recent, "seconds": self.seconds}, path)
+        minidl.Checkpoints(path, self.args.keep).save({**state, "recent": self.recent, "seconds": self.seconds})
 
     def load(self, path):
         """Go on from what `save` wrote."""
@@ -150,7 +151,7 @@ class Steps:
 def load_checkpoint(path, example):
     """What `Steps.save` wrote for this example; the program ends if there is no such thing."""
     try:
-        state = minidl.load(path, map_location=minidl.get_default_device())
+        state = minidl.Checkpoints(path).load(map_location=minidl.get_default_device())
     except (OSError, RuntimeError) as error:
         sys.exit(f"checkpoint: {error}")
     if not isinstance(state, dict) or not {"settings", "done", "history", "random"} <= set(state):
