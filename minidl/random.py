@@ -37,6 +37,10 @@ class Philox:
         self.calls += 1
         return self.seed, self.calls - 1
 
+    def keep(self, shape: Any, dtype: Any, p: float, value: float) -> Any:
+        """0 with probability ``p``, else ``value``."""
+        return backend.gpu.kernels.keep(shape, dtype, p, value, *self.next())
+
     def random(self, shape: Any, dtype: Any = "float64") -> Any:
         """Evenly from [0, 1)."""
         return backend.gpu.kernels.uniform(shape, np.dtype(dtype), *self.next())

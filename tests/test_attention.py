@@ -59,9 +59,9 @@ def by_numbers(query, key, value, mask=None, causal=False, scale=None):
 @contextmanager
 def cut_into(queries, block_bytes):
     """Other blocks than usual."""
-    names = "QUERIES", "BLOCK_BYTES", "IN_ONE_BYTES"
+    names = "QUERIES", "BLOCK_BYTES", "GPU_BLOCK_BYTES", "IN_ONE_BYTES"
     before = [getattr(attention, name) for name in names]
-    for name, value in zip(names, (queries, block_bytes, 0)):
+    for name, value in zip(names, (queries, block_bytes, block_bytes, 0)):
         setattr(attention, name, value)
     try:
         yield

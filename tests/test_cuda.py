@@ -1,11 +1,13 @@
 """Devices, on a GPU or on the stand-in for one: where tensors are made and go, what may meet, what waits, what is refused."""
 
+import collections
 import copy
 import importlib.metadata
 import io
 import pickle
 import sys
 import types
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from standin import emulator, strict
 import minidl
 import minidl.nn.functional as F
 from minidl import backend, cuda, devices, nn, optim, random
+from minidl.sequences import attention
 from minidl.testing import gradcheck
+from minidl.utils.data import DataLoader
 
 CUPY = ("cupy", "cupy.cuda", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
 
@@ -42,7 +46,7 @@ def forget():
     backend.gpu_types.clear()
     random.of_gpus.clear()
     devices._noted.clear()
-    strict.Device.current = 0
+    strict.here.device = 0
 
 
 on_standin = pytest.mark.skipif("config.on_gpu and 'stand-in' not in config.on_gpu", reason="two GPUs, or none, are pretended")
@@ -111,6 +115,31 @@ def test_pinned_memory():
     assert minidl.zeros(0, 2, device="cpu").pin_memory().shape == (0, 2)
     with pytest.raises(RuntimeError, match="pin_memory: .*cuda:0"):
         x.cuda().pin_memory()
+
+
+Pair = collections.namedtuple("Pair", "image label")
+
+
+class Own:
+    def pin_memory(self):
+        return "pinned"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_pins_its_batches(num_workers):
+    samples = [(np.full(3, i, np.float32), i) for i in range(6)]
+    with minidl.device("cpu"):
+        for x, y in DataLoader(samples, 2, num_workers=num_workers, pin_memory=True):
+            assert x.is_pinned() and y.is_pinned() and y.tolist() == x[:, 0].tolist()
+            assert x.to("cuda", non_blocking=True).is_cuda
+        assert not next(iter(DataLoader(samples, 2)))[0].is_pinned()
+        one = minidl.ones(2)
+        batch = {"pair": Pair(one, [one]), "text": "a", "own": Own(), "rest": (one, 3)}
+        batch["proxy"] = types.MappingProxyType({1: one})
+        (found,) = DataLoader([batch], None, collate_fn=lambda x: x, num_workers=num_workers, pin_memory=True)
+    assert found["pair"].image.is_pinned() and found["pair"].label[0].is_pinned() and found["text"] == "a"
+    assert found["own"] == "pinned" and found["rest"][0].is_pinned() and found["rest"][1] == 3 and found["proxy"][1].is_pinned()
+    assert not one.is_pinned()
 
 
 # -- what may meet
@@ -381,16 +410,72 @@ def gpt():
     return net, loss
 
 
-@on_standin
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
-def test_an_optimiser_steps_in_one_launch(kind, monkeypatch):
-    launched, launch = [], strict.RawKernel.__call__
+@pytest.fixture
+def launched(monkeypatch):
+    """The names of the kernels that have been launched."""
+    names, launch = [], strict.RawKernel.__call__
 
     def logged(kernel, *args):
-        launched.append(kernel.name)
+        names.append(kernel.name)
         launch(kernel, *args)
 
     monkeypatch.setattr(strict.RawKernel, "__call__", logged)
+    return names
+
+
+@on_standin
+def test_dropout_is_one_launch_and_a_product(launched):
+    for dtype in (minidl.float16, minidl.float32, minidl.float64):
+        kept = F.dropout(minidl.ones(400, device="cuda", dtype=dtype), 0.2)
+        assert kept.dtype == dtype and kept.unique().tolist() == [0, 1.25] and 280 < kept.count_nonzero().item() < 360
+        assert F.dropout2d(kept.reshape(4, 25, 2, 2)).dtype == F.alpha_dropout(kept, 0.5, True).dtype == dtype
+    assert launched == ["keep"] * 9
+
+
+@on_standin
+def test_what_is_resized_alike_is_told_how_once():
+    def step(size):
+        x = minidl.ones(1, 2, 7, 5, device="cuda", requires_grad=True)
+        (F.interpolate(x, size, mode="bilinear").sum() + F.adaptive_avg_pool2d(x, (3, 2)).sum()).backward()
+
+    step((4, 9))
+    waits, uploads = len(strict.SYNCS), len(strict.UPLOADS)
+    step((4, 9))
+    assert strict.SYNCS[waits:] == [] and strict.UPLOADS[uploads:] == []
+    step((5, 9))
+    assert strict.UPLOADS[uploads:]
+
+
+def test_attention_of_a_usual_size_is_one_block():
+    q = minidl.zeros(12, 4, 128, 32, device="cuda")._array
+    blocks = attention._Blocks(q, q, None, True, 0.0, 0)
+    assert len(blocks.groups) == len(blocks.queries) == 1
+    many = minidl.zeros(1, 2, 1 << 14, 1, device="cuda")._array
+    blocks = attention._Blocks(many, many, None, False, 0.0, 0)
+    assert blocks.size * many.itemsize <= attention.GPU_BLOCK_BYTES and len(blocks.groups) == 2 and len(blocks.queries) == 16
+
+
+def test_several_threads_at_once():
+    def work(seed):
+        x = minidl.linspace(-1, 1, 60, device="cuda").reshape(3, 20) * seed
+        w = minidl.ones(20, 4, device="cuda", requires_grad=True)
+        F.cross_entropy(F.layer_norm(x @ w, (4,)) + x[:, :4], minidl.tensor([0, 1, 2], device="cuda")).backward()
+        return w.grad.tolist()
+
+    wanted = [work(seed) for seed in range(8)]
+    with futures.ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(work, range(8))] == wanted
+
+
+@on_standin
+def test_each_thread_has_a_current_device():
+    with cuda.device(1), futures.ThreadPoolExecutor(1) as pool:
+        assert cuda.current_device() == 1 and pool.submit(cuda.current_device).result() == 0
+
+
+@on_standin
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+def test_an_optimiser_steps_in_one_launch(kind, launched):
     net = nn.Sequential(*(nn.Linear(n, n + 1) for n in range(1, 30))).cuda()
     own, there = [*net.parameters()], nn.Parameter(minidl.ones(2, device="cuda:1"))
     opt = kind([{"params": own[:40]}, {"params": [*own[40:], there]}], lr=0.1)

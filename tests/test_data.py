@@ -265,6 +265,15 @@ def test_every_epoch_has_a_new_order_and_the_seed_decides_it():
     assert flat(DataLoader(data, 8, shuffle=True)) == by_default
 
 
+def test_without_a_gpu_nothing_is_pinned_and_that_is_said(monkeypatch):
+    monkeypatch.setattr("minidl.utils.data.dataloader.gpu_is_available", lambda: False)
+    loader = DataLoader([1.0, 2.0], 2, pin_memory=True)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="pin_memory=True, but there is no GPU"):
+            (batch,) = loader
+        assert batch.tolist() == [1, 2] and not batch.is_pinned()
+
+
 @pytest.mark.parametrize("num_workers", [1, 2, 5])
 @pytest.mark.parametrize("collate_fn", [None, lambda samples: (minidl.tensor([s[0] for s in samples]), minidl.rand(2))])
 def test_workers_change_nothing(num_workers, collate_fn):

@@ -131,7 +131,8 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
 
 @differentiable
 def _isin(elements: Any, test_elements: Any, invert: bool) -> Any:
-    return xp(elements).isin(elements, test_elements, invert=invert)
+    m = xp(elements if hasattr(elements, "shape") else test_elements)
+    return m.isin(m.asarray(elements), test_elements, invert=invert)
 
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:

@@ -34,6 +34,7 @@ from ..random import rng
 from ..shapes import ShapeError, broadcast_shapes
 
 BLOCK_BYTES = 1 << 19  # of weights at a time, for each thread: they should stay in its cache
+GPU_BLOCK_BYTES = 1 << 26  # on a GPU, which wants much to do at a time
 QUERIES = 256  # in a block, or more where the keys are few
 IN_ONE_BYTES = 1 << 14  # of weights: so few are made in one piece, as for a token that is generated
 
@@ -86,10 +87,11 @@ class _Blocks:
         self.shape = n, h, n_queries, n_keys
         self.m, self.dtype, self.mask, self.causal, self.p, self.seed = xp(query), query.dtype, mask, causal, p, seed
         self.factor = 1 / (1 - p) if p < 1 else 0.0  # of the weights that dropout keeps
-        self.rows = max(1, min(n_queries, max(QUERIES, BLOCK_BYTES // max(n_keys * query.itemsize, 1))))
+        block, fewest = (GPU_BLOCK_BYTES, QUERIES) if waits(query) else (BLOCK_BYTES, QUERIES // 4)
+        self.rows = max(1, min(n_queries, max(QUERIES, block // max(n_keys * query.itemsize, 1))))
         if causal:  # a block sees all keys up to its last query
-            self.rows = min(self.rows, max(1, QUERIES // 4, n_queries // 8))
-        at_once = max(1, BLOCK_BYTES // max(self.rows * n_keys * query.itemsize, 1))  # pairs of example and head
+            self.rows = min(self.rows, max(1, fewest, n_queries // 8))
+        at_once = max(1, block // max(self.rows * n_keys * query.itemsize, 1))  # pairs of example and head
         examples, heads = (min(at_once // h, n), h) if 0 < h <= at_once and n else (1, at_once)
         cuts = [(slice(i, i + examples), slice(j, j + heads)) for i in range(0, n, examples) for j in range(0, h, heads)]
         self.groups = cuts if n_keys else []

@@ -14,6 +14,7 @@ import math
 import pathlib
 import re
 import sys
+import threading
 import time
 import types
 import warnings
@@ -42,27 +43,34 @@ NAMES = _read_names()
 # -- memory, devices, streams
 
 
+class _Here(threading.local):
+    """What each thread has of its own: the device that it works on, and the streams that it is in."""
+
+    def __init__(self):
+        self.device, self.streams = 0, [Stream.null]
+
+
 class Device:
     """`cupy.cuda.Device`."""
 
-    count, current = 2, 0
+    count = 2
 
     def __init__(self, device=None):
-        self.id = Device.current if device is None else int(device)
+        self.id = here.device if device is None else int(device)
         self.before = []
 
     def use(self):
         if not 0 <= self.id < Device.count:
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        Device.current = self.id
+        here.device = self.id
 
     def __enter__(self):
-        self.before.append(Device.current)
+        self.before.append(here.device)
         self.use()
         return self
 
     def __exit__(self, *_):
-        Device.current = self.before.pop()
+        here.device = self.before.pop()
 
     def synchronize(self):
         SYNCS.append("Device.synchronize")
@@ -99,7 +107,8 @@ class Block:
     def __del__(self):
         if POOLS is None:  # Python ends
             return
-        POOLS[self.device].used -= self.nbytes
+        with LOCK:
+            POOLS[self.device].used -= self.nbytes
         for hook in MemoryHook.active:
             hook.free_postprocess(device_id=self.device, size=self.nbytes, mem_size=self.nbytes)
 
@@ -111,8 +120,9 @@ class MemoryPool:
         self.device, self.used, self.total = device, 0, 0
 
     def take(self, nbytes):
-        self.used += nbytes
-        self.total = max(self.total, self.used)
+        with LOCK:
+            self.used += nbytes
+            self.total = max(self.total, self.used)
         for hook in MemoryHook.active:
             hook.malloc_postprocess(device_id=self.device, size=nbytes, mem_size=nbytes, mem_ptr=0, pmem_id=0)
 
@@ -149,27 +159,26 @@ class MemoryHook:
 
 
 POOLS = [MemoryPool(i) for i in range(Device.count)]
+LOCK = threading.RLock()  # of their counts; memory may be freed while memory is taken
 
 
 class Stream:
     """`cupy.cuda.Stream`: everything is done at once, so there is nothing to order."""
-
-    current = []  # noqa: RUF012
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self.non_blocking, self.priority, self.ptr, self.device_id = non_blocking, priority or 0, 0 if null else id(self), 0
         self.is_non_blocking, self.done = non_blocking, True
 
     def use(self):
-        Stream.current[-1:] = [self]
+        here.streams[-1:] = [self]
         return self
 
     def __enter__(self):
-        Stream.current.append(self)
+        here.streams.append(self)
         return self
 
     def __exit__(self, *_):
-        Stream.current.pop()
+        here.streams.pop()
 
     def synchronize(self):
         SYNCS.append("Stream.synchronize")
@@ -198,7 +207,7 @@ class Event:
 
 
 Stream.null = Stream(null=True)
-Stream.current.append(Stream.null)
+here = _Here()
 
 
 def get_elapsed_time(start, end):
@@ -222,8 +231,8 @@ class Flags:
 def _given(x):
     """An argument as NumPy is to see it."""
     if type(x) is ndarray:
-        if x.block.device != Device.current:
-            raise ValueError(f"Array device must be same as the current device: {x.block.device} is not {Device.current}")
+        if x.block.device != here.device:
+            raise ValueError(f"Array device must be same as the current device: {x.block.device} is not {here.device}")
         return x.a
     if isinstance(x, np.ndarray) and x.ndim and not x.dtype.names:  # a structure goes to a kernel by value
         raise TypeError(f"Unsupported type {np.ndarray}")
@@ -341,11 +350,11 @@ class ndarray:
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
         if isinstance(shape, np.ndarray):  # how this module makes them: the array, and the block that it looks into
-            self.a, self.block = shape, Block(shape.nbytes, Device.current) if dtype in (None, float) else dtype
+            self.a, self.block = shape, Block(shape.nbytes, here.device) if dtype in (None, float) else dtype
         else:
             self.a = np.empty(shape, dtype, order)
             self.a.fill(_filling(self.a.dtype))
-            self.block = Block(self.a.nbytes, Device.current)
+            self.block = Block(self.a.nbytes, here.device)
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array.")
@@ -439,8 +448,8 @@ class ndarray:
         return _share(np.asarray(self.a[_key(key, True)]), (self,))
 
     def __setitem__(self, key, value):
-        if self.block.device != Device.current:
-            raise ValueError(f"Array device must be same as the current device: {self.block.device} is not {Device.current}")
+        if self.block.device != here.device:
+            raise ValueError(f"Array device must be same as the current device: {self.block.device} is not {here.device}")
         key = _key(key, False)
         numbers = [k for k in key if isinstance(k, (np.ndarray, list)) and np.asarray(k).dtype != bool]
         if any(isinstance(k, np.ndarray) and k.dtype == bool for k in key) and getattr(value, "size", 1) > 1:
@@ -817,7 +826,7 @@ def _scatter(method):
 runtime = _Namespace(
     CUDARuntimeError=CUDARuntimeError,
     getDeviceCount=lambda: Device.count,
-    getDevice=lambda: Device.current,
+    getDevice=lambda: here.device,
     setDevice=lambda i: Device(i).use(),
     getDeviceProperties=_device_properties,
     memGetInfo=lambda: (2**36, 2**37),
@@ -832,8 +841,8 @@ vars(cuda).update(
     MemoryHook=MemoryHook,
     Stream=Stream,
     alloc_pinned_memory=lambda n: PinnedMemoryPointer(n),
-    get_current_stream=lambda device_id=-1: Stream.current[-1],
-    get_device_id=lambda: Device.current,
+    get_current_stream=lambda device_id=-1: here.streams[-1],
+    get_device_id=lambda: here.device,
     get_elapsed_time=get_elapsed_time,
     is_available=lambda: Device.count > 0,
     memory=_Namespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {})),
@@ -846,7 +855,7 @@ class _Pools:
     """CuPy's pool: one object, which answers for the current device."""
 
     def __getattr__(self, name):
-        return getattr(POOLS[Device.current], name)
+        return getattr(POOLS[here.device], name)
 
 
 def get_default_memory_pool():

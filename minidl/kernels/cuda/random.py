@@ -34,5 +34,7 @@ def normal(shape: Any, dtype: Any, seed: int, draw: int) -> Any:
 
 
 def keep(shape: Any, dtype: Any, p: float, value: float, seed: int, draw: int) -> Any:
-    """0 with probability ``p``, else ``value``: dropout's mask, in float32 or float64."""
+    """0 with probability ``p``, else ``value``: dropout's mask."""
+    if dtype == np.float16:
+        return keep(shape, np.float32, p, value, seed, draw).astype(dtype)
     return _draw("keep", shape, dtype, 4, seed, draw, np.float32(p), float(value))

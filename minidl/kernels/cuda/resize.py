@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import cupy
@@ -30,13 +31,19 @@ def _entries(groups: Any, size: int, dtype: Any) -> tuple[Any, Any, Any]:
     return starts.astype(np.int32), np.concatenate(source)[order].astype(np.int32), np.concatenate(weight)[order].astype(dtype)
 
 
+@lru_cache(maxsize=256)
+def _sent(device: int, dtype: Any, *lists: bytes) -> list[Any]:
+    """Such lists on a GPU. A network asks for the same ones at every step; they are sent once."""
+    return [cupy.asarray(np.frombuffer(a, kind)) for a, kind in zip(lists, (np.int32, np.int32, dtype))]
+
+
 @single
 def resample(x: Any, maps: Any) -> Any:
     """One dimension after the other."""
     x = plain(x)
     for dim, groups, size in maps:
         out = cupy.empty((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype)
-        entries = [cupy.asarray(a) for a in _entries(groups, size, x.dtype)]
+        entries = _sent(cupy.cuda.get_device_id(), x.dtype, *(a.tobytes() for a in _entries(groups, size, x.dtype)))
         numbers = out.size, x.shape[dim], size, math.prod(x.shape[dim + 1 :])
         launch("resample", "resample", out.size, x, out, *entries, *numbers, real=x.dtype)
         x = out

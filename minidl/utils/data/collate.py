@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,24 @@ def default_convert(data: Any) -> Any:
         return type(data)(*(default_convert(value) for value in data))
     if isinstance(data, (tuple, list)):
         return [default_convert(value) for value in data]
+    return data
+
+
+def pinned(data: Any) -> Any:
+    """``data`` with whatever has a ``pin_memory`` pinned by it: tensors, and classes of one's own; containers are kept."""
+    if hasattr(data, "pin_memory"):
+        return data.pin_memory()
+    if isinstance(data, MutableMapping):
+        copied = copy.copy(data)
+        copied.update({key: pinned(value) for key, value in data.items()})
+        return copied
+    if isinstance(data, Mapping):
+        return {key: pinned(value) for key, value in data.items()}
+    if isinstance(data, tuple):
+        values = map(pinned, data)
+        return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
+    if isinstance(data, list):
+        return [*map(pinned, data)]
     return data
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -16,8 +17,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from ...devices import gpu_is_available
 from ...random import Generator, drawing_from, rng
-from .collate import default_collate, default_convert
+from .collate import default_collate, default_convert, pinned
 from .dataset import read_samples
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
@@ -51,7 +53,8 @@ class DataLoader:
     collate_fn
         Makes a batch of a sequence of samples; `default_collate` if not given.
     pin_memory
-        Accepted for the sake of scripts: as in PyTorch on a machine without a GPU, nothing is done.
+        Put each batch into memory that a GPU reads by itself, so that ``to("cuda", non_blocking=True)`` need not wait:
+        every tensor in it, and whatever else has a ``pin_memory()``. Where there is no GPU that is said, and not done.
     drop_last
         Leave out a last batch that is not full.
     timeout
@@ -126,6 +129,9 @@ class DataLoader:
         if not self._resumes:
             self._position = _Position(int(rng(self.generator).integers(2**62)))
         self._resumes = False
+        self._pins = self.pin_memory and gpu_is_available()
+        if self.pin_memory and not self._pins:
+            warnings.warn("DataLoader: pin_memory=True, but there is no GPU; batches are not pinned", UserWarning, stacklevel=2)
         return self._epoch(self._position)
 
     def _epoch(self, position: _Position) -> Iterator[Any]:
@@ -152,7 +158,8 @@ class DataLoader:
     def _make(self, key: Any, seed: int) -> Any:
         """The batch of the samples ``key`` (or the one sample), with its own random numbers."""
         with drawing_from(Generator("cpu").manual_seed(seed)):
-            return self.collate_fn(self.dataset[key] if self.batch_sampler is None else read_samples(self.dataset, key))
+            batch = self.collate_fn(self.dataset[key] if self.batch_sampler is None else read_samples(self.dataset, key))
+        return pinned(batch) if self._pins else batch
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, between two batches of the loop begun last, for `load_state_dict`.
