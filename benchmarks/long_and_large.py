@@ -4,11 +4,14 @@
     python benchmarks/long_and_large.py --smoke    # only to see that it runs
 
 A step of a deep network of convolutions. The memory is the peak of what NumPy holds beyond parameters and batch; the
-time is the quickest of the turns.
+time is the median of turns, which the ways take one after the other.
 """
 
 import argparse
+import functools
+import importlib.util
 import os
+import statistics
 import time
 import tracemalloc
 from pathlib import Path
@@ -54,32 +57,44 @@ def ways(net, x, y):
     }
 
 
-def cost(net, way, turns):
-    """Seconds of the quickest turn, and bytes of the highest peak."""
-    seconds, peak = np.inf, 0
-    for _ in range(turns):
-        net.zero_grad()
-        start = time.perf_counter()
-        way()
-        seconds = min(seconds, time.perf_counter() - start)
-    net.zero_grad()
-    tracemalloc.start()
-    way()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return seconds, peak
-
-
-def precisions(n, turns):
-    """Milliseconds of a product of two matrices in each precision."""
-    found = {}
-    for dtype in (np.float64, np.float32, np.float16):
-        a, best = np.ones((n, n), dtype), np.inf
-        for _ in range(turns):
+def times(functions, turns):
+    """Median seconds of each of the functions, which take turns; one more at the start is a warm-up."""
+    found = {name: [] for name in functions}
+    for _ in range(turns + 1):
+        for name, function in functions.items():
             start = time.perf_counter()
-            a @ a
-            best = min(best, time.perf_counter() - start)
-        found[np.dtype(dtype).name] = best * 1e3
+            function()
+            found[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in found.items()}
+
+
+def afresh(net, way):
+    """Compute gradients in this way, adding them to none."""
+    net.zero_grad()
+    way()
+
+
+def peak(function):
+    """Bytes that are held at most during a call."""
+    tracemalloc.start()
+    function()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+def products(n):
+    """A product of two matrices in each precision, in NumPy and, if it is installed, in PyTorch, which has bfloat16."""
+    found = {}
+    for name in ("float64", "float32", "float16"):
+        found[f"NumPy, {name}"] = functools.partial(np.matmul, *2 * [np.ones((n, n), name)])
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(minidl.get_num_threads())
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            found[f"PyTorch, {name}"] = functools.partial(torch.matmul, *2 * [torch.ones(n, n, dtype=dtype)])
     return found
 
 
@@ -92,13 +107,14 @@ def main():
     batch, depth, turns = (4, 4, 1) if args.smoke else (32, 12, args.turns)
     net, x, y = network(depth), minidl.randn(batch, 3, 16, 16), minidl.randint(10, (batch,))
     report = memory_report(net, x, optimizer=minidl.optim.SGD(net.parameters(), momentum=0.9))
-    costs = {name: cost(net, way, turns) for name, way in ways(net, x, y).items()}
-    (first, most), *_ = costs.values()
+    functions = {name: functools.partial(afresh, net, way) for name, way in ways(net, x, y).items()}
+    seconds, peaks = times(functions, turns), {name: peak(function) for name, function in functions.items()}
+    first, most = seconds["all at once"], peaks["all at once"]
     lines = head("gradients of a batch", "ms", "of the first", "peak, MiB", "of the first")
-    for name, (seconds, peak) in costs.items():
-        lines.append(row(name, f"{seconds * 1e3:.1f}", f"{seconds / first:.2f}", f"{peak / 2**20:.1f}", f"{peak / most:.2f}"))
+    for name, t in seconds.items():
+        lines.append(row(name, f"{t * 1e3:.1f}", f"{t / first:.2f}", f"{peaks[name] / 2**20:.1f}", f"{peaks[name] / most:.2f}"))
     more = head("product of matrices, 512 x 512", "ms")
-    more += [row(name, f"{ms:.2f}") for name, ms in precisions(32 if args.smoke else 512, 1).items()]
+    more += [row(name, f"{t * 1e3:.2f}") for name, t in times(products(32 if args.smoke else 512), turns).items()]
     told = ["What `memory_report` says before the first step:", "", "```text", *str(report).splitlines(), "```"]
     waiting = os.getloadavg()[1]
     told += [
