@@ -36,7 +36,8 @@ exclude_patterns = ["_build", "*-results.md"]  # the second are written by progr
 suppress_warnings = ["myst.xref_missing"]  # links to files outside docs/: tests/test_docs.py looks after links
 
 html_theme = "furo"
-html_static_path = ["_static", "figures"]
+html_static_path = ["_static"]
+html_theme_options = dict.fromkeys(("light_css_variables", "dark_css_variables"), {"code-font-size": "75%"})  # lines are long
 html_title = f"minidl {release}"
 
 
@@ -56,9 +57,10 @@ def offer_notebook(app, page, template, context, doctree):
 
 def finish(app, error):
     """Make the notebooks, and leave nothing behind in the source."""
-    shutil.rmtree(FIGURES)
     if error is None and app.builder.name == "html":
+        shutil.copytree(FIGURES, Path(app.outdir) / "figures", dirs_exist_ok=True)  # for what is no image
         notebooks.build(HERE, Path(app.outdir) / NOTEBOOKS, app.config)
+    shutil.rmtree(FIGURES)
 
 
 def setup(app):
