@@ -37,7 +37,7 @@ suppress_warnings = ["myst.xref_missing"]  # links to files outside docs/: tests
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_theme_options = dict.fromkeys(("light_css_variables", "dark_css_variables"), {"code-font-size": "75%"})  # lines are long
+html_theme_options = {key: {"code-font-size": "75%"} for key in ("light_css_variables", "dark_css_variables")}  # lines are long
 html_title = f"minidl {release}"
 
 
