@@ -5,40 +5,14 @@ python benchmarks/environment.py
 
 import argparse
 import importlib.metadata
-import os
-import platform
 from pathlib import Path
 
-import numpy as np
-import threadpoolctl
+from minidl.bench import machine
+from minidl_doctor import cores, processor
 
-import minidl
+__all__ = ["DOCS", "cores", "describe", "head", "processor", "row", "write"]
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-
-
-def processor():
-    """The processor's name, as far as the platform tells."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def cores():
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def blas():
-    """Name, version, kernels and threads of NumPy's BLAS."""
-    for i in threadpoolctl.threadpool_info():
-        if i["user_api"] == "blas" and "numpy" in i["filepath"]:
-            return f"{i['internal_api']} {i['version']}, {i.get('architecture', 'unknown')} kernels, {i['num_threads']} threads"
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # one that threadpoolctl does not know
-    return f"{built['name']} {built.get('version', '')}, kernels and threads unknown"
 
 
 def torch_version():
@@ -51,17 +25,9 @@ def torch_version():
 
 def describe():
     """All of it, a line each."""
-    held = {name: os.environ[name] for name in os.environ if name.startswith(("OPENBLAS_", "OMP_", "MKL_", "MALLOC_"))}
-    lines = {
-        "Processor": f"{processor()}, {cores()} cores",
-        "System": platform.platform(terse=True),
-        "Python": platform.python_version(),
-        "minidl": f"{minidl.__version__}, {minidl.get_num_threads()} threads",
-        "NumPy": np.__version__,
-        "BLAS": blas(),
-        "PyTorch": torch_version(),
-        "Set from outside": ", ".join(f"{name}={value}" for name, value in sorted(held.items())) or "nothing",
-    }
+    lines = machine()
+    outside = lines.pop("Set from outside")
+    lines |= {"PyTorch": torch_version(), "Set from outside": outside}
     return "\n".join(f"* {name}: {value}" for name, value in lines.items())
 
 
