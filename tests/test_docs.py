@@ -83,6 +83,31 @@ def test_links_between_pages():
                 assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
 
 
+DIFFERENCE = re.compile(r"^\|[^|]*\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \|$", re.MULTILINE)
+
+
+def differences():
+    """What the tables on the page for those who come from PyTorch say: an expression, what PyTorch and what minidl makes of it."""
+    return DIFFERENCE.findall((ROOT / "docs" / "migration.md").read_text(encoding="utf-8"))
+
+
+def outcome(expression, library):
+    """What an expression of that page gives in a library, or the name of the exception."""
+    torch, data = importlib.import_module(library), importlib.import_module(f"{library}.utils.data")
+    names = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "optim": torch.optim, "np": np, "io": io}
+    names |= {"DataLoader": data.DataLoader, "x": torch.arange(6.0).reshape(2, 3), "w": torch.ones(2, requires_grad=True)}
+    try:
+        return repr(eval(expression, names))
+    except Exception as error:
+        return type(error).__name__
+
+
+def test_differences_from_pytorch():
+    assert len(differences()) > 20
+    for expression, theirs, ours in differences():
+        assert outcome(expression, "minidl") == ours != theirs, expression
+
+
 @pytest.mark.parametrize("name", ["start", "one-number"])
 def test_notebook(name, tmp_path, monkeypatch):
     pytest.importorskip("jupytext")
