@@ -87,7 +87,7 @@ DIFFERENCE = re.compile(r"^\|[^|]*\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \|$", r
 
 
 def differences():
-    """What the tables on the page for those who come from PyTorch say: an expression, what PyTorch and what minidl makes of it."""
+    """What the tables of differences say: an expression, what PyTorch and what minidl makes of it."""
     return DIFFERENCE.findall((ROOT / "docs" / "migration.md").read_text(encoding="utf-8"))
 
 
