@@ -79,6 +79,16 @@ def test_what_init_refuses():
     assert not distributed.is_initialized()
 
 
+def test_tasks_of_a_scheduler_that_do_not_find_each_other(monkeypatch):
+    """Else each would train by itself, and all write the same checkpoint."""
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "64")
+    with pytest.raises(RuntimeError, match="srun started 64 tasks.*--mpi=pmi2"):
+        distributed.init_process_group()
+    assert not distributed.is_initialized()
+    distributed.init_process_group("serial")  # which asks for just that
+    distributed.destroy_process_group()
+
+
 def test_what_calls_refuse(alone):
     t = minidl.zeros(2)
     with pytest.raises(TypeError, match="Tensor"):

@@ -81,9 +81,9 @@ def init_process_group(
     Raises
     ------
     RuntimeError
-        If there is a group already, or MPI started this process and mpi4py is not installed.
+        If MPI started this process and mpi4py is not installed, or srun started several that do not find each other.
     ValueError
-        If ``backend`` names none, or ``world_size`` or ``rank`` is not what it is.
+        If there is a group already, ``backend`` names none, or ``world_size`` or ``rank`` is not what it is.
     """
     if init_method == "env://":
         init_method = None
@@ -92,12 +92,19 @@ def init_process_group(
             raise NotImplementedError(f"init_process_group: {name}={value!r} is not supported; leave it out, MPI finds all")
     if _made.world is not None:
         raise ValueError("init_process_group: there is a process group already; call destroy_process_group() first")
+    asked_for = backend
     if backend is None:
         started = "mpi4py.MPI" in sys.modules or any(int(os.environ.get(name, "-1")) >= 0 for name in STARTED_BY_MPI)
         backend = "mpi" if started else "serial"
     if backend.lower() not in COMMUNICATORS:
         raise ValueError(f"init_process_group: backend must be 'serial', 'mpi' or 'nccl', got {backend!r}")
     made = _connect(backend.lower(), device_id)
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if made.size == 1 < tasks and asked_for != "serial":
+        raise RuntimeError(
+            f"init_process_group: srun started {tasks} tasks, but each would be a rank alone, as srun and the MPI do not speak "
+            "the same language; say srun --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI (srun --mpi=list)"
+        )
     for name, asked, found in (("world_size", world_size, made.size), ("rank", rank, made.rank)):
         if asked not in (-1, found):
             raise ValueError(f"init_process_group: {name}={asked}, but of the processes that were started it is {found}")
