@@ -40,12 +40,12 @@ class NcclCommunicator:
         assert isinstance(commId, bytes) and len(commId) == 128 and commId.startswith(b"minidl"), "not the id of rank 0"
         assert (ndev, rank) == (MPI.COMM_WORLD.size, MPI.COMM_WORLD.rank)
         self.comm = MPI.COMM_WORLD.Dup()
-        devices = self.comm.allgather(strict.Device.current)
+        devices = self.comm.allgather(strict.here.device)
         assert len(set(devices)) == ndev, f"two ranks on one GPU: {devices}"
 
     def _check(self, name, count, stream):
         assert self.comm is not None, "destroyed"
-        assert stream == strict.Stream.current[-1].ptr, "another stream than the current one"
+        assert stream == strict.here.streams[-1].ptr, "another stream than the current one"
         CALLS.append((name, count))
 
     def allReduce(self, sendbuf, recvbuf, count, datatype, op, stream):
