@@ -68,9 +68,11 @@ class Module:
         self._forward_hooks: dict[int, Callable[..., Any]] = {}
         self._backward_hooks: dict[int, Callable[..., Any]] = {}
 
-    def forward(self, *input: Any) -> Any:
+    def _no_forward(self, *input: Any) -> Any:
         """What the module computes; every subclass has its own."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    forward: Callable[..., Any] = _no_forward  # so that type checkers take any arguments in a subclass
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hooked = self._forward_pre_hooks or self._forward_hooks or self._backward_hooks

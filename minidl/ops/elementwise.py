@@ -397,25 +397,29 @@ def sign(input: Any) -> Any:
     return input if m.asarray(input).dtype == bool else m.where(input != input, 0, m.sign(input))
 
 
+def _has_fractions(input: Any) -> bool:
+    return bool(xp(input).result_type(input).kind == "f")  # of whole numbers NumPy 2.0 would make floats
+
+
 @differentiable
 def floor(input: Any) -> Any:
     """The largest whole number that is not above ``input``; its slope is 0."""
     _check_numbers("floor", input)
-    return xp(input).floor(input)
+    return xp(input).floor(input) if _has_fractions(input) else +input
 
 
 @differentiable
 def ceil(input: Any) -> Any:
     """The smallest whole number that is not below ``input``; its slope is 0."""
     _check_numbers("ceil", input)
-    return xp(input).ceil(input)
+    return xp(input).ceil(input) if _has_fractions(input) else +input
 
 
 @differentiable
 def trunc(input: Any) -> Any:
     """``input`` without its fraction; its slope is 0."""
     _check_numbers("trunc", input)
-    return xp(input).trunc(input)
+    return xp(input).trunc(input) if _has_fractions(input) else +input
 
 
 @differentiable
