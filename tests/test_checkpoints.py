@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 
@@ -102,9 +101,9 @@ def test_an_error_of_the_disk_says_which_file_and_costs_no_checkpoint(monkeypatc
     assert e.value.errno == number
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sets a limit of POSIX")
 def test_a_file_that_may_not_grow_so_large(before):
     """A true error in the middle of writing."""
+    resource = pytest.importorskip("resource", reason="sets a limit of POSIX")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
