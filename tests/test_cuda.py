@@ -16,9 +16,12 @@ from standin import emulator, strict
 import minidl
 import minidl.nn.functional as F
 from minidl import backend, cuda, devices, nn, optim, random
+from minidl.autograd import Function
+from minidl.autograd.tape import wrap
 from minidl.sequences import attention
-from minidl.testing import gradcheck
+from minidl.testing import GradcheckError, gradcheck
 from minidl.utils.data import DataLoader
+from minidl.vision import transforms
 
 CUPY = ("cupy", "cupy.cuda", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
 
@@ -317,6 +320,38 @@ def test_distributions():
     assert 0.7 < (kept > 0).double().mean().item() < 0.8 and abs(kept.max().item() - 4 / 3) < 1e-6
 
 
+# -- what was found to go wrong
+
+
+def test_counts_and_repeats_given_as_tensors():
+    x = minidl.tensor([2, 0, 2, 1], device="cuda")
+    assert minidl.bincount(x, minidl.tensor([0.5, 1.0, 2.0, 4.0], device="cuda")).tolist() == [1, 4, 2.5]
+    assert minidl.repeat_interleave(x, x).tolist() == [2, 2, 2, 2, 1]
+    assert minidl.isin(2, x).item() and not minidl.isin(3, x).item()
+
+
+def test_pictures_on_the_device_are_transformed_there():
+    images = minidl.rand(3, 3, 8, 6, device="cpu")
+    steps = [
+        transforms.Resize((5, 4)), transforms.RandomHorizontalFlip(0.5), transforms.RandomRotation(30.0, fill=0.5),
+        transforms.RandomErasing(1.0, value="random"), transforms.Normalize([0.5] * 3, [0.2] * 3),
+        transforms.RandomCrop(6, padding=1), transforms.ColorJitter(0.2, 0.2, 0.2, 0.1), transforms.RandomResizedCrop(4),
+    ]  # fmt: skip
+    for step in steps:
+        minidl.manual_seed(3)
+        wanted = step.batch(images.clone())
+        minidl.manual_seed(3)
+        found = step.batch(images.cuda())
+        assert found.is_cuda
+        np.testing.assert_allclose(found.cpu().numpy(), wanted.numpy(), atol=1e-5, err_msg=repr(step))
+
+
+def test_rungs_leave_no_trace_on_the_device():
+    before = cuda.get_rng_state()
+    found = minidl.rung.compare(lambda: minidl.rand(3, device="cuda"), ("numpy", "fast"))
+    assert found.differences() == {"output": 0.0} and cuda.get_rng_state().tolist() == before.tolist()
+
+
 # -- the device itself
 
 
@@ -377,6 +412,44 @@ def test_a_mistake_is_told_when_somebody_waits():
 def test_gradients_on_the_device():
     x = minidl.randn(3, 4, device="cuda", dtype=minidl.float64, requires_grad=True)
     assert gradcheck(lambda x: (x.exp() @ x.T).softmax(-1), x)
+
+
+def _changes_g(g, x):
+    g._array *= 2
+    return minidl.empty_like(g).copy_(g)
+
+
+def _in_memory_order(g, x):
+    return wrap(g._array.ravel("K").reshape(g.shape) * 1)
+
+
+def _changes_its_input(g, x):
+    x._array += 1
+    return g * 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (_changes_g, "changed the cotangent"),
+        (_in_memory_order, "when the cotangent is not contiguous"),
+        (_changes_its_input, "the backward pass changed input 0"),
+    ],
+)
+def test_bad_manners_of_a_rule_are_found_on_the_device(rule, said):
+    class Same(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return rule(g, *ctx.saved_tensors)
+
+    x = minidl.randn(2, 3, device="cuda", dtype=minidl.float64, requires_grad=True)
+    with pytest.raises(GradcheckError, match=said):
+        gradcheck(Same.apply, x)
 
 
 # -- a training step waits for nothing

@@ -84,7 +84,9 @@ def test_heads_share_the_width():
 def test_resumed_equals_unbroken(tmp_path, monkeypatch, capsys):
     book = tmp_path / "book.txt"
     book.write_text("The quick brown fox jumps over the lazy dog. " * 100)
-    common = f"gpt.py --text {book} --steps 4 --every 4 --batch-size 2 --length 8 --width 8 --heads 2 --layers 1 --count 12"
+    device = minidl.get_default_device().type
+    common = f"gpt.py --device {device} --text {book} "
+    common += "--steps 4 --every 4 --batch-size 2 --length 8 --width 8 --heads 2 --layers 1 --count 12"
 
     def run(name, *more, steps=None):
         """The program; broken off after so many steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import differentiable
-from ..backend import xp
+from ..backend import kernels, xp
 from ..shapes import ShapeError
 
 
@@ -18,8 +18,15 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         raise TypeError(f"bincount: wants integers, got {input.dtype}")
     if input.size and input.min() < 0:
         raise ValueError(f"bincount: the integers must not be negative, got {int(input.min())}")
-    counts = xp(input).bincount(input, weights, minlength)
-    return counts.astype("float32") if weights is not None and weights.dtype == "float32" else counts
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength must not be negative, got {minlength}")
+    if weights is None:
+        return xp(input).bincount(input, None, minlength)
+    if weights.shape != input.shape:
+        raise ShapeError(f"bincount: weights of shape {weights.shape} do not fit integers of shape {input.shape}")
+    sums = xp(input).zeros(max(minlength, int(input.max()) + 1 if input.size else 0))
+    kernels(sums).add_at(sums, input, weights.astype("float64"))
+    return sums.astype("float32") if weights.dtype == "float32" else sums
 
 
 @differentiable

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..autograd import broadcast_to, differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
+from ..devices import on_host
 from ..ops import layout
 from ..ops.index import windows
 from ..ops.layout import copy, diag_embed, flip, permute, reshape, transpose, unsqueeze
@@ -138,7 +141,7 @@ def _repeated(repeats: Any, n: int) -> Any:
     """The numbers up to ``n``, each as often as ``repeats`` says."""
     if repeats.shape not in ((n,), (1,)) or repeats.dtype.kind not in "iu" or (repeats < 0).any():
         raise ValueError(f"repeat_interleave: repeats must hold one or {n} integers, none negative, got shape {repeats.shape}")
-    return xp(repeats).repeat(xp(repeats).arange(n), repeats)
+    return xp(repeats).asarray(np.repeat(np.arange(n), on_host(repeats)))
 
 
 def diag(input: Any, diagonal: int = 0) -> Any:

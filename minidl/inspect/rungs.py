@@ -185,7 +185,8 @@ class _Keeper(Watcher):
 def _run(step: Callable[[], Any], name: str, names: dict[int, str]) -> _Run:
     best, repeats = float("inf"), 0
     while True:
-        keeper, state = _Keeper(), random.get_rng_state()
+        keeper, generators = _Keeper(), [random.default_generator, *random.of_gpus.values()]
+        states = [generator.get_state() for generator in generators]
         try:
             with rung(name), keeper:
                 start = perf_counter()
@@ -198,7 +199,8 @@ def _run(step: Callable[[], Any], name: str, names: dict[int, str]) -> _Run:
             grads = {named.get(id(t), f"leaf {i}"): on_host(t._grad._array).copy() for i, t in enumerate(with_grads)}
         finally:
             keeper.put_back()
-            random.set_rng_state(state)
+            for generator, state in zip(generators, states):
+                generator.set_state(state)
         best, repeats = min(best, seconds), repeats + 1
         if seconds > WORTH_REPEATING or repeats == REPEATS:
             return _Run(best, outputs, grads)

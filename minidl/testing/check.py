@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import gpu_types, xp
 from .differences import PRECISIONS, Precision, as_float64, derivative, with_arrays
 
 LARGE = 200  # elements of an input; beyond it directions are compared instead of elements
@@ -134,21 +135,28 @@ class Check:
         found = self.engine.grad(outputs, xs, given, False)
         if any(not np.array_equal(self.engine.array(v), k) for v, k in zip(given, kept)):
             self.fail("the backward pass changed the cotangent it was given")
-        others = [(label, self.engine.array(x)) for label, x in zip(self.labels, self.inputs) if self.engine.is_tensor(x)]
-        others += [("a cotangent", v) for v in cotangents]
+        others = [(label, self.memory(x)) for label, x in zip(self.labels, self.inputs) if self.engine.is_tensor(x)]
+        others += [("a cotangent", self.memory(v)) for v in given]
         grads = []
-        for i, x, g in zip(self.checked, xs, found):
-            x, g = self.engine.array(x), np.zeros_like(self.engine.array(x)) if g is None else self.engine.array(g)
+        for i, x, made in zip(self.checked, xs, found):
+            x = self.engine.array(x)
+            g, own = (np.zeros_like(x), None) if made is None else (self.engine.array(made), self.memory(made))
             if g.shape != x.shape or g.dtype != x.dtype:
                 self.fail(
                     f"the gradient of {self.labels[i]} is {g.dtype}{list(g.shape)}, the input is {x.dtype}{list(x.shape)}"
                 )
             for label, other in others:
-                if np.shares_memory(g, other):
+                if type(own) is type(other) and xp(own).shares_memory(own, other):
                     self.fail(f"the gradient of {self.labels[i]} shares memory with {label}")
-            others.append((f"the gradient of {self.labels[i]}", g))
+            if made is not None:
+                others.append((f"the gradient of {self.labels[i]}", own))
             grads.append(g)
         return grads
+
+    def memory(self, x: Any) -> Any:
+        """The array that lies in the memory of a tensor; of one on a GPU that is not the engine's, which is a copy."""
+        array = getattr(x, "_array", None)
+        return array if type(array) in gpu_types else self.engine.array(x)
 
     def compare_inputs(self, before: dict[int, Any], what: str) -> None:
         """Nothing may have changed them."""

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Function, grad
-from ..autograd.tape import TensorBase
+from ..autograd.tape import TensorBase, wrap
+from ..backend import xp
+from ..devices import check_device, current, device, moved
 from ..functions.creation import from_numpy
 
 
 class Engine:
-    """minidl's tensors, as the checker uses them; new ones are made where the first tensor among ``inputs`` is."""
+    """minidl's tensors, as the checker uses them; new ones are made on the device of the first tensor among ``inputs``."""
 
     def __init__(self, inputs: Any = ()) -> None:
-        self.device = next((x.device for x in inputs if isinstance(x, TensorBase)), "cpu")  # type: ignore[attr-defined]
+        where = next((x.device for x in inputs if isinstance(x, TensorBase)), None)  # type: ignore[attr-defined]
+        self.device = check_device(where, "Engine")
 
     def is_tensor(self, x: Any) -> bool:
         """Whether ``x`` is a tensor."""
@@ -36,7 +39,8 @@ class Engine:
 
     def tensor(self, array: Any, requires_grad: bool = False) -> Any:
         """A tensor around a NumPy array, sharing memory and memory order if it can."""
-        return from_numpy(array).to(self.device).requires_grad_(requires_grad)
+        made = from_numpy(array) if self.device == "cpu" else wrap(as_it_lies(array, self.device))
+        return made.requires_grad_(requires_grad)
 
     def grad(
         self, outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], create_graph: bool
@@ -62,6 +66,19 @@ class Engine:
             Without it gradients of the op are constants.
         """
         return _made(Function, self, forward, pullback, again)
+
+
+def as_it_lies(array: Any, where: device) -> Any:
+    """A NumPy array brought to a GPU with the same gaps and order in memory: what is awkward here is so there."""
+    whole = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    if not whole.flags.forc or whole.dtype != array.dtype or not array.size or start % array.itemsize:
+        return moved(array, where)
+    flat = moved(whole.ravel("K"), where)
+    with current(where):
+        return xp(flat).lib.stride_tricks.as_strided(flat[start // array.itemsize :], array.shape, array.strides)
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:

@@ -11,10 +11,10 @@ import pathlib
 import numpy as np
 
 import minidl
-from minidl import backend, devices, dtypes
+from minidl import backend, dtypes
 from minidl._tensor import Tensor
 from minidl.autograd.tape import wrap
-from minidl.testing.engine import Engine
+from minidl.testing.engine import as_it_lies
 
 
 def _read_list():
@@ -64,21 +64,7 @@ def begin():
     minidl.Generator.__init__.__defaults__ = ("cuda",)
     Tensor.numpy = numpy
     minidl.from_numpy = from_numpy
-    Engine.tensor = lambda self, array, requires_grad=False: from_numpy(array).requires_grad_(requires_grad)
     return f"{minidl.cuda.get_device_name()} by CuPy {backend.gpu.xp.__version__}" if real else "the stand-in for CuPy"
-
-
-def as_it_lies(array, where):
-    """An array on the GPU, with the same gaps and order as on the host: what is awkward here is so there."""
-    whole = array
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    if not whole.flags.forc or whole.dtype != array.dtype or not array.size or start % array.itemsize:
-        return devices.moved(array, where)
-    flat = devices.moved(whole.ravel("K"), where)
-    m = backend.gpu.xp
-    return m.lib.stride_tricks.as_strided(flat[start // array.itemsize :], array.shape, array.strides)
 
 
 def reason(nodeid):

@@ -64,7 +64,7 @@ class Normalize(Transform):
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = str(images.dtype) if isinstance(images, Tensor) else "a picture"
             raise TypeError(f"Normalize: expected a floating Tensor, got {got}; put ToTensor() before it")
-        both = [tensor(values, dtype=images.dtype).reshape(-1, 1, 1) for values in (self.mean, self.std)]
+        both = [tensor(values, dtype=images.dtype, device=images.device).reshape(-1, 1, 1) for values in (self.mean, self.std)]
         for name, values in zip(("mean", "std"), both):
             if images.ndim < 4 or values.numel() not in (1, images.shape[-3]):
                 raise ValueError(f"Normalize: {name} {getattr(self, name)} does not fit images of shape {images.shape[1:]}")

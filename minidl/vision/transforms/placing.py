@@ -28,7 +28,9 @@ class _RandomFlip(Transform):
     def batch(self, images: Any) -> Any:
         """See `Transform`; each picture is mirrored or not."""
         chosen = rng(None).random((len(images),) + (1,) * (images.ndim - 1)) < self.p
-        return where(from_numpy(chosen) if isinstance(images, Tensor) else chosen, flip(images, (self.dim,)), images)
+        if isinstance(images, Tensor):
+            chosen = from_numpy(chosen).to(images.device)
+        return where(chosen, flip(images, (self.dim,)), images)
 
 
 class RandomHorizontalFlip(_RandomFlip):
@@ -207,6 +209,6 @@ class RandomErasing(Transform):
                         if self.value == "random"
                         else np.reshape(self.value, (-1, 1, 1))
                     )
-                    painted[i, ..., top : top + h, left : left + w] = from_numpy(np.asarray(colour)).to(images.dtype)
+                    painted[i, ..., top : top + h, left : left + w] = from_numpy(np.asarray(colour)).to(images)
                     break
         return painted

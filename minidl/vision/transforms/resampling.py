@@ -78,7 +78,8 @@ def resize(images: Any, size: tuple[int, int], mode: InterpolationMode, antialia
         return images
     numbers = _as_numbers(images)
     down, across = (
-        from_numpy(_rows(n, new, mode, antialias)).to(numbers.dtype) for n, new in zip(images.shape[-2:], size, strict=True)
+        from_numpy(_rows(n, new, mode, antialias)).to(numbers.device, numbers.dtype)
+        for n, new in zip(images.shape[-2:], size, strict=True)
     )
     return _as_before(down @ (numbers @ across.T), images)
 
@@ -240,12 +241,13 @@ class RandomRotation(TensorTransform):
         rows = sin * (x - x0) + cos * (y - y0) + y0 + (height - 1) / 2
         columns = cos * (x - x0) - sin * (y - y0) + x0 + (width - 1) / 2
         numbers, (value, inside) = _as_numbers(images), (0, 0)
+        like: dict[str, Any] = {"dtype": numbers.dtype, "device": numbers.device}
         for i, j, weight in _around(rows, columns, self.interpolation):
             weight = weight * ((i >= 0) & (i < height) & (j >= 0) & (j < width))
             taken = numbers[..., np.clip(i, 0, height - 1), np.clip(j, 0, width - 1)]
-            value = value + taken * tensor(weight, dtype=numbers.dtype)
+            value = value + taken * tensor(weight, **like)
             inside = inside + weight
-        covered, fill = tensor(inside, dtype=numbers.dtype), tensor(self.fill, dtype=numbers.dtype).reshape(-1, 1, 1)
+        covered, fill = tensor(inside, **like), tensor(self.fill, **like).reshape(-1, 1, 1)
         if self.interpolation is InterpolationMode.NEAREST:
             return _as_before(where(covered < 0.5, fill, value), images)
         return _as_before(value * covered + (1 - covered) * fill, images)
