@@ -50,6 +50,13 @@ def pip(*arguments: str) -> str:
     return " ".join(words)
 
 
+def pip_own(extra: str = "") -> str:
+    """The command that installs minidl, with an extra: from its sources, if they are here."""
+    folder = Path(__file__).resolve().parent
+    extra = f"[{extra}]" if extra else ""
+    return pip("install", "-e", f"{folder}{extra}") if (folder / "setup.cfg").exists() else pip("install", f"minidl{extra}")
+
+
 # -- asking a library, in a process of its own
 
 
@@ -204,12 +211,12 @@ def check_minidl() -> Iterator[Finding]:
     installed = versions("minidl")
     if "version" not in answer.told:
         where = "cannot be imported" if installed else "not found"
-        yield Finding("minidl", "bad", f"{where}: {answer.wrong}", (pip("install", "--force-reinstall", "minidl"),))
+        yield Finding("minidl", "bad", f"{where}: {answer.wrong}", (pip_own(),))
         return
     said = f"{answer.told['version']}, {answer.told['threads']} threads, {Path(answer.told['file']).parent}"
     if len(installed) > 1 or (installed and installed[0] != answer.told["version"]):
         said += f"; {' and '.join(installed)} installed besides"
-        yield Finding("minidl", "hint", said, (pip("uninstall", "-y", "minidl"), pip("install", "minidl")))
+        yield Finding("minidl", "hint", said, (pip("uninstall", "-y", "minidl"), pip_own()))
     else:
         yield Finding("minidl", "ok", said)
 
@@ -280,7 +287,7 @@ def check_gpu() -> Iterator[Finding]:
         yield Finding("GPU", "ok" if gpus else "none", "; ".join(gpus) or "no NVIDIA GPU (nvidia-smi finds none)")
     installed = [(name, version) for name in WHEELS for version in versions(name)[:1]]
     said = " and ".join(f"{name} {version}" for name, version in installed)
-    again = pip("install", f"minidl[{fits or 'cuda13'}]")
+    again = pip_own(fits or "cuda13")
     if not installed:
         wanted = (again,) if fits else ()
         yield Finding("CuPy", "hint" if fits else "none", "not installed" + (": the GPU is not used" if fits else ""), wanted)
@@ -317,7 +324,7 @@ def check_gpu() -> Iterator[Finding]:
 
 def check_mpi() -> Iterator[Finding]:
     """mpi4py, the MPI library that it finds, and an ``mpiexec`` of the same kind."""
-    install = pip("install", "minidl[mpi]")
+    install = pip_own("mpi")
     if not versions("mpi4py"):
         yield Finding("mpi4py", "none", "not installed: one process only, however many cores and GPUs", (install,))
         return
@@ -360,9 +367,7 @@ def check_extras() -> Iterator[Finding]:
     try:
         wanted = importlib.metadata.requires("minidl") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(
-            "Extras", "hint", "minidl is not installed, only found; in its folder write", (pip("install", "-e", "."),)
-        )
+        yield Finding("Extras", "hint", "minidl is not installed, only found", (pip_own(),))
         return
     extras: dict[str, list[str]] = {}
     for line in wanted:
@@ -373,7 +378,7 @@ def check_extras() -> Iterator[Finding]:
     others = [extra for extra in extras if extra not in ready]
     yield Finding("Extras", "ok", f"installed: {', '.join(sorted(ready)) or 'none'}")
     if others:
-        yield Finding("Extras", "none", f"not, or not wholly: {', '.join(sorted(others))}", (pip("install", "minidl[NAME]"),))
+        yield Finding("Extras", "none", f"not, or not wholly: {', '.join(sorted(others))}", (pip_own("NAME"),))
 
 
 def check_data() -> Iterator[Finding]:
@@ -396,7 +401,7 @@ def check_data() -> Iterator[Finding]:
         yield Finding("Digits", "ok", f"with scikit-learn {digits[0]}")
     else:
         said = "wants scikit-learn; examples/digits_rnn.py reads it"
-        yield Finding("Digits", "none", said, (pip("install", "minidl[digits]"),))
+        yield Finding("Digits", "none", said, (pip_own("digits"),))
 
 
 CHECKS: list[Callable[[], Iterator[Finding]]] = [

@@ -151,7 +151,7 @@ def test_the_extra_for_a_driver(monkeypatch, driver, extra):
     if extra is None:
         assert gpu.state == "bad" and "too old" in gpu.said
     else:
-        assert cupy.state == "hint" and f'"minidl[{extra}]"' in cupy.mend[0]
+        assert cupy.state == "hint" and cupy.mend[0].endswith(f'[{extra}]"')
 
 
 def fake_cupy(count="1", total="30"):
@@ -176,7 +176,7 @@ def test_cupy_twice(site, monkeypatch):
     install(site, "cupy-cuda13x", "14.1.0", module="cupy")
     found = only(minidl_doctor.check_gpu)
     assert "overwrite each other" in found.said
-    assert found.mend[0].endswith("uninstall -y cupy-cuda12x cupy-cuda13x") and found.mend[1].endswith('"minidl[cuda13]"')
+    assert found.mend[0].endswith("uninstall -y cupy-cuda12x cupy-cuda13x") and found.mend[1].endswith('[cuda13]"')
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_cupy(site, monkeypatch, code, state, said):
     install(site, "cupy-cuda13x", "14.1.0", code, module="cupy")
     found = minidl_doctor.safely(minidl_doctor.check_gpu)[-1]
     assert found.state == state and said in found.said
-    assert state == "ok" or found.mend[1].endswith('"minidl[cuda13]"')
+    assert state == "ok" or found.mend[1].endswith('[cuda13]"')
 
 
 def fake_mpi(site, code):
@@ -210,7 +210,7 @@ def fake_mpi(site, code):
 def test_mpi(site, monkeypatch):
     fake_mpi(site, "raise RuntimeError('cannot load MPI library')")
     found = only(minidl_doctor.check_mpi)
-    assert "cannot load MPI library" in found.said and '"minidl[mpi]"' in found.mend[0]
+    assert "cannot load MPI library" in found.said and found.mend[0].endswith('[mpi]"')
 
     (site / "mpi4py" / "MPI.py").write_text("Get_library_version = lambda: 'MPICH Version: 4.2'\n")
     starter = site / "mpiexec"
@@ -235,6 +235,13 @@ def test_data(site):
     assert cifar().state == "bad" and "lacks data_batch_5" in cifar().said and len(cifar().mend) == 2
     (folder / "data_batch_5").touch()
     assert cifar().state == "ok" and str(folder.resolve()) in cifar().said
+
+
+def test_where_minidl_is_installed_from(monkeypatch, tmp_path):
+    assert minidl_doctor.pip_own("mpi").endswith(f'-m pip install -e "{ROOT}[mpi]"')
+    monkeypatch.setattr(minidl_doctor, "__file__", str(tmp_path / "minidl_doctor.py"))  # as in site-packages
+    assert minidl_doctor.pip_own("mpi").endswith('-m pip install "minidl[mpi]"')
+    assert minidl_doctor.pip_own().endswith("-m pip install minidl")
 
 
 def test_a_check_that_fails_itself(monkeypatch):
