@@ -185,8 +185,8 @@ def turns(functions, seconds):
 
 
 def exchange(seconds):
-    """All-reduce of arrays of several sizes."""
-    arrays = {nbytes: minidl.zeros(nbytes // 4) for nbytes in SIZES}
+    """All-reduce of arrays of several sizes; large ones first, so that small ones do not wait for the cache to be theirs."""
+    arrays = {nbytes: minidl.zeros(nbytes // 4) for nbytes in reversed(SIZES)}
     return turns({nbytes: functools.partial(distributed.all_reduce, t) for nbytes, t in arrays.items()}, seconds)
 
 

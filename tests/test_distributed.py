@@ -153,6 +153,18 @@ def test_sampler():
     assert [*DistributedSampler(range(1), 3, 2)] == [0]
 
 
+def test_the_ring_that_is_drawn(monkeypatch):
+    """After p - 1 rounds every rank has one whole piece, each another; after p - 1 more all have all."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from ring_picture import RANKS, states
+
+    whole = [[[len(piece) == RANKS for piece in pieces] for pieces in held] for held, _ in states()]
+    assert len(whole) == 2 * (RANKS - 1) + 1
+    assert np.sum(whole, (1, 2)).tolist() == [0] * (RANKS - 1) + [RANKS * n for n in range(1, RANKS + 1)]
+    assert np.all(np.sum(whole[RANKS - 1], 0) == 1) and np.all(np.sum(whole[RANKS - 1], 1) == 1)
+
+
 # -- the launcher
 
 
