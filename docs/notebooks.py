@@ -29,7 +29,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("minidl") is None:
     wheel = {wheel}
-    wanted = [f"minidl[examples] @ {{wheel}}", "hypothesis"]
+    wanted = [f"minidl[{extras}] @ {{wheel}}", "hypothesis"]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)"""
 
 
@@ -40,14 +40,16 @@ def is_chapter(text):
 
 def notebook(page, config, wheel):
     """A page as a notebook; ``wheel`` is the name of a file beside it, or an address."""
-    made = jupytext.reads(page.read_text(encoding="utf-8"), fmt="md")
+    text = page.read_text(encoding="utf-8")
+    made = jupytext.reads(text, fmt="md")
     for i, cell in enumerate(made.cells):
         if cell.cell_type == "markdown":
             cell.source = for_reading(cell.source, page, config)
         elif not cells.is_cell("python", cell.source):
             made.cells[i] = new_markdown_cell(f"```python\n{cell.source}\n```")
     where = repr(wheel) if "://" in wheel else f"Path({wheel!r}).absolute().as_uri()"
-    made.cells.insert(0, new_code_cell(FIRST.format(wheel=where)))
+    extras = "examples,onnx" if "import onnxruntime" in text else "examples"
+    made.cells.insert(0, new_code_cell(FIRST.format(wheel=where, extras=extras)))
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return made
 
@@ -62,6 +64,7 @@ def for_reading(text, page, config):
         code, _ = LiteralIncludeReader(str((page.parent / found[1]).resolve()), options, config).read()
         return f"```python\n{code}```"
 
+    text = re.sub(r"<iframe.*</iframe>", "", text)
     text = LINK.sub(lambda found: f"*({found[2]})*" if found[1] else found[2], text)
     return DIRECTIVE.sub(quoted, text)
 
