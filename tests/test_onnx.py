@@ -127,6 +127,9 @@ ONE = {
     "other pads": (lambda x: (F.pad(x, (1, 2), mode="reflect"), F.pad(x, (1, 2), mode="circular")), "float"),
     "index": (lambda x: (x[0], x[:, 1], x[:, -1, 2:], x[..., ::2], x[1:], x[:-1], x[:, :, None], x[-1, -1, -1]), "float"),
     "index by lists": (lambda x: (x[:, [2, 0, 0]], x[:, :, [True, False, True, True]]), "float"),
+    "index by a constant": (lambda x: x[:, minidl.tensor([2, 0]) * 1], "float"),
+    "index_select": (lambda x: minidl.index_select(x, 2, minidl.tensor([3, 0, 3])), "float"),
+    "a question about constants": (lambda x: x if (minidl.tensor([1.0, 2.0]) > 0).all() else -x, "float"),
     "gather": (lambda x: x.gather(1, minidl.zeros_like(x).long()[:, :2]), "float"),
     "scatter": (lambda x: minidl.zeros_like(x).scatter(1, (x[:, :1] > 0).long(), x), "float"),
     "one_hot": (lambda x: F.one_hot(x + 5, 11), "int"),
@@ -201,6 +204,7 @@ CONVOLUTIONS = {
     "same": nn.Conv2d(3, 4, 4, padding="same"),
     "in groups": nn.Conv2d(3, 6, 3, groups=3, bias=False),
     "reflect": nn.Conv2d(3, 4, 3, padding=2, padding_mode="reflect"),
+    "replicate": nn.ReplicationPad2d((1, 2, 0, 1)),
     "circular": nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
     "transposed": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
     "transposed in groups": nn.ConvTranspose2d(3, 6, (2, 3), stride=(3, 1), groups=3, dilation=(1, 2), bias=False),
@@ -219,7 +223,8 @@ CONVOLUTIONS = {
     "bilinear": nn.Upsample(scale_factor=1.5, mode="bilinear"),
     "bilinear, corners": nn.Upsample(size=(15, 3), mode="bilinear", align_corners=True),
     "shuffled": nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2)),
-    "unfolded": nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(2)),
+    "windows as columns": nn.Unfold((3, 2), dilation=(1, 2), padding=1, stride=2),
+    "columns as pictures": nn.Sequential(nn.Unfold(3, padding=1), nn.Fold((7, 6), 3, padding=1)),
     "batch norm": nn.BatchNorm2d(3),
     "batch norm without weights": nn.BatchNorm2d(3, affine=False),
     "instance norm": nn.InstanceNorm2d(3, affine=True),
@@ -409,7 +414,7 @@ def test_a_change_in_place_is_a_new_value():
 
 def test_what_has_no_entry_is_named_with_its_line():
     def function(x):
-        return x.relu().unfold(0, 2, 1)
+        return x.relu().unfold(0, 2, 1) + 1
 
     with pytest.raises(NotImplementedError, match=r"unfold \(.*test_onnx.py:\d+\)"):
         export(function, randn(3, 3), io.BytesIO())
@@ -426,11 +431,12 @@ REFUSED = {
     "a number leaves": (lambda x: x * x.sum().item(), "item"),
     "a question in Python": (lambda x: x if (x > 0).all() else -x, "test_onnx.py"),
     "random numbers": (lambda x: x + randn(3), "random"),
-    "an index tensor": (lambda x: x[minidl.tensor([0, 1])], "index"),
+    "an index tensor": (lambda x: x[x[0].argsort()], "index"),
     "a part changed in place": (lambda x: (x * 1).__setitem__(0, 0.0), "in place"),
     "a view changed in place": (lambda x: (x * 1)[0].add_(1), "in place"),
     "something with views changed in place": (lambda x: (y := x * 1, y[0], y.add_(1))[1:], "in place"),
     "a parameter changed in place": (lambda x: x + PARAMETER.add_(1), "in place"),
+    "a cache": (lambda x: nn.KVCache(3).extend(x[None, None], x[None, None])[0], "in place"),
     "no tensor": (lambda x: (x, 3), "3"),
     "hooks": (Hooked(), "hooks"),
 }

@@ -83,6 +83,12 @@ class Graph:
             return x
         return x.name if isinstance(x, Tensor) else self.constant(x)
 
+    def proto(self, array: Any) -> Any:
+        """An array as an attribute of a node."""
+        from onnx import numpy_helper
+
+        return numpy_helper.from_array(array)
+
     # -- sizes
 
     def size(self, value: Any) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..nn.functional import pooling
-from ..ops import conv, linear, norm, pool, resize
+from ..ops import conv, linear, norm, pool, resize, unfold
 from ..shapes import Window
-from .graph import Graph
+from .graph import Graph, Tensor
 from .table import entry
 
 
@@ -114,6 +115,28 @@ def _resample(g: Graph, input: Any, maps: Any) -> Any:
 
 def _places(where: Any) -> Any:
     return np.arange(*where) if isinstance(where, tuple) else where
+
+
+def _seen_alone(input_dtype: Any, channels: int, window: Window) -> Any:
+    """Filters that each see one tap of one channel: with them a convolution lays windows out as columns."""
+    taps = window.kernel[0] * window.kernel[1]
+    return np.tile(np.eye(taps, dtype=input_dtype).reshape(taps, 1, *window.kernel), (channels, 1, 1, 1))
+
+
+@entry(unfold.columns)
+def _columns(g: Graph, input: Any, window: Window) -> Any:
+    n, channels = input.shape[:2]
+    out = g.add("Conv", input, _seen_alone(input.dtype, channels, window), group=channels, **_sliding(window))
+    return g.reshape(out, (n, channels * window.kernel[0] * window.kernel[1], math.prod(window.out_size(input.shape[2:]))))
+
+
+@entry(unfold.picture)
+def _picture(g: Graph, input: Any, window: Window, size: tuple[int, int]) -> Any:
+    n, rows, _ = input.shape
+    channels = rows // (window.kernel[0] * window.kernel[1])
+    places = Tensor(g.reshape(input, (n, rows, *window.out_size(size))), (n, rows, *window.out_size(size)), input.dtype)
+    filters = Tensor(g.constant(_seen_alone(input.dtype, channels, window)), (), input.dtype)
+    return _conv_transpose2d(g, places, filters, window, channels, size, None)
 
 
 # -- normalisation

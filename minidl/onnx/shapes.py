@@ -26,6 +26,8 @@ def _reshape(g: Graph, input: Any, shape: Any) -> Any:
 
 @entry(broadcast_to)
 def _broadcast_to(g: Graph, input: Any, shape: Any) -> Any:
+    if 0 in shape:  # onnxruntime makes 1 of 1 and 0
+        return g.add("ConstantOfShape", g.sizes(shape), value=g.proto(np.zeros(1, input.dtype)))
     return g.add("Expand", input, g.sizes(shape))
 
 
@@ -36,8 +38,8 @@ def _permute(g: Graph, input: Any, dims: Any) -> Any:
 
 @entry(layout.cat)
 def _cat(g: Graph, tensors: Any, dim: int) -> Any:
-    solid = [g.as_dtype(x, g.out.dtype) for x in tensors if x.shape != (0,)]
-    return g.add("Concat", *solid, axis=dim)
+    solid = [x for x in tensors if x.shape != (0,) and x.shape[dim] != 0] or tensors[:1]
+    return g.add("Concat", *(g.as_dtype(x, g.out.dtype) for x in solid), axis=dim)
 
 
 @entry(layout.constant_pad)

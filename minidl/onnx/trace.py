@@ -25,6 +25,7 @@ class Recorder(Tracer):
     def __init__(self, inputs: list[Any]) -> None:
         super().__init__(inputs)
         self.sites: list[str] = []
+        self.fixed: set[int] = set()  # results of constants alone
         self.changing = False
 
     def refuse(self, why: str) -> None:
@@ -32,9 +33,17 @@ class Recorder(Tracer):
         if not self.busy and not self.changing:
             raise Untraceable(f"{why} ({describe_site(call_site())})")
 
+    def seen(self, t: Any, how: str) -> None:
+        """Numbers may leave for Python if they are the same whatever the inputs are: as an index, say."""
+        if t is None or how.endswith("in place") or self._note(t).number not in {*self.constants, *self.fixed}:
+            super().seen(t, how)
+
     def _step(self, function: Any, args: Any, call: Callable[[], Any]) -> Any:
         out = super()._step(function, args, call)
         self.sites.append(describe_site(call_site()))
+        step = self.steps[-1]
+        if step.out is not None and all(number in self.constants or number in self.fixed for number in refs(step.args)):
+            self.fixed.add(step.out)
         return out
 
     def effect(self, function: Callable[..., Any], args: Any) -> Any:
