@@ -69,8 +69,8 @@ def export(
     NotImplementedError
         If an op has no entry in the table: the error names it, and the line that called it.
     RuntimeError
-        If what the model does depends on more than the ops show: numbers of its inputs that leave for Python, random numbers, a change of a
-        part of a tensor in place, hooks; or if ``verify`` finds a difference.
+        If what the model does depends on more than the ops show: numbers made of its inputs that leave for Python, random
+        numbers, a change of a part of a tensor in place, hooks; or if ``verify`` finds a difference.
     ImportError
         If onnx is not installed.
 
