@@ -156,8 +156,12 @@ def published(path):
     rng, content = np.random.default_rng(0), {}
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         pictures, labels = rng.integers(0, 256, (200, 3072), np.uint8).tobytes(), bytes(rng.integers(0, 10, 200, np.uint8))
-        array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01K\xc8M\x00\x0c\x86cnumpy\ndtype\n"
-        array += b"(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T" + (600 * 1024).to_bytes(4, "little")
+        array = (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01K\xc8M\x00\x0c\x86cnumpy\ndtype\n"
+        )
+        array += b"(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T" + (600 * 1024).to_bytes(
+            4, "little"
+        )
         listed = b"".join(b"K" + bytes([label]) for label in labels)
         content[name] = b"\x80\x02}(U\x06labels](" + listed + b"eU\x04data" + array + pictures + b"tbu."
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:

@@ -267,3 +267,12 @@ def may_write(array: Any) -> bool:
             return False
         reach += step * (size - 1)
     return True
+
+
+def out_of_memory(what: str, error: MemoryError) -> MemoryError:
+    """An error that says in what the memory ran out, what was asked for, and what would need less."""
+    asked = str(error) or "there is no memory left"
+    return MemoryError(
+        f"{what}: {asked}. What needs less: smaller batches (with the gradients of several added up before a step), "
+        "minidl.utils.checkpoint around parts of the network, and no_grad() where nothing is trained"
+    )

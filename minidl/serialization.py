@@ -42,6 +42,7 @@ DTYPES: dict[str, Any] = {
     "F32": np.float32,
     "F64": np.float64,
 }
+NONSENSE = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError)  # what content without sense raises
 FOREIGN = {
     b"\x80": "a pickle, as torch.save before PyTorch 1.6 wrote it; torch.save(torch.load(file), new_file), there, makes a file "
     "to load here",
@@ -242,13 +243,13 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool | None = None) 
         if document["crc32"] != _checksum(document["content"], arrays):
             raise ValueError("its checksum is not that of its content")
         content, lost = document["content"], _elsewhere(document["content"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except NONSENSE as error:
         raise RuntimeError(f"load: {name} is damaged: {type(error).__name__}: {error}") from None
     if where is None and lost is not None:
         check_device(lost, f"load: {name} has tensors of a GPU; pass map_location='cpu'")
     try:
         return _decode(content, arrays, where)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except NONSENSE as error:
         raise RuntimeError(f"load: {name} is damaged: {type(error).__name__}: {error}") from None
 
 

@@ -308,6 +308,8 @@ def test_arrays_in_numpys_format_are_named(tmp_path):
         '{"minidl": 1, "crc32": "{crc}", "content": {"dict": 3}}',
         '{"minidl": 1, "crc32": "{crc}", "content": {}}',
         '{"minidl": 1, "crc32": "{crc}", "content": {"float": "x"}}',
+        '{"minidl": 1, "crc32": "{crc}", "content": {"float": 1' + "0" * 400 + "}}",
+        '{"minidl": 1, "crc32": "{crc}", "content": {"cuda": [0]}}',
         '{"minidl": 1, "crc32": "{crc}", "content": ' + "[" * 5000 + "]" * 5000 + "}",
     ],
 )

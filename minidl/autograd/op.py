@@ -138,6 +138,8 @@ class Op:
             if self.promotes is not None and not isinstance(error, ShapeError):  # say it with names, if it is broadcasting
                 broadcast_shapes(*(a.shape for a in arrays if hasattr(a, "shape")), op=self.name)
             raise
+        except MemoryError as error:
+            raise devices.out_of_memory(self.name, error) from error
         out, extras = (result[0], result[1:]) if self.keeps else (result, ())
         if isinstance(out, np.generic):
             out = np.asarray(out)
@@ -363,7 +365,10 @@ class OpNode(Node):
             joint = type(parent) is tuple
             if needed is not None and not (any(p in needed for p in parent) if joint else parent in needed):
                 continue
-            out = rule.pull(g, *[kept[name] for name in rule.names])
+            try:
+                out = rule.pull(g, *[kept[name] for name in rule.names])
+            except MemoryError as error:
+                raise devices.out_of_memory(f"backward through {self.name()}", error) from error
             if not joint:
                 yield parent, out, not graph and out is not g and _is_new(out, kept)
                 continue

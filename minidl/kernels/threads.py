@@ -51,11 +51,19 @@ class _Pool:
         self.n_threads = n_threads
         self.blas = _inherited or _blas_of_numpy().limit(limits=1)
         keep_freed()
+        self.together = threading.Barrier(n_threads)
         for i in range(1, n_threads):
             threading.Thread(target=self._work, name=f"minidl-{i}", daemon=True).start()
+        self.warm()
+
+    def warm(self) -> None:
+        """A product in every thread at once: OpenBLAS takes some 30 MB for each, and ends the process where it cannot."""
+        self.together.wait()
+        np.ones((128, 128), np.float32) @ np.ones((128, 128), np.float32)
 
     def _work(self) -> None:
         _local.inside = True  # a kernel called from a part of another runs it whole
+        self.warm()
         for function, part, done in iter(self.queue.get, None):
             found: BaseException | None = None
             try:
