@@ -1,4 +1,4 @@
-"""Kill a process with SIGKILL at a random moment, again and again, and see that nothing is lost and nothing half-written is read.
+"""Kill a process with SIGKILL at random moments, again and again: nothing may be lost, and nothing half-written read.
 
     python benchmarks/faults.py               # a hundred times each, some minutes; writes docs/faults-results.md
     python benchmarks/faults.py --smoke       # a few times

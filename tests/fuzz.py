@@ -1,7 +1,7 @@
 """Files at random for everything that reads files: a coverage-guided fuzzer, and what it found, replayed.
 
     python tests/fuzz.py replay                      # what is in tests/corpus, in a process without much memory; any Python
-    python tests/fuzz.py pickle -max_total_time=60   # look for more, with Atheris (pip install atheris); options are libFuzzer's
+    python tests/fuzz.py pickle -max_total_time=60   # look for more, with Atheris (the extra "fuzz") and libFuzzer's options
 
 A reader may read a file or refuse it with a RuntimeError. Whatever else it does is a find: another error, code that is run,
 a module that is imported, a file opened to be written, more memory than the file is large. Atheris keeps the file then, and
@@ -172,19 +172,13 @@ def good():
         "pickle",
         b"\x80\x02](ctorch\nSize\nK\x01\x85\x85Rctorch\ndevice\nX\x03\0\0\0cpu\x85Rc__builtin__\nset\n]K\x01a\x85Re.",
     )
-    for name, data in list(good_cifar()):
-        yield name, data
+    yield from good_cifar()
 
 
 def good_cifar():
-    state = b"(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
-        + state
-        + b"T\x00\x0c\x00\x00"
-        + bytes(3072)
-        + b"tb"
-    )
+    dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    array += b"(K\x01K\x01M\x00\x0c\x86" + dtype + b"\x89T\x00\x0c\x00\x00" + bytes(3072) + b"tb"
     batch = b"\x80\x02}(U\x06labels](K\x03eU\x04data" + array + b"u."
     yield "batch", batch
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Training for long, twice, in two threads, and with too little memory: nothing grows, nothing depends on who else is at work."""
+"""Training for long, twice, in two threads, and with too little memory: nothing grows, and nothing depends on who else works."""
 
 import gc
 import hashlib
