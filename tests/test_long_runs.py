@@ -1,4 +1,4 @@
-"""Training for long, twice, in two threads, and with too little memory: nothing grows, and nothing depends on who else works."""
+"""Training for long, twice, in two threads, and with too little memory: nothing grows, and it does not matter who else works."""
 
 import gc
 import hashlib
