@@ -5,12 +5,16 @@ CuPy's arrays, which live on a GPU, are known from the first use of one on: see 
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import warnings
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .kernels import cpu as cpu_kernels
+from .kernels import symbols
 
 
 class Backend(NamedTuple):
@@ -21,12 +25,32 @@ class Backend(NamedTuple):
     kernels: ModuleType
 
 
-cpu = Backend("cpu", np, cpu_kernels)
+def _quickest() -> ModuleType:
+    """The compiled loops where Numba is installed, unless ``MINIDL_COMPILED`` is 0; else those of NumPy."""
+    if os.environ.get("MINIDL_COMPILED") != "0" and importlib.util.find_spec("numba"):
+        try:
+            return importlib.import_module("minidl.kernels.compiled")
+        except ImportError as error:  # for this Python or this NumPy
+            warnings.warn(f"minidl: Numba is installed but cannot be used, so NumPy's loops run: {error}", stacklevel=2)
+    return cpu_kernels
+
+
+cpu = Backend("cpu", np, _quickest())
 types: dict[type, Backend] = dict.fromkeys((np.ndarray, bool, int, float), cpu)
 types |= dict.fromkeys((np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64), cpu)
 types |= dict.fromkeys({np.intc, np.longlong, np.intp}, cpu)  # further names of the same sizes on some platforms
+types[symbols.Symbol] = Backend("cpu", np, symbols)
 gpu: Any = None  # the backend of CuPy, from the first use of a GPU on ...
 gpu_types: set[Any] = set()  # ... and the type of its arrays
+
+
+def _without_openmp() -> None:
+    """In a forked child GNU OpenMP ends the process at its first use, so NumPy's loops run there."""
+    types.update({kind: found._replace(kernels=cpu_kernels) for kind, found in types.items() if found.kernels is cpu.kernels})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_without_openmp)
 
 
 def of(x: Any) -> Backend:

@@ -21,17 +21,20 @@ from ..kernels import cpu, plain, reference
 from .places import names_of, variables
 
 RUNGS: dict[str, ModuleType] = {"loops": reference, "numpy": plain, "fast": cpu}
+if backend.cpu.kernels is not cpu:
+    RUNGS["compiled"] = backend.cpu.kernels
 WORTH_REPEATING, REPEATS = 0.2, 5  # a quicker step than so many seconds is timed again, and the quickest counts
 
 
 class rung(ContextDecorator):
-    """Run on one of three sets of kernels inside ``with minidl.rung("loops"):``.
+    """Run on one of these sets of kernels inside ``with minidl.rung("loops"):``.
 
-    ========= =======================================================================================
-    "loops"   `minidl.kernels.reference`: nested loops over single numbers, to be read and stepped through
-    "numpy"   `minidl.kernels.plain`: whole arrays at a time, as one would write it
-    "fast"    `minidl.kernels.cpu`: what runs otherwise
-    ========= =======================================================================================
+    ========== =======================================================================================
+    "loops"    `minidl.kernels.reference`: nested loops over single numbers, to be read and stepped through
+    "numpy"    `minidl.kernels.plain`: whole arrays at a time, as one would write it
+    "fast"     `minidl.kernels.cpu`: what runs otherwise, where Numba is not installed
+    "compiled" `minidl.kernels.compiled`: what runs otherwise, where it is
+    ========== =======================================================================================
 
     Models, ops and gradients stay what they are; only who computes them changes, for all threads of the process, and
     for arrays in the CPU's memory. May be used as a decorator.
@@ -45,6 +48,8 @@ class rung(ContextDecorator):
     """
 
     def __init__(self, name: str) -> None:
+        if name == "compiled" and name not in RUNGS:
+            raise ValueError('rung: "compiled" wants Numba: pip install "minidl[fast]" (and MINIDL_COMPILED not to be 0)')
         if name not in RUNGS:
             raise ValueError(f"rung: name must be one of {', '.join(map(repr, RUNGS))}, got {name!r}")
         self.name = name

@@ -55,6 +55,10 @@ def fused(name: str, group: dict[str, Any], steps: list[Any]) -> list[Any]:
     return steps
 
 
+def recurrent_step(name: str, dtype: Any) -> None:
+    """None: `minidl.sequences.steps` are as they should be read."""
+
+
 def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
     """``function`` for one item after the other."""
     for i in range(n_items):

@@ -86,7 +86,7 @@ def _repeat(x: Any, times: dict[int, int]) -> Any:
     return whole.transpose([order.index(d) for d in range(x.ndim)])
 
 
-def resample(x: Any, maps: Any) -> Any:
+def resample(x: Any, maps: Any, kind: Any = _Map) -> Any:
     """In the memory order of x; what lies around all mapped dimensions is cut into blocks, which the threads share."""
     times = {dim: _times(x.shape[dim], groups, size) for dim, groups, size in maps}
     if all(times.values()):
@@ -99,7 +99,7 @@ def resample(x: Any, maps: Any) -> Any:
     for dim, groups, size in maps:
         axis = order.index(dim) - first
         n, inner, shape[axis] = shape[axis], math.prod(shape[axis + 1 :]), size
-        steps.append((_Map(groups, size, x.dtype), n, inner))
+        steps.append((kind(groups, size, x.dtype), n, inner))
     out = np.empty((lead, math.prod(shape)), x.dtype)
 
     def work(part: slice) -> None:

@@ -5,6 +5,7 @@ this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract
 ``uniform``, ``normal`` and ``keep``.
 """
 
+from ..reference import recurrent_step
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
@@ -48,6 +49,7 @@ __all__ = [
     "normal",
     "normalise",
     "normalise_grad",
+    "recurrent_step",
     "relu",
     "relu_grad",
     "resample",

@@ -1,0 +1,20 @@
+"""Loops on the CPU, compiled by Numba: what NumPy needs several passes over memory for is done in one.
+
+For float32, and where it pays; all else is `minidl.kernels.cpu`'s. See `minidl.kernels` for the contract.
+"""
+
+from ..cpu import *  # noqa: F403
+from .elementwise import blockwise, erf
+from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
+from .norm import normalise, normalise_grad
+from .recurrent import recurrent_step
+from .resize import resample
+from .windows import (
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    max_pool2d_place,
+    max_pool2d_taps,
+    sum_pool2d,
+    sum_pool2d_spread,
+)

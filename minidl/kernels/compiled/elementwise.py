@@ -1,0 +1,119 @@
+"""Functions of single elements, each as one loop: nothing that is computed on the way goes through memory."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from .. import cpu
+from ..cpu.order import empty, order_of, ordered
+from ..symbols import Steps, Untraceable, trace
+from . import mathematics
+from .compile import PARALLEL, part, parts
+
+SMALL = 1 << 12  # elements: with fewer, NumPy is done before the steps are known
+MOST_ARRAYS = 6  # in a loop: with more, the compiler does not prove that they lie apart
+
+# What NumPy's functions are in a loop over float32.
+FORMULAS = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "negative": "-{}",
+    "positive": "{}",
+    "square": "{0} * {0}",
+    "reciprocal": "f32(1) / {}",
+    "absolute": "abs({})",
+    "sqrt": "f32(math.sqrt({}))",
+    "floor": "np.floor({})",
+    "where": "{1} if {0} else {2}",
+    "less": "{} < {}",
+    "less_equal": "{} <= {}",
+    "greater": "{} > {}",
+    "greater_equal": "{} >= {}",
+    "equal": "{} == {}",
+    "not_equal": "{} != {}",
+    "bitwise_and": "{} and {}",
+    "bitwise_or": "{} or {}",
+    "logical_and": "{} and {}",
+    "logical_or": "{} or {}",
+    "logical_not": "not {}",
+}
+FORMULAS |= {name: name + "({}, {})" for name in ("maximum", "minimum")}
+FORMULAS |= {name: name + "({})" for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf")}
+
+
+@functools.lru_cache(1000)
+def _loop(steps: Steps, n_numbers: int) -> Any:
+    """The compiled loop; None if one of its steps is not known here."""
+    if steps.n_arrays > MOST_ARRAYS or any(name not in FORMULAS for name, _ in steps.steps):
+        return None
+    arrays, numbers = [f"a{i}" for i in range(steps.n_arrays)], [f"c{i}" for i in range(n_numbers)]
+    lines = [f"def run({', '.join(arrays + numbers)}):", "    for i in range(a0.size):"]
+    lines += [f"        v{i} = {array}[i]" for i, array in enumerate(arrays)]
+    lines += [f"        v{steps.n_arrays + k} = {FORMULAS[name].format(*of)}" for k, (name, of) in enumerate(steps.steps)]
+    lines += [f"        a{i}[i] = v{value}" for i, value in steps.stores]
+    pieces = ", ".join([f"{array}[first:last]" for array in arrays] + numbers)
+    lines += ["", "", f"def in_parts(parts, {', '.join(arrays + numbers)}):", "    for p in prange(parts):"]
+    lines += ["        first, last = part(a0.size, p, parts)", f"        run({pieces})", ""]
+    return _compiled("\n".join(lines))
+
+
+def _compiled(source: str) -> Any:
+    """Its function ``in_parts``. The source is kept beside what is compiled of it, which is found by its name."""
+    key = hashlib.sha256((inspect.getsource(mathematics) + source).encode()).hexdigest()[:16]
+    path, kept = Path(__file__).with_name("__pycache__") / f"loop_{key}.py", True
+    try:
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            new = path.with_suffix(f".{os.getpid()}")
+            new.write_text(source)
+            new.replace(path)
+    except OSError:  # no place to keep it
+        kept = False
+    names: dict[str, Any] = {**vars(mathematics), "math": math, "prange": prange, "part": part}
+    exec(compile(source, str(path), "exec"), names)
+    names["run"] = njit(names["run"], nogil=True, cache=kept, fastmath={"contract"}, error_model="numpy")
+    return njit(names["in_parts"], nogil=True, cache=kept, error_model="numpy", parallel=PARALLEL)
+
+
+def blockwise(function: Callable[..., None], *arrays: Any) -> None:
+    """``function(*arrays)`` as one loop, if that can be."""
+    size = arrays[0].size
+    if size < SMALL or any(a.dtype != np.float32 or a.size != size for a in arrays):
+        return cpu.blockwise(function, *arrays)
+    order = order_of(arrays[0])
+    views = [a.transpose(order) for a in arrays]
+    try:
+        steps, numbers = trace(function, arrays[0].dtype, len(arrays))
+    except Untraceable:
+        return cpu.blockwise(function, *arrays)
+    loop = _loop(steps, len(numbers))
+    if loop is None or not all(v.flags.c_contiguous for v in views):
+        return cpu.blockwise(function, *arrays)
+    flat, numbers = [v.reshape(-1) for v in views], [np.float32(n) for n in numbers]
+    loop(parts(size, 4 * size * len(arrays)), *flat, *numbers)
+
+
+def erf(x: Any) -> Any:
+    """The error function."""
+    if x.dtype != np.float32 or x.size < SMALL:
+        return cpu.erf(x)
+    x = ordered(x, x) if x.flags.c_contiguous else x.copy()
+    out = empty(x.shape, x.dtype, x)
+
+    def compute(out: Any, x: Any) -> None:
+        out[...] = cpu.erf(x)
+
+    blockwise(compute, out, x)
+    return out
