@@ -20,7 +20,7 @@ QUESTIONS |= {"logical_and", "logical_or", "logical_not", "isfinite", "isinf", "
 class Steps(NamedTuple):
     """What to compute. Values are numbered: the arrays' elements first, then the results of the steps."""
 
-    steps: tuple[tuple[str, tuple[str, ...]], ...]  # the name of a NumPy function, and its operands: "v0" a value, "c0" a number
+    steps: tuple[tuple[str, tuple[str, ...]], ...]  # the name of a NumPy function, and its operands: value "v0", number "c0"
     stores: tuple[tuple[int, int], ...]  # which array gets which value in the end
     n_arrays: int
 
@@ -84,6 +84,7 @@ class Symbol(NDArrayOperatorsMixin):
         raise Untraceable("a decision by the numbers")
 
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
+        """Itself."""
         if dtype != self.dtype:
             raise Untraceable("another dtype")
         return self

@@ -3,7 +3,9 @@
 For float32, and where it pays; all else is `minidl.kernels.cpu`'s. See `minidl.kernels` for the contract.
 """
 
-from ..cpu import *  # noqa: F403
+from typing import Any
+
+from .. import cpu
 from .elementwise import blockwise, erf
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
@@ -18,3 +20,30 @@ from .windows import (
     sum_pool2d,
     sum_pool2d_spread,
 )
+
+__all__ = [
+    "blockwise",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "erf",
+    "log_softmax",
+    "log_softmax_at",
+    "log_softmax_at_grad",
+    "log_softmax_grad",
+    "max_pool2d_place",
+    "max_pool2d_taps",
+    "normalise",
+    "normalise_grad",
+    "recurrent_step",
+    "resample",
+    "softmax",
+    "softmax_grad",
+    "sum_pool2d",
+    "sum_pool2d_spread",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What is not here is `minidl.kernels.cpu`'s."""
+    return getattr(cpu, name)

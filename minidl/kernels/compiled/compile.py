@@ -16,9 +16,11 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import numba
-from numba import config, njit
+from numba import njit
 
 from .. import threads
+
+config: Any = numba.config
 
 # Sums may be made in another order, several at a time. That there are no NaN and no infinities may not be assumed.
 SUMS = {"reassoc", "contract", "arcp", "nsz"}
@@ -36,6 +38,7 @@ def _find_threads() -> bool:
 
 
 PARALLEL = _find_threads()
+WORTH = 8  # a thread that waits in a busy loop is worth starting for so many times less work than one that sleeps
 
 
 def loop(function: Any) -> Any:
@@ -64,6 +67,3 @@ def parts(n_items: int, nbytes: int) -> int:
     n = max(len(threads.parts(n_items, nbytes * WORTH)), 1) if PARALLEL else 1
     numba.set_num_threads(min(n, config.NUMBA_NUM_THREADS))
     return n
-
-
-WORTH = 8  # a thread that waits in a busy loop is worth starting for so many times less than one that sleeps

@@ -101,8 +101,7 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     loop = _loop(steps, len(numbers))
     if loop is None or not all(v.flags.c_contiguous for v in views):
         return cpu.blockwise(function, *arrays)
-    flat, numbers = [v.reshape(-1) for v in views], [np.float32(n) for n in numbers]
-    loop(parts(size, 4 * size * len(arrays)), *flat, *numbers)
+    loop(parts(size, 4 * size * len(arrays)), *(v.reshape(-1) for v in views), *map(np.float32, numbers))
 
 
 def erf(x: Any) -> Any:

@@ -13,8 +13,6 @@ from ..cpu.order import order_of
 from .compile import loop, part, parts, shared
 from .mathematics import bits, exp, f32, in_order, log, number
 
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
-
 
 def _run(kernel: Callable[..., None], dim: int, like: Any, *others: Any, width: int | None = None) -> Any:
     """``kernel(parts, out, like, *others)`` on arrays as (lines, n). None if ``like`` is not made so.

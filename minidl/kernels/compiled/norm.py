@@ -24,8 +24,6 @@ from .mathematics import f32
 
 u64 = np.uint64  # an index that is known not to count from the end
 
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
-
 RUN = 1024  # numbers whose moments are taken together
 LINE = 16  # numbers that are in the cache together
 
@@ -41,10 +39,11 @@ def _part(a, b, p, parts):
 
 
 @loop
-def _row_sum(x):
+def _row_sum(x, origin):
+    """The sum of the distances from a number near them, which are small, and so is what rounding takes from them."""
     total = f32(0)
     for i in range(x.size):
-        total += x[i]
+        total += x[i] - origin
     return total
 
 
@@ -62,7 +61,7 @@ def _row_moments(x, own_center):
     mean, square, n = 0.0, 0.0, 0
     for start in range(0, x.size, RUN):
         part = x[start : start + RUN]
-        center = _row_sum(part) / f32(part.size) if own_center else f32(0)
+        center = part[0] + _row_sum(part, part[0]) / f32(part.size) if own_center else f32(0)
         distance, more = center - mean, part.size
         square += _row_square(part, center) + distance * distance * n * more / (n + more)
         mean += distance * more / (n + more)
@@ -108,9 +107,9 @@ def _column_moments(x, own_center, mean, square, low, high):
             center[low:high] = 0
             for i in range(start, stop):
                 for j in range(u64(low), u64(high)):
-                    center[j] += x[i, j]
+                    center[j] += x[i, j] - x[start, j]
             for j in range(u64(low), u64(high)):
-                center[j] /= f32(more)
+                center[j] = x[start, j] + center[j] / f32(more)
                 distance = center[j] - mean[j]
                 square[j] += distance * distance * n * more / (n + more)
                 mean[j] += distance * more / (n + more)
@@ -204,7 +203,7 @@ def _add_to(g_weight, g_bias, g, x, center, scale):
 
 @shared
 def _rows_grad(parts, g, x, out, weight, center, variance, eps, own_center, own_variance, g_weight, g_bias):
-    """`normalise_grad` where B is 1. The gradients of weight and bias are added to ``g_weight`` and ``g_bias``, (parts, 1 or A, W)."""
+    """`normalise_grad` where B is 1; ``g_weight`` and ``g_bias``, (parts, 1 or A, W), are added to."""
     for p in prange(parts):
         first, last = part(len(x), p, parts)
         n, width, one = x.shape[1], weight.shape[1], np.ones(1, np.float32)
@@ -300,8 +299,8 @@ class _View(NamedTuple):
     def moments(self, c: Any, like: Any, dims: Sequence[int]) -> Any:
         """Center or variance, in the shape `few`."""
         kept = [1 if d in dims else n for d, n in enumerate(like.shape)]
-        c = np.broadcast_to(c.astype(np.float32, copy=False), kept).transpose(self.order)
-        return np.ascontiguousarray(c).reshape(self.few)
+        c = np.broadcast_to(c, kept).transpose(self.order)
+        return np.array(c, np.float32, order="C").reshape(self.few)  # a copy: it may be written to
 
     def weight(self, w: Any, like: Any) -> Any:
         """A weight or bias as (1 or A, W); None where it is not made so."""

@@ -1,7 +1,7 @@
 """A step of a recurrent network and its derivative, each quantity in one loop; the equations are in `minidl.sequences`.
 
-The arguments are those of `minidl.sequences.steps`. There are many arrays in a step, and a compiler must know of any two whether
-one is changed through the other; so a loop changes one.
+The arguments are those of `minidl.sequences.steps`. There are many arrays in a step, and the compiler must know of any two
+whether one is changed through the other; so a loop changes one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 
 from .compile import loop
 from .mathematics import f32, tanh
-
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 
 
 @loop

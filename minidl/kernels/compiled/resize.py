@@ -11,8 +11,6 @@ from ..cpu import resize
 from .compile import loop
 from .mathematics import f32
 
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
-
 
 @loop
 def _apply(x, out, starts, sources, weights):

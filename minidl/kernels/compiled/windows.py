@@ -13,19 +13,17 @@ from numba import prange
 
 from ...shapes import Window
 from .. import cpu
-from ..threads import as_bytes
 from ..cpu.columns import batch_last
 from ..cpu.pool import taps_dtype
+from ..threads import as_bytes
 from .compile import loop, part, parts, shared
 from .mathematics import f32
-
-# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 
 FEW = 32  # taps times channels that a filter sees: with more, a matrix product is quicker
 
 
 class Slide(NamedTuple):
-    """A window along one dimension: so many ``taps``, ``dilation`` pixels apart, of which the first is ``before`` pixels outside."""
+    """A window along one dimension: so many ``taps``, ``dilation`` pixels apart, the first ``before`` pixels outside."""
 
     taps: int
     stride: int
@@ -267,7 +265,10 @@ def _last_nan(x, rows, columns, n, i, b):
     found = 0
     for k in range(rows.taps):
         for l in range(columns.taps):
-            y, at = i * rows.stride + k * rows.dilation - rows.before, b // n * columns.stride + l * columns.dilation - columns.before
+            y, at = (
+                i * rows.stride + k * rows.dilation - rows.before,
+                b // n * columns.stride + l * columns.dilation - columns.before,
+            )
             if 0 <= y < x.shape[0] and 0 <= at < x.shape[1] // n and np.isnan(x[y, at * n + b % n]):
                 found = k * columns.taps + l
     return found
@@ -275,22 +276,30 @@ def _last_nan(x, rows, columns, n, i, b):
 
 @shared
 def _place(parts, g, taps, out, rows, columns, n):
-    """Add each gradient where its tap points."""
+    """Add each gradient where its tap points; a window that sees no pixel points outside."""
     for p in prange(parts):
         first, last = part(len(g), p, parts)
-        width = out.shape[2]
-        offsets = np.empty(rows.taps * columns.taps, np.int64)
-        for tap in range(offsets.size):
-            k, l = divmod(tap, columns.taps)
-            offsets[tap] = k * rows.dilation * width + l * columns.dilation * n
+        places = np.empty(rows.taps * columns.taps, np.int64)
         for c in range(first, last):
             out[c] = 0
             flat = out[c].reshape(-1)
             for i in range(g.shape[1]):
                 for j in range(g.shape[2] // n):
-                    corner = (i * rows.stride - rows.before) * width + (j * columns.stride - columns.before) * n
+                    _find(places, rows, columns, i, j, out.shape[1], out.shape[2] // n)
                     for b in range(n):
-                        flat[corner + offsets[taps[c, i, j * n + b]] + b] += g[c, i, j * n + b]
+                        at = places[taps[c, i, j * n + b]]
+                        if at >= 0:
+                            flat[at * n + b] += g[c, i, j * n + b]
+
+
+@loop
+def _find(places, rows, columns, i, j, height, width):
+    """The pixel under each tap at a position; -1 outside."""
+    for tap in range(places.size):
+        k, l = divmod(tap, columns.taps)
+        y = i * rows.stride + k * rows.dilation - rows.before
+        x = j * columns.stride + l * columns.dilation - columns.before
+        places[tap] = y * width + x if 0 <= y < height and 0 <= x < width else -1
 
 
 def _is_plain(*arrays: Any) -> bool:

@@ -1,0 +1,336 @@
+"""The compiled loops against the loops that define them, and against NumPy's functions; in float32, as they are."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import minidl
+import minidl.nn.functional as F
+from minidl import backend
+from minidl.kernels import cpu, reference, symbols, threads
+from minidl.shapes import Window
+
+pytest.importorskip("numba")
+from numba import njit
+
+from minidl.kernels import compiled
+from minidl.kernels.compiled import compile, mathematics
+
+LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (3, 0, 1, 2)]
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(params=[1, 3], autouse=True, scope="module")
+def n_threads(request):
+    """Everything here with one thread, and with three that take even the smallest work."""
+    before, worth = threads.get_num_threads(), threads.WORTH_A_THREAD
+    threads.set_num_threads(request.param)
+    threads.WORTH_A_THREAD = 1 if request.param > 1 else worth
+    yield request.param
+    threads.set_num_threads(before)
+    threads.WORTH_A_THREAD = worth
+
+
+def numbers(seed, *shape, layout=None, scale=1.0):
+    """Random float32, whose memory may lie in another order."""
+    layout = layout or range(len(shape))
+    rng = np.random.default_rng(seed)
+    stored = (scale * rng.standard_normal([shape[d] for d in layout])).astype(np.float32)
+    return stored.transpose([list(layout).index(d) for d in range(len(shape))])
+
+
+def same(found, wanted, atol=1e-5):
+    np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-5, atol=atol)
+
+
+# -- functions of one number
+
+EDGES = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 1e-40, -1e-40, 1.2e-38, 88.72, 88.73, -87.4, -103.9, -104.1, 1e30, -1e30]
+EXACT = {"exp": np.exp, "expm1": np.expm1, "tanh": np.tanh, "log": np.log, "log1p": np.log1p}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_functions_are_right_to_the_last_bits(name):
+    function = getattr(mathematics, name)
+
+    @njit
+    def each(x, out):
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    rng = np.random.default_rng(0)
+    x = np.concatenate([EDGES, np.linspace(-105, 90, 50001), rng.standard_normal(50000), 10.0 ** rng.uniform(-38, 38, 50000)])
+    x = x.astype(np.float32)
+    out = np.empty_like(x)
+    each(x, out)
+    with np.errstate(all="ignore"):
+        exact = EXACT[name](x.astype(np.float64))
+        wanted = exact.astype(np.float32)
+        apart = np.abs(out - exact) / np.maximum(np.spacing(np.abs(wanted)), np.float32(1e-45))
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(out[~finite], wanted[~finite])
+    assert apart[finite].max() < 3, f"{name}({x[finite][apart[finite].argmax()]})"
+
+
+def test_erf():
+    import math
+
+    x = np.concatenate([EDGES, np.linspace(-6, 6, 20001)]).astype(np.float32)
+    same(compiled.erf(np.tile(x, 3)), np.tile([math.erf(v) for v in x], 3), 5e-7)
+
+
+# -- elementwise functions, found out by calling them with symbols
+
+FUNCTIONS = ["gelu", "silu", "mish", "softplus", "elu", "leaky_relu", "hardswish", "hardsigmoid", "logsigmoid", "hardtanh"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations_are_one_loop(name, monkeypatch):
+    x = minidl.from_numpy(np.append(numbers(1, 2**16, scale=6), np.float32(EDGES)[:2])).requires_grad_()
+    double = minidl.tensor(x.detach().numpy().astype(np.float64), requires_grad=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "blockwise", None)  # which would be used for what cannot be traced
+        out = getattr(F, name)(x)
+        out.sum().backward()
+    wide = getattr(F, name)(double)
+    wide.sum().backward()
+    same(out.detach(), wide.detach(), 1e-6)
+    same(x.grad, double.grad, 2e-6)
+
+
+def test_what_cannot_be_traced_is_numpys():
+    x = numbers(0, 2**13)
+
+    def decides(out, x):
+        out[...] = x if x[0] > 0 else -x
+
+    def unknown(out, x):
+        out[...] = np.arctan2(x, 2)
+
+    for function in (decides, unknown):
+        wanted, out = np.empty_like(x), np.empty_like(x)
+        function(wanted, x)
+        compiled.blockwise(function, out, x)
+        np.testing.assert_array_equal(out, wanted)
+    with pytest.raises(symbols.Untraceable):
+        symbols.trace(lambda out, x: np.add.reduce(x), np.dtype(np.float32), 2)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adamax", "Adadelta"])
+def test_optimisers_do_the_same_steps(kind):
+    def steps(rung):
+        p = minidl.from_numpy(numbers(0, 64, 100)).requires_grad_()
+        optimizer = getattr(minidl.optim, kind)([p], lr=0.01, weight_decay=0.1)
+        with minidl.rung(rung):
+            for i in range(3):
+                p.grad = minidl.from_numpy(numbers(i, 64, 100))
+                optimizer.step()
+        return p.detach().numpy()
+
+    same(steps("compiled"), steps("fast"), 1e-6)
+
+
+# -- lines
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 2), seeds, st.sampled_from([1.0, 30.0, 1e4]))
+def test_softmax_and_relatives(a, n, dim, seed, scale):
+    x = np.moveaxis(numbers(seed, a, 3, n, scale=scale), 2, dim)
+    g, places = np.moveaxis(numbers(seed + 1, a, 3, n), 2, dim), np.random.default_rng(seed).integers(0, n, (a, 3))
+    places = np.expand_dims(places, dim)
+    narrow = np.take_along_axis(g, places, dim)
+    for name, args in {
+        "softmax": (x, dim),
+        "log_softmax": (x, dim),
+        "softmax_grad": (g, reference.softmax(x, dim), dim),
+        "log_softmax_grad": (g, reference.log_softmax(x, dim), dim),
+        "log_softmax_at": (x, dim, places),
+        "log_softmax_at_grad": (narrow, x, dim, places),
+    }.items():
+        same(getattr(compiled, name)(*args), getattr(reference, name)(*args), 1e-5 * scale)
+
+
+def test_softmax_of_what_is_not_finite():
+    x = np.float32([[0, np.nan, 1], [np.inf, 0, 1], [-np.inf, 0, 1], [-np.inf] * 3])
+    with np.errstate(invalid="ignore"):
+        for name in ("softmax", "log_softmax"):
+            np.testing.assert_allclose(getattr(compiled, name)(x, 1), getattr(cpu, name)(x, 1), rtol=1e-6)
+
+
+# -- normalisation
+
+NORMS = {  # the shape, the dimensions and the weight's shape
+    "rows": ((7, 5, 33), (2,), (33,)),
+    "long rows": ((3, 2500), (1,), (2500,)),
+    "batch": ((5, 6, 4, 3), (0, 2, 3), (6, 1, 1)),
+    "group": ((5, 2, 3, 4, 3), (2, 3, 4), (2, 3, 1, 1)),
+    "instance": ((5, 6, 4, 3), (2, 3), (6, 1, 1)),
+    "pictures": ((20, 6, 4, 3), (1, 2, 3), (6, 4, 3)),
+    "columns": ((9, 40), (0,), (40,)),
+    "one": ((1, 1, 1), (2,), (1,)),
+}
+
+
+@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize("own", [(True, True), (False, True), (False, False)])
+@pytest.mark.parametrize("last", [False, True])
+def test_norms(kind, own, last):
+    shape, dims, w_shape = NORMS[kind]
+    layout = [*range(1, len(shape)), 0] if last else None  # the images innermost, or as NumPy has it
+    x, g = (numbers(i, *shape, layout=layout) + np.float32(i) for i in (100, 0))
+    w, b = numbers(1, *w_shape), numbers(2, *w_shape)
+    kept = [1 if d in dims else n for d, n in enumerate(shape)]
+    center = None if own[0] else np.zeros((), np.float32) if own[1] else numbers(3, *kept)
+    variance = None if own[1] else numbers(4, *kept) ** 2 + 1
+    for weight, bias in ((w, b), (w, None), (None, None)):
+        args = x, weight, bias, dims, 1e-5, center, variance
+        wanted = [v.astype(np.float64) for v in reference.normalise(*(a.astype(float) if a is x else a for a in args))]
+        found = compiled.normalise(*args)
+        for f, v, atol in zip(found, wanted, (5e-5, 1e-5, 1e-5)):  # a center near 100 is rounded to 4e-6
+            assert f.dtype == np.float32
+            same(f, v, atol)
+        args = g, x, weight, wanted[1], wanted[2], dims, 1e-5, own, w_shape
+        args = [a.astype(np.float32) if isinstance(a, np.ndarray) else a for a in args]
+        double = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
+        for f, v in zip(compiled.normalise_grad(*args), reference.normalise_grad(*double)):
+            same(f, v, 2e-4 * max(1.0, float(np.abs(v).max())))
+
+
+def test_moments_far_from_zero():
+    """The mean is a million times the deviation: what is left of float32 is one part in ten or so, and no NaN."""
+    x = (1e4 + numbers(0, 4, 3000, scale=0.1)).astype(np.float32)
+    _, center, variance = compiled.normalise(x, None, None, (1,), 0.0)
+    same(center[:, 0], x.astype(np.float64).mean(1))
+    np.testing.assert_allclose(variance[:, 0], x.astype(np.float64).var(1), rtol=1e-3)
+
+
+# -- windows
+
+
+@st.composite
+def windows(draw):
+    """A window, and a picture's size on which it takes at least one position each way."""
+    pairs = [[draw(st.integers(*limits)) for limits in ((1, 3), (1, 3), (0, 2), (0, 2), (1, 2), (0, 5))] for _ in range(2)]
+    kernel, stride, before, after, dilation, extra = zip(*pairs)
+    size = tuple(max(1, d * (k - 1) + 1 - b - a) + n for k, d, b, a, n in zip(kernel, dilation, before, after, extra))
+    return Window(kernel, stride, before, after, dilation), size
+
+
+@given(windows(), st.integers(2, 4), st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 3)]), st.integers(0, 3), seeds)
+@settings(deadline=None, max_examples=30)
+def test_convolutions_in_small_groups(geometry, groups, each, n, seed):
+    (window, size), (channels, filters) = geometry, each
+    x = numbers(seed, n, channels * groups, *size, layout=LAYOUTS[seed % 3])
+    w, bias = numbers(seed + 1, filters * groups, channels, *window.kernel), numbers(seed + 2, filters * groups)
+    g = numbers(seed + 3, n, filters * groups, *window.out_size(size), layout=LAYOUTS[seed % 2])
+    for b in (None, bias):
+        same(compiled.conv2d(x, w, b, window, groups), reference.conv2d(x, w, b, window, groups))
+    same(compiled.conv2d_input_grad(g, w, window, groups, size), reference.conv2d_input_grad(g, w, window, groups, size))
+    same(compiled.conv2d_weight_grad(x, g, window, groups), reference.conv2d_weight_grad(x, g, window, groups), 1e-4)
+
+
+@given(windows(), st.integers(1, 3), seeds, st.booleans())
+@example((Window((2, 2), (2, 2)), (4, 4)), 2, 0, False)
+@settings(deadline=None, max_examples=30)
+def test_pooling(geometry, n, seed, ties):
+    window, size = geometry
+    x = numbers(seed, n, 3, *size, layout=(1, 2, 3, 0))
+    if ties:
+        x = np.round(x)
+        x[0, 0, 0, 0] = np.nan
+    g = numbers(seed + 1, n, 3, *window.out_size(size), layout=(1, 2, 3, 0))
+    same(compiled.sum_pool2d(x, window), reference.sum_pool2d(x, window))
+    same(compiled.sum_pool2d_spread(g, window, size), reference.sum_pool2d_spread(g, window, size))
+    out = cpu.max_pool2d(x, window)
+    taps = cpu.max_pool2d_taps(x, out, window)
+    np.testing.assert_array_equal(compiled.max_pool2d_taps(x, out, window), taps)
+    same(compiled.max_pool2d_place(g, taps, window, size), cpu.max_pool2d_place(g, taps, window, size))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(7, 9), (3, 2), (10, 12)])
+def test_resizing(layout, mode, size):
+    x = minidl.from_numpy(numbers(0, 2, 3, 5, 6, layout=layout)).requires_grad_()
+    found = {}
+    for rung in ("compiled", "loops"):
+        x.grad = None
+        with minidl.rung(rung):
+            out = F.interpolate(x, size=size, mode=mode)
+            (out * out).sum().backward()
+        found[rung] = out.detach().numpy(), x.grad.numpy()
+    for a, b in zip(*found.values()):
+        same(a, b)
+
+
+# -- recurrent steps, and who runs
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("n", [3, 130])
+def test_recurrent_steps(kind, n):
+    minidl.manual_seed(0)
+    net, x = getattr(minidl.nn, kind)(4, 6, num_layers=2), minidl.randn(5, n, 4)
+    found = {}
+    for rung in ("compiled", "fast"):
+        net.zero_grad()
+        with minidl.rung(rung):
+            out = net(x)[0]
+            (out * out).sum().backward()
+        found[rung] = [out.detach().numpy(), *(p.grad.numpy() for p in net.parameters())]
+    for a, b in zip(*found.values()):
+        same(a, b, 1e-4)
+
+
+def test_parts_are_the_same_every_time(n_threads):
+    x, g = numbers(0, 50, 70), numbers(1, 50, 70)
+    _, c, v = compiled.normalise(x, None, None, (1,), 1e-5)
+    first, *again = (compiled.normalise_grad(g, x, None, c, v, (1,), 1e-5, (True, True), (70,)) for _ in range(5))
+    for other in again:
+        for a, b in zip(first, other):
+            np.testing.assert_array_equal(a, b)
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_runs_numpys_loops():
+    code = """if True:
+        import os, minidl, minidl.nn.functional as F
+        minidl.set_num_threads(2)
+        x = minidl.ones(1000, 1000)
+        F.softmax(x, -1)
+        child = os.fork()
+        if not child:
+            assert abs(F.softmax(x, -1).sum().item() - 1000) < 1
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    """
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_can_be_left_out_and_may_be_broken(tmp_path):
+    told = "from minidl import backend; print(backend.cpu.kernels.__name__)"
+    assert run(told).stdout.strip() == "minidl.kernels.compiled"
+    assert run(told, MINIDL_COMPILED="0").stdout.strip() == "minidl.kernels.cpu"
+    (tmp_path / "numba.py").write_text("raise ImportError('needs another NumPy')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    broken = run(told, PYTHONPATH=path)
+    assert broken.stdout.strip() == "minidl.kernels.cpu"
+    assert "needs another NumPy" in broken.stderr
+
+
+def test_which_kernels_run():
+    assert backend.kernels(np.ones(3)) is compiled
+    assert compile.PARALLEL in (True, False)
+    assert compiled.matmul is cpu.matmul
