@@ -15,10 +15,10 @@ __all__ = ["DOCS", "cores", "describe", "head", "processor", "row", "write"]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
-def torch_version():
-    """PyTorch's version, without importing it."""
+def version(package):
+    """The version of a package, without importing it."""
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
@@ -27,7 +27,7 @@ def describe():
     """All of it, a line each."""
     lines = machine()
     outside = lines.pop("Set from outside")
-    lines |= {"PyTorch": torch_version(), "Set from outside": outside}
+    lines |= {"Numba": version("numba"), "PyTorch": version("torch"), "Set from outside": outside}
     return "\n".join(f"* {name}: {value}" for name, value in lines.items())
 
 

@@ -7,10 +7,11 @@ Each side is a process of its own; they take turns, and quoted is the median ove
 shows that it computes the same output and gradients. Pictures come in the memory order that each library's own layers leave
 them in: minidl's with the batch innermost, PyTorch's plain and ``channels_last``. The ratio is against the better of PyTorch's
 two; the last column has it against the better of all four, two of them with the C library told to keep freed memory, as
-minidl does by itself.
+minidl does by itself. With Numba installed there are two of minidl, one with its loops compiled and one with NumPy's.
 """
 
 import argparse
+import importlib.util
 import math
 
 import environment
@@ -18,6 +19,7 @@ from environment import head, row
 from sides.layers import LAYERS
 from sides.turns import prove, started, take_turns
 
+OURS = ["minidl", "minidl (NumPy)"] if importlib.util.find_spec("numba") else ["minidl"]
 PLAIN = ["PyTorch", "PyTorch channels_last"]
 KEPT = [f"{name} (kept)" for name in PLAIN]
 
@@ -31,32 +33,40 @@ def measure(names, layer, train, seconds, small):
         return take_turns(right, seconds), failed
 
 
-def ratio(found, names):
+def ratio(found, names, ours="minidl"):
     """Our time over the best of theirs."""
     best = min((found[name] for name in names if name in found), default=None)
-    return f"{found['minidl'] / best:.2f}" if best else "-"
+    return f"{found[ours] / best:.2f}" if best else "-"
+
+
+def ratios(found, plain, kept):
+    """Against the better of the plain ones, against all, and that of NumPy's loops against the plain ones."""
+    return ratio(found, plain), ratio(found, plain + kept), *(ratio(found, plain, name) for name in OURS[1:])
+
+
+RATIOS = ["ratio", "ratio, (kept)", *(f"ratio of {name}" for name in OURS[1:])]
 
 
 def run(args, layers):
     """Measure, print the lines as they come; the blocks to write."""
-    names = ["minidl", *PLAIN, *([] if args.smoke else KEPT)]
-    columns = [f"{name}, ms" for name in ("minidl", *PLAIN)]
-    lines, said, ratios = head("layer", "input", "pass", *columns, "ratio", "ratio, (kept)"), [], []
+    names = [*OURS, *PLAIN, *([] if args.smoke else KEPT)]
+    columns = [f"{name}, ms" for name in (*OURS, *PLAIN)]
+    lines, said, all_ratios = head("layer", "input", "pass", *columns, *RATIOS), [], []
     for layer in layers:
         for train in (False, True):
             title = "forward, backward" if train else "forward"
             found, failed = measure(names, layer, train, args.seconds, args.smoke)
-            cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in ("minidl", *PLAIN)]
+            cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in (*OURS, *PLAIN)]
             shape = " x ".join(map(str, LAYERS[layer][0]))
-            lines.append(row(layer, shape, title, *cells, ratio(found, PLAIN), ratio(found, PLAIN + KEPT)))
+            lines.append(row(layer, shape, title, *cells, *ratios(found, PLAIN, KEPT)))
             said += [f"* {layer}, {title}: {name}: {reason}" for name, reason in failed.items()]
             print(lines[-1], *said[len(said) - len(failed) :], sep="\n", flush=True)
             if ratio(found, PLAIN) != "-":
-                ratios.append(float(ratio(found, PLAIN)))
+                all_ratios.append(float(ratio(found, PLAIN)))
     how = f"{args.seconds:g} s for each line."
-    if ratios:
-        middle, above = math.exp(sum(map(math.log, ratios)) / len(ratios)), sum(r > 1.5 for r in ratios)
-        how += f" The geometric mean of the ratios is {middle:.2f}; {above} of {len(ratios)} are above 1.5."
+    if all_ratios:
+        middle, above = math.exp(sum(map(math.log, all_ratios)) / len(all_ratios)), sum(r > 1.5 for r in all_ratios)
+        how += f" The geometric mean of the ratios is {middle:.2f}; {above} of {len(all_ratios)} are above 1.5."
     return lines, [how], said
 
 

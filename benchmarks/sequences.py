@@ -5,14 +5,15 @@
 
 Each side is a process of its own; they take turns, and quoted is the median over the turns. Before anything is timed every side
 shows that it computes the same numbers, four steps long. The ratio is against PyTorch as it is, in the last column against the
-better of that and of PyTorch with the C library told to keep freed memory, as minidl does by itself.
+better of that and of PyTorch with the C library told to keep freed memory, as minidl does by itself. With Numba installed there are
+two of minidl, one with its loops compiled and one with NumPy's.
 """
 
 import argparse
 
 import environment
 from environment import head, row
-from layers import ratio
+from layers import OURS, RATIOS, ratios
 from sides.sequences import CASES
 from sides.turns import prove, started, take_turns
 
@@ -29,12 +30,12 @@ def measure(names, case, seconds, small, threads):
 
 def run(args, cases):
     """Measure, print the lines as they come; the blocks to write."""
-    names = ["minidl", *PYTORCH, *([] if args.smoke else KEPT)]
-    lines, said = head("network", "minidl, ms", "PyTorch, ms", "ratio", "ratio, (kept)"), []
+    names = [*OURS, *PYTORCH, *([] if args.smoke else KEPT)]
+    lines, said = head("network", *(f"{name}, ms" for name in (*OURS, *PYTORCH)), *RATIOS), []
     for case in cases:
         found, failed = measure(names, case, args.seconds, args.smoke, args.threads)
-        cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in ("minidl", *PYTORCH)]
-        lines.append(row(case, *cells, ratio(found, PYTORCH), ratio(found, PYTORCH + KEPT)))
+        cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in (*OURS, *PYTORCH)]
+        lines.append(row(case, *cells, *ratios(found, PYTORCH, KEPT)))
         said += [f"* {case}: {name}: {reason}" for name, reason in failed.items()]
         print(lines[-1], *said[len(said) - len(failed) :], sep="\n", flush=True)
     return lines, [f"{args.seconds:g} s for each line."], said

@@ -33,6 +33,7 @@ def _torch(environment=None, **options):
 
 MINIDL = {
     "minidl": Side("torchlike", "minidl", {"library": "minidl"}),
+    "minidl (NumPy)": Side("torchlike", "minidl", {"library": "minidl"}, {"MINIDL_COMPILED": "0"}),  # though there is Numba
     "minidl.compile": Side("torchlike", "minidl", {"library": "minidl", "compiled": True}),
 }
 TORCH = {
