@@ -5,8 +5,8 @@
 
 Each side is a process of its own; they take turns, and quoted is the median over the turns. Before anything is timed every side
 shows that it computes the same numbers, four steps long. The ratio is against PyTorch as it is, in the last column against the
-better of that and of PyTorch with the C library told to keep freed memory, as minidl does by itself. With Numba installed there are
-two of minidl, one with its loops compiled and one with NumPy's.
+better of that and of PyTorch with the C library told to keep freed memory, as minidl does by itself. With Numba installed there
+are two of minidl, one with its loops compiled and one with NumPy's.
 """
 
 import argparse

@@ -155,6 +155,14 @@ def test_softmax_and_relatives(a, n, dim, seed, scale):
         same(getattr(compiled, name)(*args), getattr(reference, name)(*args), 1e-5 * scale)
 
 
+def test_logarithms_of_confident_scores():
+    """To take the largest and the sum away at once would leave nothing of the small difference."""
+    x = np.float32([[500, 490], [3e4, 3e4 - 10]])
+    wanted = np.float32([[-np.log1p(np.exp(-10.0)), -10]] * 2)
+    same(compiled.log_softmax(x, 1), wanted, 1e-7)
+    same(compiled.log_softmax_at(x, 1, np.zeros((2, 1), np.int64)), wanted[:, :1], 1e-7)
+
+
 def test_softmax_of_what_is_not_finite():
     x = np.float32([[0, np.nan, 1], [np.inf, 0, 1], [-np.inf, 0, 1], [-np.inf] * 3])
     with np.errstate(invalid="ignore"):

@@ -14,6 +14,8 @@ from minidl import backend, nn, optim
 from minidl.kernels import cpu, plain, reference
 from minidl.nn import functional as F
 
+usual = backend.kernels(np.ones(1))  # the compiled ones where there is Numba
+
 
 def close(name, *args, atol=1e-12):
     """Both providers, on copies of their own."""
@@ -165,7 +167,7 @@ def test_compare_sees_a_difference():
 
     found = minidl.rung.compare(step, ("numpy", "fast"))
     assert found.differences()["output"] == len(calls) - len(found.outputs[0][0]) - 3  # the first rung ran five times
-    with pytest.raises(ValueError, match="'loops', 'numpy', 'fast', got 'slow'"):
+    with pytest.raises(ValueError, match="'loops', 'numpy', 'fast'.*, got 'slow'"):
         minidl.rung.compare(step, ("slow",))
 
 
@@ -176,10 +178,10 @@ def test_a_rung_is_entered_again_left_after_an_error_and_decorates():
         with minidl.rung("fast"):
             assert backend.kernels(x) is cpu
         assert backend.kernels(x) is reference
-    assert backend.kernels(x) is cpu
+    assert backend.kernels(x) is usual
     with pytest.raises(ZeroDivisionError), minidl.rung("numpy"):
         raise ZeroDivisionError
-    assert backend.kernels(x) is cpu
+    assert backend.kernels(x) is usual
     assert minidl.rung("numpy")(lambda: backend.kernels(x))() is plain
     seen = []
     with minidl.rung("loops"):

@@ -80,6 +80,9 @@ class Symbol(NDArrayOperatorsMixin):
             raise Untraceable("a part of an array")
         self.value = value.value if isinstance(value, Symbol) else self.trace.step("positive", [value])
 
+    def __getitem__(self, place: Any) -> Any:
+        raise Untraceable("a part of an array")
+
     def __bool__(self) -> bool:
         raise Untraceable("a decision by the numbers")
 

@@ -11,7 +11,7 @@ from numba import prange
 from .. import cpu
 from ..cpu.order import order_of
 from .compile import loop, part, parts, shared
-from .mathematics import bits, exp, f32, in_order, log, number
+from .mathematics import bits, exp, f32, in_order, less, log, number
 
 
 def _run(kernel: Callable[..., None], dim: int, like: Any, *others: Any, width: int | None = None) -> Any:
@@ -86,7 +86,7 @@ def _log_softmax(parts, out, x):
             top = _largest(x[r])
             rest = log(_sum_of_exponentials(x[r], top))
             for i in range(x.shape[1]):
-                out[r, i] = (x[r, i] - top) - rest
+                out[r, i] = less(x[r, i], top, rest)
 
 
 @shared
@@ -107,7 +107,7 @@ def _log_softmax_at(parts, out, x, places):
         first, last = part(len(out), p, parts)
         for r in range(first, last):
             top = _largest(x[r])
-            out[r, 0] = (x[r, places[r, 0]] - top) - log(_sum_of_exponentials(x[r], top))
+            out[r, 0] = less(x[r, places[r, 0]], top, log(_sum_of_exponentials(x[r], top)))
 
 
 @shared

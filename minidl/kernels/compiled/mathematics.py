@@ -137,6 +137,12 @@ def erf(x):
 
 
 @inline
+def less(x, a, b):
+    """``x - a - b`` in this order: ``a + b`` may have lost what ``x - a`` still has."""
+    return (x - a) - b
+
+
+@inline
 def maximum(a, b):
     """The larger; NaN if one of them is."""
     return a if a > b or a != a else b

@@ -10,6 +10,7 @@ Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -277,62 +278,73 @@ def _columns_grad(parts, g, x, out, weight, center, variance, eps, own_center, o
 class _View(NamedTuple):
     """How arrays of one shape are seen as (A, R, B)."""
 
-    order: list[int]
-    shape: tuple[int, int, int]
+    full: tuple[int, ...]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]  # (A, R, B), or (A, R) where B is 1
+    few: tuple[int, ...]  # (A, B), or (A,): of the moments
     cuts: tuple[int, int]  # where R begins and ends among the dimensions in the order of memory
 
-    @property
-    def few(self) -> tuple[int, ...]:
-        """The shape of the moments."""
-        a, _, b = self.shape
-        return (a, b) if b > 1 else (a,)
-
     def __call__(self, x: Any) -> Any:
-        """(A, R, B), or (A, R) where B is 1."""
-        a, r, b = self.shape
-        return x.transpose(self.order).reshape((a, r, b) if b > 1 else (a, r))
+        """An array so."""
+        return x.transpose(self.order).reshape(self.shape)
 
     def back(self, x: Any, shape: Any) -> Any:
         """In the dimensions that it has elsewhere."""
         return x.reshape([shape[d] for d in self.order]).transpose([self.order.index(d) for d in range(len(shape))])
 
-    def moments(self, c: Any, like: Any, dims: Sequence[int]) -> Any:
+    def moments(self, c: Any, dims: Sequence[int]) -> Any:
         """Center or variance, in the shape `few`."""
-        kept = [1 if d in dims else n for d, n in enumerate(like.shape)]
+        kept = [1 if d in dims else n for d, n in enumerate(self.full)]
         c = np.broadcast_to(c, kept).transpose(self.order)
         return np.array(c, np.float32, order="C").reshape(self.few)  # a copy: it may be written to
 
-    def weight(self, w: Any, like: Any) -> Any:
+    def weight(self, w: Any) -> Any:
         """A weight or bias as (1 or A, W); None where it is not made so."""
-        first, last = self.cuts
-        w = w.reshape((1,) * (like.ndim - w.ndim) + w.shape).transpose(self.order)
-        sizes = [like.shape[d] for d in self.order]
-        varies = [n > 1 and m == n for m, n in zip(w.shape, sizes)]
-        same = [m != n for m, n in zip(w.shape, sizes)]
-        lead, middle, rest = slice(0, first), slice(first, last), slice(last, None)
-        wide = [i for i in range(first, last) if varies[i]]
-        along = [i for i in range(first, last) if sizes[i] > 1]
-        fits = not any(varies[rest]) and wide == along[: len(wide)] and not (any(varies[lead]) and any(same[lead]))
-        return np.ascontiguousarray(w).reshape(math.prod(w.shape[lead]), math.prod(w.shape[middle])) if fits else None
+        shape = _weight_shape(self, w.shape) if w.dtype == np.float32 else None
+        if shape is None:
+            return None
+        w = w.reshape((1,) * (len(self.full) - w.ndim) + w.shape).transpose(self.order)
+        return np.ascontiguousarray(w).reshape(shape)
+
+
+@functools.lru_cache(1000)
+def _weight_shape(view: _View, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """(1 or A, W) for a weight of this shape."""
+    shape = (1,) * (len(view.full) - len(shape)) + shape
+    sizes = [(shape[d], view.full[d]) for d in view.order if view.full[d] > 1]
+    n_before = sum(view.full[d] > 1 for d in view.order[: view.cuts[0]])
+    n_inside = sum(view.full[d] > 1 for d in view.order[view.cuts[0] : view.cuts[1]])
+    varies = [m == n for m, n in sizes]
+    lead, inside, rest = varies[:n_before], varies[n_before : n_before + n_inside], varies[n_before + n_inside :]
+    fits = all(lead) == any(lead) or not lead, sorted(inside, reverse=True) == inside, not any(rest)
+    each = math.prod(n for (_, n), v in zip(sizes[n_before:], inside) if v)
+    return (math.prod(m for m, _ in sizes[:n_before]), each) if all(fits) else None
 
 
 def _view(x: Any, dims: Sequence[int]) -> _View | None:
     """How x is seen, if it is float32 and its dimensions lie so in memory."""
-    order = order_of(x)
-    inside = [i for i, d in enumerate(order) if d in dims and x.shape[d] > 1]
-    if x.dtype != np.float32 or not x.size or not inside or not x.transpose(order).flags.c_contiguous:
+    return _seen(x.shape, x.strides, tuple(dims)) if x.dtype == np.float32 and x.size else None
+
+
+@functools.lru_cache(1000)
+def _seen(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, ...]) -> _View | None:
+    x = np.lib.stride_tricks.as_strided(np.empty(1, np.float32), shape, strides)  # to ask about it, not to read
+    order = tuple(order_of(x))
+    inside = [i for i, d in enumerate(order) if d in dims and shape[d] > 1]
+    if not inside or not x.transpose(order).flags.c_contiguous:
         return None
     first, last = inside[0], inside[-1] + 1
-    if any(order[i] not in dims and x.shape[order[i]] > 1 for i in range(first, last)):
+    if any(order[i] not in dims and shape[order[i]] > 1 for i in range(first, last)):
         return None
-    a, r, b = (math.prod(x.shape[d] for d in part) for part in (order[:first], order[first:last], order[last:]))
-    return _View(order, (a, r, b), (first, last))
+    a, r, b = (math.prod(shape[d] for d in part) for part in (order[:first], order[first:last], order[last:]))
+    seen, few = ((a, r, b), (a, b)) if b > 1 else ((a, r), (a,))
+    return _View(shape, order, seen, few, (first, last))
 
 
 def _count(view: _View, nbytes: int) -> int:
     """In how many parts, as `_part` cuts them."""
-    a, _, b = view.shape
-    return parts(a if a > 1 or b == 1 else -(-b // LINE), nbytes)
+    a, *rest = view.shape
+    return parts(a if a > 1 or len(rest) == 1 else -(-rest[1] // LINE), nbytes)
 
 
 def normalise(
@@ -340,12 +352,12 @@ def normalise(
 ) -> tuple[Any, Any, Any]:
     """The result, and the center and variance that it was made with."""
     view = _view(x, dims)
-    factors = None if view is None else _weights(view, x, weight, bias)
+    factors = None if view is None else _weights(view, weight, bias)
     if view is None or factors is None:
         return cpu.normalise(x, weight, bias, dims, eps, center, variance)
     own = center is None, variance is None
-    c, v = (np.empty(view.few, np.float32) if m is None else view.moments(m, x, dims) for m in (center, variance))
-    out, kernel = np.empty(view(x).shape, np.float32), _rows if view.shape[2] == 1 else _columns
+    c, v = (np.empty(view.few, np.float32) if m is None else view.moments(m, dims) for m in (center, variance))
+    out, kernel = np.empty(view.shape, np.float32), _rows if len(view.shape) == 2 else _columns
     if own[1] and not own[0]:
         c[...] = 0
     kernel(_count(view, 8 * x.nbytes), view(x), out, *factors, c, v, float(eps), *own)
@@ -354,13 +366,13 @@ def normalise(
     return view.back(out, x.shape), *moments
 
 
-def _weights(view: _View, x: Any, weight: Any, bias: Any) -> Any:
+def _weights(view: _View, weight: Any, bias: Any) -> Any:
     """Both as (1 or A, W), ones and zeros if they are missing; None where they are not made so."""
-    found = [None if w is None else view.weight(w, x) for w in (weight, bias)]
+    found = [None if w is None else view.weight(w) for w in (weight, bias)]
     if any(f is None and w is not None for f, w in zip(found, (weight, bias))):
         return None
-    like = next((f for f in found if f is not None), np.empty((1, 1), np.float32))
-    return [default(like.shape, np.float32) if f is None else f for f, default in zip(found, (np.ones, np.zeros))]
+    shape = next((f.shape for f in found if f is not None), (1, 1))
+    return [default(shape, np.float32) if f is None else f for f, default in zip(found, (np.ones, np.zeros))]
 
 
 def normalise_grad(
@@ -368,11 +380,11 @@ def normalise_grad(
 ) -> tuple[Any, Any, Any]:
     """The gradients of x, and of a weight and a bias of that ``shape``."""
     view = _view(x, dims)
-    w = None if view is None else view.weight(np.ones(shape, x.dtype) if weight is None else weight, x)
+    w = None if view is None else view.weight(np.ones(shape, x.dtype) if weight is None else weight)
     if view is None or w is None:
         return cpu.normalise_grad(g, x, weight, center, variance, dims, eps, own, shape)
-    g, out, kernel = ordered(g, x), np.empty(view(x).shape, np.float32), _rows_grad if view.shape[2] == 1 else _columns_grad
-    c, v = (view.moments(m, x, dims) for m in (center, variance))
+    g, out, kernel = ordered(g, x), np.empty(view.shape, np.float32), _rows_grad if len(view.shape) == 2 else _columns_grad
+    c, v = (view.moments(m, dims) for m in (center, variance))
     n = _count(view, 8 * x.nbytes)
     sums = np.zeros((2, n, *w.shape), np.float32)
     kernel(n, view(g), view(x), out, w, c, v, float(eps), *map(bool, own), *sums)

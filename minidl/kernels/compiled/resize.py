@@ -56,4 +56,5 @@ class _Map:
 
 def resample(x: Any, maps: Any) -> Any:
     """As `minidl.kernels.cpu` does it, with another loop inside."""
-    return resize.resample(x, maps, _Map) if x.dtype == np.float32 and x.size else cpu.resample(x, maps)
+    fits = x.dtype == np.float32 and x.size and all(groups for _, groups, _ in maps)
+    return resize.resample(x, maps, _Map) if fits else cpu.resample(x, maps)
