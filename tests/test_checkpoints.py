@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -132,30 +134,35 @@ except OSError as error:
 """
 
 
+@pytest.fixture
+def public():
+    """A folder that other users may enter; pytest's own they may not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the rights of POSIX")
-def test_without_the_right_to_write_or_read(tmp_path):
+def test_without_the_right_to_write_or_read(public):
     """In a process that is not the superuser's."""
     for name, rights in (("locked", 0o555), ("open", 0o777)):
-        (tmp_path / name).mkdir()
-        Checkpoints(tmp_path / name / "run").save(1)
-        minidl.save(1, tmp_path / name / "secret")
-        (tmp_path / name / "secret").chmod(0)
-        (tmp_path / name).chmod(rights)
-    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o111)
-    done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(tmp_path)], capture_output=True, text=True)
+        (public / name).mkdir()
+        Checkpoints(public / name / "run").save(1)
+        minidl.save(1, public / name / "secret")
+        (public / name / "secret").chmod(0)
+        (public / name).chmod(rights)
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(public)], capture_output=True, text=True)
     if "No module named" in done.stderr or "can't open" in done.stderr:
         pytest.skip("a process without the superuser's rights cannot read this environment")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    where = tmp_path / "locked"
+    where = public / "locked"
     assert said[0] == (
         f"PermissionError [Errno 13] save: {where}/run.new could not be written, and is as it was before: Permission denied"
     )
     assert said[1].startswith("PermissionError") and "secret" in said[1] and len(said) == 2
     assert minidl.load(where / "run") == 1 and names(where) == ["run", "secret"]
-    assert names(tmp_path / "open") == ["run", "run.1", "secret"]
+    assert names(public / "open") == ["run", "run.1", "secret"]
     where.chmod(0o755)
 
 
