@@ -7,19 +7,12 @@ from typing import Any
 
 from .. import cpu
 from .elementwise import blockwise, erf
+from .grouped import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
+from .pool import max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
 from .recurrent import recurrent_step
 from .resize import resample
-from .windows import (
-    conv2d,
-    conv2d_input_grad,
-    conv2d_weight_grad,
-    max_pool2d_place,
-    max_pool2d_taps,
-    sum_pool2d,
-    sum_pool2d_spread,
-)
 
 __all__ = [
     "blockwise",

@@ -136,9 +136,9 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     return sums.sum(0).transpose(0, 2, 1).reshape(f * groups, c, *window.kernel)
 
 
-def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
+def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int], convolve: Any = conv2d) -> Any:
     """With stride 1, or where there is hardly a matrix, convolutions of the gradient with the mirrored taps, one for each phase
-    (see `phases`); else by way of the columns' gradient.
+    (see `phases`), done by ``convolve``; else by way of the columns' gradient.
     """
     f, c, (k, l) = w.shape[0] // groups, w.shape[1], window.kernel
     if window.stride != (1, 1) and not grouped.is_few(f, c, groups):
@@ -147,7 +147,7 @@ def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[i
     out = np.zeros((groups * c, *size, g.shape[0]), np.result_type(g, w)).transpose(3, 0, 1, 2)
     for phase in phases(window, size):
         seen, back = mirrored(phase)
-        found = conv2d(g[seen], turned[phase.taps][:, :, ::-1, ::-1], None, back, groups)
+        found = convolve(g[seen], turned[phase.taps][:, :, ::-1, ::-1], None, back, groups)
         if found.shape == out.shape:
             return found
         out[phase.pixels] = found

@@ -1,4 +1,4 @@
-"""Windows over pictures where there is no matrix to multiply with: convolution in small groups, and pooling.
+"""Pooling, with the images innermost.
 
 Pictures are (C, H, W * N), the images innermost: what a tap sees of a row of pixels is a row of the output moved aside, so the
 innermost loop is long. A `Slide` says how a window slides along one dimension.
@@ -13,13 +13,8 @@ from numba import prange
 
 from ...shapes import Window
 from .. import cpu
-from ..cpu.columns import batch_last
 from ..cpu.pool import taps_dtype
-from ..threads import as_bytes
 from .compile import loop, part, parts, shared
-from .mathematics import f32
-
-FEW = 32  # taps times channels that a filter sees: with more, a matrix product is quicker
 
 
 class Slide(NamedTuple):
@@ -45,161 +40,43 @@ def _span(slide, tap, size, count):
 
 
 @loop
-def _add(to, x, factor):
+def _add(to, x):
     for i in range(to.size):
-        to[i] += factor * x[i]
+        to[i] += x[i]
 
 
 @loop
-def _dot(a, b):
-    total = f32(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@loop
-def _see(row, pixels, factor, slide, tap, n):
+def _see(row, pixels, slide, tap, n):
     """Add to a row of the output what it sees through a tap of a row of pixels."""
     low, high, ahead = _span(slide, tap, pixels.size // n, row.size // n)
     if slide.stride == 1:
-        _add(row[low * n : high * n], pixels[(low + ahead) * n : (high + ahead) * n], factor)
+        _add(row[low * n : high * n], pixels[(low + ahead) * n : (high + ahead) * n])
     else:
         for j in range(low, high):
             at = j * slide.stride + ahead
-            _add(row[j * n : (j + 1) * n], pixels[at * n : (at + 1) * n], factor)
+            _add(row[j * n : (j + 1) * n], pixels[at * n : (at + 1) * n])
 
 
 @loop
-def _spread(row, pixels, factor, slide, tap, n):
+def _spread(row, pixels, slide, tap, n):
     """The transpose: add a row of the output to the pixels that it sees."""
     low, high, ahead = _span(slide, tap, pixels.size // n, row.size // n)
     if slide.stride == 1:
-        _add(pixels[(low + ahead) * n : (high + ahead) * n], row[low * n : high * n], factor)
+        _add(pixels[(low + ahead) * n : (high + ahead) * n], row[low * n : high * n])
     else:
         for j in range(low, high):
             at = j * slide.stride + ahead
-            _add(pixels[at * n : (at + 1) * n], row[j * n : (j + 1) * n], factor)
-
-
-@loop
-def _product(row, pixels, slide, tap, n):
-    """The sum of a row of the output times what it sees."""
-    low, high, ahead = _span(slide, tap, pixels.size // n, row.size // n)
-    if slide.stride == 1:
-        return _dot(row[low * n : high * n], pixels[(low + ahead) * n : (high + ahead) * n])
-    total = f32(0)
-    for j in range(low, high):
-        at = j * slide.stride + ahead
-        total += _dot(row[j * n : (j + 1) * n], pixels[at * n : (at + 1) * n])
-    return total
-
-
-@shared
-def _conv(parts, x, w, bias, out, rows, columns, n, per_group):
-    """(C, H, W * N), (F, C / G, K, L), (F,) -> (F, I, J * N)."""
-    for p in prange(parts):
-        first, last = part(len(w), p, parts)
-        c = w.shape[1]
-        for f in range(first, last):
-            group = f // per_group * c
-            for i in range(out.shape[1]):
-                out[f, i, :] = bias[f]
-                for own in range(c):
-                    for k in range(rows.taps):
-                        y = i * rows.stride + k * rows.dilation - rows.before
-                        if 0 <= y < x.shape[1]:
-                            for l in range(columns.taps):
-                                _see(out[f, i], x[group + own, y], w[f, own, k, l], columns, l, n)
-
-
-@shared
-def _conv_input_grad(parts, g, w, out, rows, columns, n, per_group):
-    """(F, I, J * N), (F, C / G, K, L) -> (C, H, W * N)."""
-    for p in prange(parts):
-        first, last = part(len(out), p, parts)
-        c = w.shape[1]
-        for channel in range(first, last):
-            group = channel // c
-            for y in range(out.shape[1]):
-                out[channel, y, :] = 0
-                for f in range(group * per_group, (group + 1) * per_group):
-                    for k in range(rows.taps):
-                        i, off = divmod(y + rows.before - k * rows.dilation, rows.stride)
-                        if off == 0 and 0 <= i < g.shape[1]:
-                            for l in range(columns.taps):
-                                _spread(g[f, i], out[channel, y], w[f, channel - group * c, k, l], columns, l, n)
-
-
-@shared
-def _conv_weight_grad(parts, x, g, out, rows, columns, n, per_group):
-    """(C, H, W * N), (F, I, J * N) -> (F, C / G, K, L)."""
-    for p in prange(parts):
-        first, last = part(len(out), p, parts)
-        c = out.shape[1]
-        for f in range(first, last):
-            group = f // per_group * c
-            for own in range(c):
-                for k in range(rows.taps):
-                    for l in range(columns.taps):
-                        total = 0.0
-                        for i in range(g.shape[1]):
-                            y = i * rows.stride + k * rows.dilation - rows.before
-                            if 0 <= y < x.shape[1]:
-                                total += _product(g[f, i], x[group + own, y], columns, l, n)
-                        out[f, own, k, l] = total
+            _add(pixels[at * n : (at + 1) * n], row[j * n : (j + 1) * n])
 
 
 def _flat(x: Any) -> Any:
     """(N, C, H, W) as (C, H, W * N)."""
-    x = batch_last(x, Window((1, 1)))
-    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
+    return x.transpose(1, 2, 3, 0).reshape(*x.shape[1:3], x.shape[3] * x.shape[0])
 
 
 def _images(x: Any, n: int) -> Any:
     """(C, H, W * N) as (N, C, H, W)."""
     return x.reshape(*x.shape[:2], x.shape[2] // n, n).transpose(3, 0, 1, 2)
-
-
-def _is_few(x: Any, w: Any, groups: int) -> bool:
-    return groups > 1 and x.dtype == w.dtype == np.float32 and 0 < w[0].size <= FEW and x.size > 0 and w.size > 0
-
-
-def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
-    """Tap by tap where the groups are small."""
-    if not _is_few(x, w, groups):
-        return cpu.conv2d(x, w, bias, window, groups)
-    n, (i, j), b = len(x), window.out_size(x.shape[2:]), np.zeros(len(w), np.float32) if bias is None else bias
-    out, pixels, w = np.empty((len(w), i, j * n), np.float32), _flat(x), np.ascontiguousarray(w)
-    count = parts(len(w), as_bytes(out.size * w[0].size))
-    _conv(count, pixels, w, b, out, *_slides(window), n, len(w) // groups)
-    return _images(out, n)
-
-
-def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:
-    """Likewise."""
-    if not _is_few(g, w, groups):
-        return cpu.conv2d_input_grad(g, w, window, groups, size)
-    n, channels = len(g), groups * w.shape[1]
-    out, g, w = np.empty((channels, size[0], size[1] * n), np.float32), _flat(g), np.ascontiguousarray(w)
-    count = parts(channels, as_bytes(g.size * w[0].size))
-    _conv_input_grad(count, g, w, out, *_slides(window), n, len(w) // groups)
-    return _images(out, n)
-
-
-def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
-    """Likewise."""
-    n, f = len(x), g.shape[1]
-    out = np.empty((f, x.shape[1] // groups, *window.kernel), np.float32)
-    if not _is_few(x, out, groups) or g.dtype != np.float32:
-        return cpu.conv2d_weight_grad(x, g, window, groups)
-    x, g = _flat(x), _flat(g)
-    count = parts(f, as_bytes(g.size * out[0].size))
-    _conv_weight_grad(count, x, g, out, *_slides(window), n, f // groups)
-    return out
-
-
-# -- pooling
 
 
 @shared
@@ -214,7 +91,7 @@ def _sums(parts, x, out, rows, columns, n):
                     y = i * rows.stride + k * rows.dilation - rows.before
                     if 0 <= y < x.shape[1]:
                         for l in range(columns.taps):
-                            _see(out[c, i], x[c, y], f32(1), columns, l, n)
+                            _see(out[c, i], x[c, y], columns, l, n)
 
 
 @shared
@@ -229,7 +106,7 @@ def _sums_back(parts, g, out, rows, columns, n):
                     y = i * rows.stride + k * rows.dilation - rows.before
                     if 0 <= y < out.shape[1]:
                         for l in range(columns.taps):
-                            _spread(g[c, i], out[c, y], f32(1), columns, l, n)
+                            _spread(g[c, i], out[c, y], columns, l, n)
 
 
 @loop
