@@ -5,9 +5,7 @@ CuPy's arrays, which live on a GPU, are known from the first use of one on: see 
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import warnings
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from .kernels import cpu as cpu_kernels
 from .kernels import symbols
+from .kernels.choice import quickest
 
 
 class Backend(NamedTuple):
@@ -25,17 +24,7 @@ class Backend(NamedTuple):
     kernels: ModuleType
 
 
-def _quickest() -> ModuleType:
-    """The compiled loops where Numba is installed, unless ``MINIDL_COMPILED`` is 0; else those of NumPy."""
-    if os.environ.get("MINIDL_COMPILED") != "0" and importlib.util.find_spec("numba"):
-        try:
-            return importlib.import_module("minidl.kernels.compiled")
-        except ImportError as error:  # for this Python or this NumPy
-            warnings.warn(f"minidl: Numba is installed but cannot be used, so NumPy's loops run: {error}", stacklevel=2)
-    return cpu_kernels
-
-
-cpu = Backend("cpu", np, _quickest())
+cpu = Backend("cpu", np, quickest())
 types: dict[type, Backend] = dict.fromkeys((np.ndarray, bool, int, float), cpu)
 types |= dict.fromkeys((np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64), cpu)
 types |= dict.fromkeys({np.intc, np.longlong, np.intp}, cpu)  # further names of the same sizes on some platforms
