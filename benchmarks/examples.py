@@ -45,8 +45,11 @@ def copied(folder, library):
 
 def begun(example, library, folder, args):
     """The example, running in ``folder`` with one thread; what it prints goes into a file there."""
-    paths = [str(Path(minidl.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    here = Path(__file__).resolve().parent
+    paths = [str(Path(minidl.__file__).resolve().parent.parent), str(here), os.environ.get("PYTHONPATH", "")]
     program = f"import runpy, {library}; {library}.set_num_threads(1); runpy.run_path('{example}.py', run_name='__main__')"
+    if library == "torch":
+        program = f"import torch, sides.checkpoints; torch.Checkpoints = sides.checkpoints.Checkpoints; {program}"
     command = [sys.executable, "-c", program, f"--seed={args.seed}", *(["--smoke"] if args.smoke else [])]
     blas = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}  # `set_num_threads(1)` leaves NumPy's as it is
     with open(folder / f"{example}.log", "w") as log:

@@ -3,6 +3,7 @@
 python benchmarks/recorded.py    # after benchmarks/training.py; writes minidl/bench/recorded.json
 """
 
+import argparse
 import json
 
 import environment
@@ -32,5 +33,15 @@ def content():
     return json.dumps(recorded(page), indent=2) + "\n"
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="write nothing, only say what would be written")
+    args = parser.parse_args()
+    if args.smoke:
+        print(content())
+    else:
+        RECORDED.write_text(content(), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    RECORDED.write_text(content(), encoding="utf-8")
+    main()

@@ -181,7 +181,16 @@ def start(path):
     """The same run from its beginning."""
     minidl.manual_seed(3)
     args = argparse.Namespace(
-        steps=6, every=3, batch_size=8, lr=1e-3, seed=3, checkpoint=str(path), smoke=True, dropout=0.1, example="translate"
+        steps=6,
+        every=3,
+        batch_size=8,
+        lr=1e-3,
+        seed=3,
+        checkpoint=str(path),
+        smoke=True,
+        dropout=0.1,
+        example="translate",
+        keep=2,
     )
     net = translate.Translator(3 + len(translate.ALPHABET), translate.LONGEST, **SHAPE, dropout=0.1)
     return translate.training(net, args, SHAPE, translate.Dates())
