@@ -166,6 +166,13 @@ def data_parallel():
         not strict.zero_grad() and minidl.autograd.grad(strict(x)["scores"].sum(), net.fc.bias)[0] is not None
     )  # nobody waits
     raises(RuntimeError, "has another model", lambda: DistributedDataParallel(nn.Linear(2, 2 + rank)))
+    longer = nn.Sequential(*(nn.Linear(2, 2) for _ in range(1 + rank)))
+    raises(RuntimeError, "parameters and buffers, not", lambda: DistributedDataParallel(longer))
+    frozen, turned = nn.Linear(2, 2), nn.Linear(2, 3)  # whose numbers, without names, would go into the others' weights
+    frozen.weight.requires_grad_(rank > 0)
+    turned.weight = nn.Parameter(minidl.zeros(3, 2) if rank else minidl.zeros(2, 3).T)
+    for layer in (frozen, turned):
+        raises(RuntimeError, "has another model", lambda layer=layer: DistributedDataParallel(layer))
     layer = nn.Linear(3, 4)
     compiled = DistributedDataParallel(minidl.compile(nn.Sequential(layer, nn.ReLU())))
     for _ in range(4):
@@ -199,6 +206,15 @@ def sync_batch_norm():
     assert np.allclose(hh[mine].numpy(), gg[mine].numpy(), atol=1e-12)
     many.eval(), one.eval()
     assert np.allclose(many(x[mine]).detach().numpy(), one(x[mine]).detach().numpy(), atol=1e-12)
+    many, one = nn.SyncBatchNorm(2).half(), nn.BatchNorm2d(2).half()
+    x = minidl.randn(17, 2, 64, 64).half() + 2  # more pixels than float16 can count, and a sum that goes beyond it
+    part, whole = many(x), one(x)  # all ranks have the same
+    assert part.dtype == minidl.float16 and (part - whole).abs().max() < 0.01
+    for name in ("running_mean", "running_var"):
+        assert (getattr(many, name) - getattr(one, name)).abs().max() < 0.01, name
+    raises(RuntimeError, "SyncBatchNorm: wants the dtype of input", lambda: many(x.double()))
+    if rank == 0:  # evaluation is of the rank alone, also without running statistics
+        assert nn.SyncBatchNorm(2, track_running_stats=False).eval()(x.float()).shape == x.shape
 
 
 def train(steps, out, batch=100, die_at=-1):

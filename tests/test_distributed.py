@@ -173,6 +173,10 @@ def test_where_ranks_go():
     assert launch.ranks_by_host("a,b", None, 4) == {"a": 1, "b": 1}
     assert launch.ranks_by_host("a,b", 5, 4) == {"a": 3, "b": 2}
     assert launch.ranks_by_host("a:2,b:2", 3, 4) == {"a": 2, "b": 1} and launch.ranks_by_host("a:2,b:2", 2, 4) == {"a": 2}
+    assert launch.ranks_by_host("a,b,a", None, 4) == {"a": 2, "b": 1}
+    for hosts in ("", "a,,b", "a:0", "a:-1,b:2", "a:many", "a:", ":2"):
+        with pytest.raises(ValueError, match="--hosts wants.*got " + repr(hosts)):
+            launch.ranks_by_host(hosts, None, 4)
     with pytest.raises(ValueError, match="more than the 4 ranks"):
         launch.ranks_by_host("a:2,b:2", 5, 4)
     with pytest.raises(ValueError, match="at least 1"):
@@ -181,9 +185,9 @@ def test_where_ranks_go():
 
 def test_command_lines():
     line = launch.command("mpiexec", {"a": 2, "b": 1}, False, ["p.py"])
-    assert line == ["mpiexec", "-n", "3", "-hosts", "a:2,b:1", sys.executable, "-m", "mpi4py", "p.py"]
+    assert line == ["mpiexec", "-n", "3", "-hosts", "a:2,b:1", sys.executable, "-c", launch.RANK, "p.py"]
     line = launch.command("mpiexec", {"a": 2}, True, ["-m", "p"])
-    assert line[:5] == ["mpiexec", "-n", "2", "--host", "a:2"] and line[-3:] == ["mpi4py", "-m", "p"]
+    assert line[:5] == ["mpiexec", "-n", "2", "--host", "a:2"] and line[-3:] == [launch.RANK, "-m", "p"]
     assert "-hosts" not in launch.command("mpiexec", {"": 2}, False, ["p.py"])
 
 
@@ -194,6 +198,13 @@ def test_without_mpiexec(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         launch.main(["--mpiexec", "nowhere", "program.py"])
     assert "minidl[mpi]" in capsys.readouterr().err
+
+
+def test_threads_of_the_command_line(capsys):
+    for n in ("0", "-2"):
+        with pytest.raises(SystemExit):
+            launch.main(["--threads", n, "program.py"])
+        assert f"--threads must be at least 1, got {n}" in capsys.readouterr().err
 
 
 # -- several ranks
@@ -242,6 +253,20 @@ def test_two_halves_make_a_whole(tmp_path):
 def test_an_error_of_one_ends_all():
     out, status = start("-n", 2, RANKS, "fail")  # which waits for ever if the others are not ended: too long for start()
     assert status != 0 and "KeyError: 'what went wrong'" in out and "Traceback" in out
+
+
+@needs_mpi
+def test_an_error_before_the_group_ends_all(tmp_path):
+    """As when a package is missing on one host: that rank has not yet met the others, who wait for it."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, minidl\n"
+        "if int(os.environ.get('PMI_RANK', os.environ.get('OMPI_COMM_WORLD_RANK'))) == 1:\n"
+        "    import missing_on_this_host\n"
+        "minidl.distributed.init_process_group()\n"
+    )
+    out, status = start("-n", 2, program)
+    assert status != 0 and "No module named 'missing_on_this_host'" in out
 
 
 @needs_mpi

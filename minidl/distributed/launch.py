@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..kernels.threads import get_num_threads
 
+RANK = "from mpi4py import MPI, run; run.main()"  # `python -m mpi4py`, but with MPI begun before the program
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # which a BLAS reads when it is loaded
 
 
@@ -55,24 +56,32 @@ def ranks_by_host(hosts: str | None, nproc: int | None, cores: int) -> dict[str,
     """How many ranks go where, in order; ``""`` is this machine."""
     if nproc is not None and nproc < 1:
         raise ValueError(f"launch: -n must be at least 1, got {nproc}")
-    if not hosts:
+    if hosts is None:
         return {"": cores if nproc is None else nproc}
     found: dict[str, int] = {}
     given = [entry.partition(":") for entry in hosts.split(",")]
+    for host, colon, slots in given:
+        if not host or (colon and not (slots.isdecimal() and int(slots))):
+            raise ValueError(f"launch: --hosts wants host,host or host:ranks,host:ranks, each 1 or more, got {hosts!r}")
     left = sum(int(slots or 1) for _, _, slots in given) if nproc is None else nproc
     if nproc is not None and not any(slots for _, _, slots in given):  # nobody said how many: evenly
         each, more = divmod(nproc, len(given))
         given = [(host, ":", str(each + (i < more))) for i, (host, _, _) in enumerate(given)]
     for host, _, slots in given:
-        found[host] = min(int(slots or 1), left)
-        left -= found[host]
+        here = min(int(slots or 1), left)
+        found[host] = found.get(host, 0) + here  # schedulers name a host once for each rank
+        left -= here
     if left:
         raise ValueError(f"launch: -n {nproc} is more than the {sum(found.values())} ranks of --hosts {hosts}")
     return {host: n for host, n in found.items() if n}
 
 
 def command(mpiexec: str, where: dict[str, int], as_open_mpi: bool, program: list[str]) -> list[str]:
-    """What to call. ``-m mpi4py`` ends all ranks when one has an error; without it the others would wait for ever."""
+    """What to call.
+
+    mpi4py runs the program and ends all ranks when one has an error, but only where MPI has begun. So it begins first: else, if
+    one rank failed while it imports, the others would wait for it for ever.
+    """
     line = [mpiexec, "-n", str(sum(where.values()))]
     hosts = ",".join(f"{host}:{n}" for host, n in where.items() if host)
     if hosts:
@@ -82,7 +91,7 @@ def command(mpiexec: str, where: dict[str, int], as_open_mpi: bool, program: lis
         line += ["-x", "PYTHONPATH", *(word for name in THREADS for word in ("-x", name))]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             line.append("--allow-run-as-root")
-    return [*line, sys.executable, "-m", "mpi4py", *program]
+    return [*line, sys.executable, "-c", RANK, *program]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     cores = get_num_threads()
     try:
+        if args.threads is not None and args.threads < 1:
+            raise ValueError(f"launch: --threads must be at least 1, got {args.threads}")
         where = ranks_by_host(args.hosts, args.nproc, cores)
         mpiexec = find_mpiexec(args.mpiexec)
     except (ValueError, FileNotFoundError) as error:

@@ -61,7 +61,8 @@ skip_all_reduce_unused_params
     Raises
     ------
     RuntimeError
-        If the ranks have different parameters, or no parameter wants a gradient; and, in ``backward``, if some was left out.
+        If the ranks' parameters or buffers differ in more than their numbers, or no parameter wants a gradient; and, in
+        ``backward``, if some was left out.
     """
 
     def __init__(
@@ -109,14 +110,7 @@ skip_all_reduce_unused_params
         self.named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not self.named:
             raise RuntimeError("DistributedDataParallel: no parameter of the module requires a gradient")
-        described = [(name, tuple(t.shape), str(t.dtype)) for name, t in (*module.named_parameters(), *module.named_buffers())]
-        for rank, theirs_ in enumerate(self.comm.all_gather_object(described)):
-            if theirs_ != described:
-                differ = next((pair for pair in zip(described, theirs_) if pair[0] != pair[1]), (len(described), len(theirs_)))
-                raise RuntimeError(
-                    f"DistributedDataParallel: rank {self.comm.rank} has another model than rank {rank}: "
-                    f"{differ[0]}, not {differ[1]}"
-                )
+        _check_alike(module, self.comm)
         if init_sync:
             self._from_rank_0([*module.parameters(), *(module.buffers() if buffers_too else [])])
 
@@ -189,6 +183,21 @@ skip_all_reduce_unused_params
         raise TypeError("DistributedDataParallel cannot be copied or pickled, as it belongs to this process; take its .module")
 
 
+def _check_alike(module: Module, comm: Communicator) -> None:
+    """Raise if the ranks have different models: numbers travel without names, so those of one weight would go into another."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    described = [
+        f"{name} of shape {tuple(t.shape)}, {t.dtype}, dimensions in memory {_order(t._array)}, requires_grad={t.requires_grad}"
+        for name, t in tensors
+    ]
+    for rank, theirs in enumerate(comm.all_gather_object(described)):
+        if theirs != described:
+            numbers = tuple(f"{len(all_of)} parameters and buffers" for all_of in (described, theirs))
+            mine, other = next((pair for pair in zip(described, theirs) if pair[0] != pair[1]), numbers)
+            words = f"rank {comm.rank} has another model than rank {rank}: {mine}, not {other}"
+            raise RuntimeError(f"DistributedDataParallel: {words}")
+
+
 def _scale(factor: float, out: Any, array: Any) -> None:
     xp(out).multiply(array, out.dtype.type(factor), out)
 
@@ -201,11 +210,16 @@ def _by_dtype(named: list[tuple[str, Any]]) -> list[list[tuple[str, Any]]]:
     return [*groups.values()]
 
 
+def _order(array: Any) -> list[int]:
+    """The dimensions as they lie in memory, that of the largest steps first, and those of size 1, which lie anywhere, last."""
+    return sorted(range(array.ndim), key=lambda d: -abs(array.strides[d]) * (array.shape[d] > 1))
+
+
 def _views(flat: Any, arrays: list[Any]) -> list[Any]:
     """Pieces of ``flat`` in the shapes of ``arrays``, each in its memory order."""
     found, start = [], 0
     for array in arrays:
-        order = sorted(range(array.ndim), key=lambda d: -abs(array.strides[d]))
+        order = _order(array)
         piece = flat[start : start + array.size].reshape([array.shape[d] for d in order])
         found.append(piece.transpose([order.index(d) for d in range(array.ndim)]))
         start += array.size

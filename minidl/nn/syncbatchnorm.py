@@ -6,9 +6,11 @@ from typing import Any
 
 from ..autograd import no_grad
 from ..distributed.group import is_initialized, summed, world
+from ..dtypes import float16
 from ..ops.layout import cat
 from ..shapes import ShapeError
 from .batchnorm import _BatchNorm
+from .functional.normalization import _check
 from .module import Module
 
 
@@ -47,25 +49,27 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, input: Any) -> Any:
         """See the class."""
-        own = self.training or self.running_mean is None
-        if not own or not is_initialized() or world().size == 1:
+        if not self.training or not is_initialized() or world().size == 1:
             return super().forward(input)
         self._check_dims(input)
         if input.shape[1] != self.num_features:
             raise ShapeError(f"SyncBatchNorm: input has {input.shape[1]} channels, num_features is {self.num_features}")
+        those = {name: getattr(self, name) for name in ("running_mean", "running_var", "weight", "bias")}
+        _check("SyncBatchNorm", input, (self.num_features,), **those)
         dims, shape = [0, *range(2, input.ndim)], [1, -1] + [1] * (input.ndim - 2)
-        sums = summed(cat([input.sum(dims), input.new_tensor([input.numel() // max(input.shape[1], 1)])]))
+        wide = input.float() if input.dtype == float16 else input  # float16 ends at 65504, which sums and counts go beyond
+        sums = summed(cat([wide.sum(dims), wide.new_tensor([input.numel() // max(input.shape[1], 1)])]))
         n = sums[-1].item()
         if n <= 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
         mean = sums[:-1] / n
-        distance = input - mean.reshape(shape)
+        distance = wide - mean.reshape(shape)
         variance = summed((distance * distance).sum(dims)) / n
         self._track(mean, variance, n)
         out = distance * (variance + self.eps).rsqrt().reshape(shape)
         if self.weight is not None:
             out = out * self.weight.reshape(shape)
-        return out if self.bias is None else out + self.bias.reshape(shape)
+        return (out if self.bias is None else out + self.bias.reshape(shape)).to(input.dtype)
 
     @no_grad()
     def _track(self, mean: Any, variance: Any, n: float) -> None:
