@@ -290,8 +290,13 @@ REMOTE_SHELL = """#!/bin/sh
 # what MPI calls instead of ssh: the first argument that is a host says where, what follows is the command
 while [ "${1#10.77.}" = "$1" ]; do shift; done
 host=$1; shift
-exec ip netns exec "minidl-$host" unshare --uts sh -c "hostname $host; $*"
+exec ip netns exec "%s" unshare --uts sh -c "hostname $host; $*"
 """
+
+
+def namespace(host):
+    """Its name, which is of this run: another that tests at the same time has others."""
+    return f"minidl-{os.getpid()}-{host}"
 
 
 def ip(*words):
@@ -303,15 +308,15 @@ def hosts(tmp_path):
     """Their shell; skipped where namespaces cannot be made, which takes Linux and root."""
     try:
         for host in HOSTS:
-            ip("netns", "add", f"minidl-{host}")
-        one, other = (("name", "minidl1", "netns", f"minidl-{host}") for host in HOSTS)
+            ip("netns", "add", namespace(host))
+        one, other = (("name", "minidl1", "netns", namespace(host)) for host in HOSTS)
         ip("link", "add", *one, "type", "veth", "peer", *other)
         for host in HOSTS:
-            ip("-n", f"minidl-{host}", "addr", "add", f"{host}/24", "dev", "minidl1")
-            ip("-n", f"minidl-{host}", "link", "set", "minidl1", "up")
-            ip("-n", f"minidl-{host}", "link", "set", "lo", "up")
+            ip("-n", namespace(host), "addr", "add", f"{host}/24", "dev", "minidl1")
+            ip("-n", namespace(host), "link", "set", "minidl1", "up")
+            ip("-n", namespace(host), "link", "set", "lo", "up")
         shell = tmp_path / "shell"
-        shell.write_text(REMOTE_SHELL)
+        shell.write_text(REMOTE_SHELL % namespace("$host"))
         shell.chmod(0o755)
         yield shell
     except (OSError, subprocess.CalledProcessError) as error:
@@ -319,13 +324,13 @@ def hosts(tmp_path):
     finally:
         for host in HOSTS:
             with contextlib.suppress(OSError, subprocess.CalledProcessError):
-                ip("netns", "del", f"minidl-{host}")
+                ip("netns", "del", namespace(host))
 
 
 def received(host):
     """The bytes that a host has received over the cable."""
     counter = "/sys/class/net/minidl1/statistics/rx_bytes"
-    line = ["ip", "netns", "exec", f"minidl-{host}", "cat", counter]
+    line = ["ip", "netns", "exec", namespace(host), "cat", counter]
     return int(subprocess.run(line, check=True, capture_output=True).stdout)
 
 
@@ -335,7 +340,7 @@ def test_two_hosts(hosts, tmp_path):
     if "HYDRA" not in subprocess.run([launch.find_mpiexec(), "--version"], capture_output=True, text=True).stdout:
         pytest.skip("how to replace ssh is known for MPICH")
     named = ["unshare", "--uts", "sh", "-c", f'hostname {HOSTS[0]}; exec "$@"', "sh"]
-    options = {"prefix": ["ip", "netns", "exec", f"minidl-{HOSTS[0]}", *named], "HYDRA_LAUNCHER_EXEC": str(hosts)}
+    options = {"prefix": ["ip", "netns", "exec", namespace(HOSTS[0]), *named], "HYDRA_LAUNCHER_EXEC": str(hosts)}
     options["UCX_TLS"] = "tcp,self"  # or they would share this machine's memory, which hosts do not
     out, status = start("--hosts", ",".join(f"{host}:2" for host in HOSTS), RANKS, "where", **options)
     assert status == 0, out
