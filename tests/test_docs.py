@@ -136,6 +136,8 @@ MODULES = [name for name in MODULES if not name.startswith("minidl.kernels.cuda"
 def test_docstrings(name):
     if name.startswith("minidl.kernels.cuda"):
         pytest.importorskip("cupy", reason="CuPy, with which these kernels begin, is not installed")
+    if name.startswith("minidl.kernels.compiled"):
+        pytest.importorskip("numba", reason="Numba, with which these kernels begin, is not installed")
     module = importlib.import_module(name)
     for test in doctest.DocTestFinder().find(module, extraglobs={"minidl": minidl, "np": np}):
         if test.examples:
