@@ -1,6 +1,8 @@
 """What the benchmarks compare is the same: a side that computes anything else is found out, and the engines do not."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -173,3 +175,24 @@ def test_the_first_turn_of_each_run_is_a_warm_up():
 
     runs = [{"net": {"step": [9, 1, 2]}}, {"net": {"step": [8, 3, 4, 5]}}]
     assert benchmark.pooled(runs) == {"net": {"step": 3.0}}
+
+
+def test_the_check_of_a_gpu_wants_little(tmp_path):
+    """It starts where there is NumPy, and where neither minidl nor what else that wants is installed."""
+    for name in ("numpy", "numpy.libs"):
+        found = Path(np.__file__).resolve().parent.parent / name
+        if found.exists():
+            (tmp_path / name).symlink_to(found)
+    command = [sys.executable, "-S", f"{BENCHMARKS}/gpu_check.py", "--help"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0 and "--smoke" in done.stdout, done.stderr
+
+
+def test_what_ran_before_the_time_was_over_is_counted(monkeypatch):
+    import gpu_check
+
+    output = "tests/test_a.py::one PASSED [ 1%]\n[gw1] [ 2%] FAILED tests/test_a.py::two\ntests/test_a.py::three SKIPPED\n"
+    monkeypatch.setattr(gpu_check, "limited", lambda command, seconds: (output, None))
+    row = gpu_check.run_tests("a", ["test_a.py"], [], 5)
+    assert (row["passed"], row["failed"], row["skipped"], row["ok"], row["stopped"]) == (1, 1, 1, False, "after 5 s")
+    assert "test_a.py::two" in row["failures"][0]["test"]

@@ -1,0 +1,1 @@
+"""What `minidl.serialization` imports."""
