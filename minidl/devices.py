@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,11 +35,13 @@ class device:
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         given = f"cuda:{type}" if isinstance(type, int) else str(type)  # another device says of itself what it is
-        name, _, number = given.partition(":")
-        if name not in ("cpu", "cuda") or (number and not number.isdigit()) or (number and index is not None):
-            raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {type!r}")
-        self.type = name
-        self.index = int(number) if number else index
+        if index is not None:
+            given += f":{index}"
+        found = re.fullmatch("(cpu|cuda)(?::(0|[1-9][0-9]*))?", given)
+        if found is None:
+            raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {given!r}")
+        self.type = found[1]
+        self.index = None if found[2] is None else int(found[2])
 
     def __repr__(self) -> str:
         return f"device(type={self.type!r}" + (")" if self.index is None else f", index={self.index})")
@@ -75,7 +78,7 @@ def check_device(where: Any, op: str) -> device:
     """
     wanted = defaults[-1] if where is None else where if isinstance(where, device) else device(where)
     if wanted.type == "cpu":
-        return wanted
+        return CPU  # whatever its number: there is one
     found = backend.gpu or _load_gpu(f"{op}: device {str(wanted)!r} cannot be used")
     if wanted.index is None:
         return numbered(found.xp.cuda.runtime.getDevice())
@@ -243,7 +246,10 @@ def check(wrong: Any, error: type, said: Callable[[], str], later: str) -> None:
 def settle() -> None:
     """Wait for what `check` has noted, and raise the first error in it."""
     while _noted:
-        wrong, error, later = _noted.pop(0)
+        try:
+            wrong, error, later = _noted.pop(0)
+        except IndexError:  # another thread has just taken the last
+            return
         if wrong:
             _noted.clear()
             raise error(f"{later} (found on the GPU, some time after it happened)")

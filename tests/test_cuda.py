@@ -593,6 +593,15 @@ def test_a_training_step_waits_for_nothing(make, optimiser):
     assert strict.SYNCS[waits:] and np.isfinite(losses).all()
 
 
+def test_a_note_that_another_thread_has_taken(monkeypatch):
+    class Taken(list):
+        def __bool__(self):  # there was one when this thread looked
+            return True
+
+    monkeypatch.setattr(devices, "_noted", Taken())
+    devices.settle()
+
+
 # -- what is refused, and what is said then
 
 

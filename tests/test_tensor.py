@@ -291,9 +291,11 @@ def test_devices():
         and minidl.device("cuda:1").index == 1
     )
     assert not minidl.ones(1).is_cuda and {cpu: 1}[minidl.device("cpu")] == 1
-    for bad in ("gpu", "cuda:x", "cuda:1:2"):
+    for bad in (("gpu",), ("cuda:x",), ("cuda:1:2",), ("cuda:",), ("cuda:01",), ("cuda:²",), ("cuda", -1), ("cuda:1", 1)):
         with pytest.raises(RuntimeError, match="device: expected"):
-            minidl.device(bad)
+            minidl.device(*bad)
+    first = minidl.ones(2, device="cpu:0")  # as in PyTorch there is one CPU
+    assert minidl.device("cpu:0").index == 0 and first.device == cpu and (first + minidl.ones(2).to("cpu:0")).tolist() == [2, 2]
 
 
 def test_aliases():
