@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import math
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -425,6 +426,17 @@ def test_what_the_kernels_of_optimisers_cannot_do():
     assert cuda.fused("sgd", group, [(0.0, x, g), others[0], (0.0, x, g), *others[1:]]) == [*others]
     np.testing.assert_array_equal(on_host(x), np.zeros((2, 3)))
     np.testing.assert_array_equal(on_host(half), np.ones(2))
+
+
+def test_what_an_int_cannot_count(monkeypatch):
+    """So many lines are shared by no warps, and array code does the step of so large a parameter."""
+    seen, kind = [], np.dtype(np.float32)
+    monkeypatch.setattr(cuda.lines, "launch", lambda file, name, threads, *args, real: seen.append((threads, args[-1])))
+    for n in (2**26 - 1, 2**26):
+        cuda.lines._launch("softmax", types.SimpleNamespace(shape=(n, 3), size=3 * n, dtype=kind), 1)
+    assert seen == [(2**31 - 32, 32), (2**26, 1)]
+    huge = types.SimpleNamespace(size=2**31, dtype=kind, flags=types.SimpleNamespace(c_contiguous=True))
+    assert cuda.fused("sgd", {}, [(0.0, huge, huge)]) == [(0.0, huge, huge)]
 
 
 # -- random numbers

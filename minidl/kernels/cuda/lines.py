@@ -12,7 +12,8 @@ from .loader import launch, plain, single
 
 def _launch(name: str, like: Any, dim: int, *args: Any) -> None:
     n, inner = like.shape[dim], math.prod(like.shape[dim + 1 :])
-    lines, lanes = like.size // max(n, 1), 32 if inner == 1 else 1
+    lines = like.size // max(n, 1)
+    lanes = 32 if inner == 1 and lines * 32 < 2**31 else 1  # an `int` counts the threads
     launch("lines", name, lines * lanes, *args, lines, n, inner, lanes, real=like.dtype)
 
 

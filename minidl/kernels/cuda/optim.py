@@ -35,14 +35,14 @@ NUMBERS = {"sgd": sgd, "adam": adam}
 
 
 def fused(name: str, group: dict[str, Any], steps: list[Any]) -> list[Any]:
-    """Do the steps of a group that a kernel can do, and return the others: of float16, or where something kept has gaps."""
+    """Do the steps of a group that a kernel can do, and return the others: of float16, huge, or with gaps in what is kept."""
     alike: dict[Any, list[Any]] = {}
     others, times = [], Counter[int]()
     for step in steps:
         number, *arrays = step
         param, dtype = arrays[0], arrays[0].dtype
         whole = all(a.flags.c_contiguous and a.dtype == dtype for a in (param, *arrays[2:]))
-        if not whole or dtype not in (np.float32, np.float64) or arrays[1].dtype != dtype:
+        if not whole or dtype not in (np.float32, np.float64) or arrays[1].dtype != dtype or param.size >= 2**31:
             others.append(step)
             continue
         arrays[1] = plain(arrays[1])
