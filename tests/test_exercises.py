@@ -60,6 +60,10 @@ OTHER_WORDS = [
     ("matmul", "return g @ b.T, a.T @ g", "import numpy\n    return numpy.dot(g, b), numpy.dot(a, g)", "transpose is missing"),
     ("linear", "g.sum(0)", "sum(g) / len(g)", "mean of the rows"),
     ("sweep", "grads[parent] + g if parent in grads else g", "g + 0", "forgets what came"),
+    ("sweep", "grads[parent] = grads[parent] + g if parent in grads else g", "grads[parent] = g + grads[parent]", "put there"),
+    ("relu", "g * (x > 0)", "0 if x <= 0 else g", "is an array"),
+    ("softmax", "keepdims=True", "keepdims=False", "One sum for each row is right"),
+    ("cross_entropy", "grad = p.copy()", "grad = p - target", "Nor can target"),
     ("conv", "grad_x[k : k + n] += ", "grad_x[k : n + k] = 1 * ", "windows overlap"),
     ("cross_entropy", "x - x.max(1, keepdims=True)", "1.0 * x", "overflows"),
     ("softmax", "(g * out).sum(-1, keepdims=True)", "np.sum(out * g)", "NameError"),  # no known mistake: the line is named

@@ -17,6 +17,9 @@ class _Tensor:
     def __init__(self, count: Any, value: Any, parents: Any = (), pullback: Any = None) -> None:
         self.value, self.parents, self.pullback, self.number = value, parents, pullback, next(count)
 
+    def __repr__(self) -> str:  # in messages, and the same at every call, so that a mistake is recognised by them
+        return f"the tensor with number {self.number}"
+
 
 def record(t: Trial, m: Any) -> None:
     """Value, parents and pullback of one product."""

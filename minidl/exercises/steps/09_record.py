@@ -29,6 +29,10 @@ def multiply(a, b):
     # return Tensor(..., (), lambda g: ...)
     # [mistake] It has no parents, so nobody finds the way back: give it (a, b).
     # return Tensor(a.value * b.value, (), lambda g: (g * b.value, g * a.value))
+    # [mistake] a and b are Tensors: a value, and how it came about. Their numbers are a.value and b.value.
+    # return Tensor(a * b, (a, b), lambda g: (g * b, g * a))
+    # [mistake] The pullback is a function of g alone, and returns two gradients, one for each parent; this adds them up.
+    # return Tensor(a.value * b.value, (a, b), lambda g: g * b.value + g * a.value)
     # [mistake] The pullback gives a what belongs to b, and b what belongs to a.
     # return Tensor(a.value * b.value, (a, b), lambda g: (g * a.value, g * b.value))
     # [mistake] The parents and the gradients are not in the same order.

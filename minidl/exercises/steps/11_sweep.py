@@ -20,6 +20,8 @@ def backward(out, order):
                 # ...
                 # [mistake] `=` forgets what came on another way. Where two ways meet, gradients add up.
                 # grads[parent] = g
+                # [mistake] The first gradient that reaches a parent finds nothing there to be added to: then it is put there.
+                # grads[parent] += g
                 # [mistake] This keeps the first gradient and forgets what comes later. Where two ways meet,
                 # | gradients add up.
                 # grads.setdefault(parent, g)

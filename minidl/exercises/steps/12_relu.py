@@ -19,6 +19,10 @@ def relu_pullback(g, x):
     # return g * (x > 0) * x
     # [mistake] This is the slope alone; g is missing.
     # return (x > 0) * 1.0
+    # [mistake] This is the slope alone; g is missing.
+    # return x > 0
+    # [mistake] x is an array, some of it positive and some not, so `if` cannot ask: x > 0 is an array of answers.
+    # return g if x > 0 else 0
     # [end]
 
 

@@ -18,6 +18,8 @@ def softmax_pullback(g, out):
     # return g * out * (1 - out)
     # [mistake] The sum runs over everything. Rows know nothing of each other: sum(-1, keepdims=True).
     # return out * (g - (g * out).sum())
+    # [mistake] One sum for each row is right, but without keepdims=True NumPy lines the sums up with the columns.
+    # return out * (g - (g * out).sum(-1))
     # [mistake] The sum is over g alone; each g is weighted with its probability.
     # return out * (g - g.sum(-1, keepdims=True))
     # [mistake] The sum runs down the columns, over the examples. A row is along the last dimension: sum(-1,

@@ -20,6 +20,9 @@ def cross_entropy(x, target):
     # e = np.exp(...)
     # [mistake] exp overflows for large scores: subtract x.max(1, keepdims=True) first.
     # e = np.exp(x)
+    # [mistake] n numbers do not fit beside n rows unless they stand below each other, as x.max(1, keepdims=True) does. Nor can
+    # | target, which is numbers of classes, be subtracted: 1 is, at [np.arange(n), target].
+    # e = np.exp(x - x.max(1))
     # [end]
     p = e / e.sum(1, keepdims=True)
     loss = -np.log(p[np.arange(n), target]).mean()
@@ -35,6 +38,10 @@ def cross_entropy(x, target):
     # grad[np.arange(n), target] -= 1
     # [mistake] The truth is missing: at the right class 1 is subtracted.
     # grad = p / n
+    # [mistake] `:` takes all rows for every target. One place in each row is wanted: [np.arange(n), target].
+    # grad = p.copy()
+    # grad[:, target] -= 1
+    # grad /= n
     # [mistake] This is the way up: the gradient is what the network says minus what is true, not the reverse.
     # grad = -p / n
     # grad[np.arange(n), target] += 1 / n

@@ -22,6 +22,9 @@ def max_pool_pullback(g, x, size, stride):
         # out[i * stride + window.argmax()] = g[i]
         # [mistake] argmax counts from the beginning of the window; in x that is i * stride further.
         # out[window.argmax()] += g[i]
+        # [mistake] argmax counts from the beginning of the window; in x that is i * stride further. And `+=`: a number
+        # | can win twice.
+        # out[window.argmax()] = g[i]
         # [mistake] Equal ones all got the gradient, and the output moves only once. The first of them takes
         # | it.
         # out[i * stride : i * stride + size] += g[i] * (window == window.max())

@@ -25,6 +25,11 @@ def sgd(p, grad, v, lr, mu):
     # return p - lr * v, v
     # [mistake] The parameter moved with the old velocity: compute the new one first.
     # return p - lr * v, mu * v + grad
+    # [mistake] `*=` and `+=` write into the array that was passed in, which belongs to the caller: v = mu * v + grad makes a
+    # | new one.
+    # v *= mu
+    # v += grad
+    # return p - lr * v, v
     # [mistake] That is the way up the hill: subtract.
     # v = mu * v + grad
     # return p + lr * v, v
