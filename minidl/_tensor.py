@@ -268,7 +268,7 @@ class Tensor(TensorBase):
             If it is on a GPU: use ``cpu().numpy()``, or ``force`` for a copy.
         """
         if self.requires_grad and not force:
-            raise RuntimeError("numpy: this tensor requires a gradient; use tensor.detach().numpy()")
+            raise RuntimeError("numpy: this tensor requires a gradient; use minidl's functions, not NumPy's, or detach() it")
         self._tell("numpy() reads it")
         if self.is_cuda and not force:
             raise TypeError(f"numpy: this tensor is on {self.device}; use tensor.cpu() to copy it to the host's memory first")

@@ -10,6 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import minidl
+from minidl.autograd import differentiable
 from minidl.functions.convolution import conv2d
 from minidl.testing import Engine, GradcheckError, KinkWarning, adjointcheck, gradcheck, gradgradcheck, numerical_jacobian, zoo
 from minidl.testing import strategies as mst
@@ -187,6 +188,41 @@ def test_inputs_that_want_no_gradient_are_left_alone_and_at_least_one_must():
     assert gradcheck(lambda x, y: x * y, (leaf(3), leaf(3).detach()))
     with pytest.raises(ValueError, match="requires_grad"):
         gradcheck(lambda x: x, leaf(3).detach())
+    with pytest.raises(ValueError, match="name the engine .*; the inputs are: numpy.ndarray, float"):
+        gradcheck(lambda x, y: x * y, (np.ones(3), 2.0))
+
+
+def test_a_rule_that_is_not_there_is_asked_for():
+    """A new op by somebody who has forgotten a rule, or all of them."""
+
+    @differentiable
+    def times(input, other):
+        return input * other
+
+    with pytest.raises(GradcheckError, match="input 0 is wrong .*\n.*is there a rule for this input"):
+        gradcheck(times, (leaf(3), leaf(3)))
+    with pytest.raises(RuntimeError, match="an op without a rule"):
+        times(leaf(3), leaf(3)).sum().backward()
+    times.vjp(input=lambda g, other: g * other)
+    with pytest.raises(GradcheckError, match="input 1 is wrong .*\n.*is there a rule for this input"):
+        gradcheck(times, (leaf(3), leaf(3)))
+    times.vjp(other=lambda g, input: g)  # wrong, and no such question
+    with pytest.raises(GradcheckError, match="input 1 is wrong") as caught:
+        gradcheck(times, (leaf(3), leaf(3)))
+    assert "is there a rule" not in str(caught.value)
+    times.vjp(other=lambda g, input: g * input)  # in place of the wrong one, not besides
+    assert gradcheck(times, (leaf(3), leaf(3))) and gradgradcheck(times, (leaf(3), leaf(3)))
+
+
+def test_a_rule_written_with_numpys_functions_is_told_of_minidls():
+    @differentiable
+    def wave(input):
+        return np.sin(input)
+
+    wave.vjp(input=lambda g, input: g * np.cos(input))
+    assert gradcheck(wave, (leaf(3),))
+    with pytest.raises(RuntimeError, match="use minidl's"):
+        gradgradcheck(wave, (leaf(3),))
 
 
 def test_tolerances_and_step_can_be_given():

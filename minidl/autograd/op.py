@@ -78,11 +78,11 @@ class Op:
 
     def vjp(self, joint: Callable[..., Any] | None = None, **rules: Callable[..., Any]) -> None:
         """Give the rules, one for each input by name; or one ``joint`` rule that returns a tuple for all of them."""
+        new = [self._rule(self._index(name), pull) for name, pull in rules.items() if joint is None]
         if joint is not None:
-            self.rules.append(self._rule(tuple(map(self._index, rules or self.names)), joint))
-            return
-        for name, pull in rules.items():
-            self.rules.append(self._rule(self._index(name), pull))
+            new = [self._rule(tuple(map(self._index, rules or self.names)), joint)]
+        again = {rule.inputs for rule in new}
+        self.rules = [rule for rule in self.rules if rule.inputs not in again] + new  # a second one replaces the first
 
     def _index(self, name: str) -> int:
         if name not in self.names:
@@ -93,7 +93,7 @@ class Op:
         first, *reads = tuple(inspect.signature(pull).parameters) or (None,)
         if first != "g" or any(name not in self.slots for name in reads):
             raise TypeError(f"{self.name}: a rule takes g and then names from {self.slots}; got {(first, *reads)}")
-        self.inputs += inputs if isinstance(inputs, tuple) else (inputs,)
+        self.inputs += tuple(i for i in (inputs if isinstance(inputs, tuple) else (inputs,)) if i not in self.inputs)
         return Rule(inputs, pull, tuple((name, self.slots.index(name)) for name in reads))
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:

@@ -190,7 +190,7 @@ def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:
     if root is None:
         raise RuntimeError(
             "backward: the tensor does not require a gradient: no input of the computation had requires_grad=True, "
-            "or it was computed under no_grad()"
+            "it was computed under no_grad(), or by an op without a rule for its gradient"
         )
     array = output._array
     if gradient is None:

@@ -43,7 +43,11 @@ def checked_places(inputs: tuple[Any, ...], engine: Any, title: str) -> list[int
     """Which inputs want a gradient; at least one must."""
     found = [i for i, x in enumerate(inputs) if engine.is_tensor(x) and engine.wants_grad(x)]
     if not found:
-        raise ValueError(f"{title}: no input requires a gradient; set requires_grad=True on those to be checked")
+        kinds = ", ".join(f"{type(x).__module__}.{type(x).__name__}".removeprefix("builtins.") for x in inputs)
+        raise ValueError(
+            f"{title}: no input is a tensor that requires a gradient; set requires_grad=True on those to be checked, "
+            f"and name the engine if they are another library's; the inputs are: {kinds or 'none'}"
+        )
     return found
 
 
@@ -73,6 +77,7 @@ class Check:
         self.labels = [f"input {i}" for i in range(len(inputs))]
         self.op = getattr(func, "__name__", type(func).__name__)
         self.judged: list[int] = []  # which outputs
+        self.without: set[int] = set()  # inputs to which no gradient came back
         self.weights: list[Any] = []  # the cotangents, in float64
         self.point: dict[int, Any] = {}  # where differences are taken, by place, ...
         self.precision: Precision = PRECISIONS["float64"]  # ... how ...
@@ -130,6 +135,7 @@ class Check:
         """The gradients of the checked inputs, as arrays."""
         xs = [self.inputs[i] for i in self.checked]
         if not outputs:
+            self.without.update(self.checked)
             return [np.zeros_like(self.engine.array(x)) for x in xs]
         kept, given = [v.copy() for v in cotangents], [self.engine.tensor(v) for v in cotangents]
         found = self.engine.grad(outputs, xs, given, False)
@@ -148,7 +154,9 @@ class Check:
             for label, other in others:
                 if type(own) is type(other) and xp(own).shares_memory(own, other):
                     self.fail(f"the gradient of {self.labels[i]} shares memory with {label}")
-            if made is not None:
+            if made is None:
+                self.without.add(i)
+            else:
                 others.append((f"the gradient of {self.labels[i]}", own))
             grads.append(g)
         return grads
@@ -269,6 +277,8 @@ class Check:
     def report(self, i: int, index: tuple[int, ...], analytic: float, numeric: float, more: str) -> None:
         """Fail for one element."""
         ratio = analytic / numeric if numeric else float("nan")
+        if i in self.without:
+            more += "; no gradient came back at all: is there a rule for this input?"
         self.fail(
             f"the gradient of {self.labels[i]} is wrong at index {index}\n"
             f"  analytic {analytic:.10g}, numeric {numeric:.10g}, ratio {ratio:.10g}; {more}"
