@@ -203,3 +203,13 @@ def test_it_starts_as_a_program(tmp_path):
     run = subprocess.run([sys.executable, "-m", "minidl.exercises", "next"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0 and "the first pullback" in run.stdout
     assert len(list((tmp_path / "minidl-exercises").iterdir())) == len(steps())
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "minidl.exercises", "next"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    begun.stdout.close()  # as `| head` does when it has seen enough
+    assert begun.stderr.read() == "" and begun.wait() == 1
+    begun.stderr.close()

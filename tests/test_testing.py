@@ -206,6 +206,9 @@ def test_a_rule_that_is_not_there_is_asked_for():
     times.vjp(input=lambda g, other: g * other)
     with pytest.raises(GradcheckError, match="input 1 is wrong .*\n.*is there a rule for this input"):
         gradcheck(times, (leaf(3), leaf(3)))
+    times.vjp(other=lambda g, input: None)  # a `return` forgotten, say
+    with pytest.raises(GradcheckError, match="does it return one"):
+        gradcheck(times, (leaf(3), leaf(3)))
     times.vjp(other=lambda g, input: g)  # wrong, and no such question
     with pytest.raises(GradcheckError, match="input 1 is wrong") as caught:
         gradcheck(times, (leaf(3), leaf(3)))

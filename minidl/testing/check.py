@@ -278,7 +278,7 @@ class Check:
         """Fail for one element."""
         ratio = analytic / numeric if numeric else float("nan")
         if i in self.without:
-            more += "; no gradient came back at all: is there a rule for this input?"
+            more += "; no gradient came back at all: is there a rule for this input, and does it return one?"
         self.fail(
             f"the gradient of {self.labels[i]} is wrong at index {index}\n"
             f"  analytic {analytic:.10g}, numeric {numeric:.10g}, ratio {ratio:.10g}; {more}"
