@@ -28,14 +28,16 @@ cpu = Backend("cpu", np, quickest())
 types: dict[type, Backend] = dict.fromkeys((np.ndarray, bool, int, float), cpu)
 types |= dict.fromkeys((np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64), cpu)
 types |= dict.fromkeys({np.intc, np.longlong, np.intp}, cpu)  # further names of the same sizes on some platforms
-types[symbols.Symbol] = Backend("cpu", np, symbols)
+types[symbols.Symbol] = Backend("symbols", np, symbols)
 gpu: Any = None  # the backend of CuPy, from the first use of a GPU on ...
 gpu_types: set[Any] = set()  # ... and the type of its arrays
 
 
 def _without_openmp() -> None:
     """In a forked child GNU OpenMP ends the process at its first use, so NumPy's loops run there."""
+    global cpu
     types.update({kind: found._replace(kernels=cpu_kernels) for kind, found in types.items() if found.kernels is cpu.kernels})
+    cpu = cpu._replace(kernels=cpu_kernels)
 
 
 if hasattr(os, "register_at_fork"):

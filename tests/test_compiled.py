@@ -1,8 +1,11 @@
 """The compiled loops against the loops that define them, and against NumPy's functions; in float32, as they are."""
 
+import importlib
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +124,24 @@ def test_what_cannot_be_traced_is_numpys():
         symbols.trace(lambda out, x: np.add.reduce(x), np.dtype(np.float32), 2)
 
 
+def test_an_array_that_may_not_be_written_to_is_refused():
+    x = numbers(0, 2**13)
+    out = np.empty_like(x)
+    out.flags.writeable = False
+
+    def double(out, x):
+        out[...] = x * 2
+
+    with pytest.raises(ValueError, match="read-only"):
+        compiled.blockwise(double, out, x)
+
+
+def test_symbols_keep_their_own_functions_inside_a_rung():
+    for rung in ("compiled", "fast", "loops"):
+        with minidl.rung(rung):
+            assert backend.types[symbols.Symbol].kernels is symbols
+
+
 @pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam", "Adamax", "Adadelta"])
 def test_optimisers_do_the_same_steps(kind):
     def steps(rung):
@@ -207,6 +228,13 @@ def test_norms(kind, own, last):
         double = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
         for f, v in zip(compiled.normalise_grad(*args), reference.normalise_grad(*double)):
             same(f, v, 2e-4 * max(1.0, float(np.abs(v).max())))
+
+
+def test_a_weight_and_a_bias_of_different_shapes():
+    """The compiled loops take them for alike, and would read beyond the smaller one."""
+    x, w, b = numbers(0, 6, 4, 30), numbers(1, 4, 30), numbers(2, 4, 1)
+    for args in ((w, b), (b, w)):
+        same(compiled.normalise(x, *args, (1, 2), 1e-5)[0], cpu.normalise(x, *args, (1, 2), 1e-5)[0])
 
 
 def test_moments_far_from_zero():
@@ -317,14 +345,67 @@ def test_a_forked_child_runs_numpys_loops():
         minidl.set_num_threads(2)
         x = minidl.ones(1000, 1000)
         F.softmax(x, -1)
-        child = os.fork()
+        with minidl.rung("fast"):
+            child = os.fork()
         if not child:
             assert abs(F.softmax(x, -1).sum().item() - 1000) < 1
+            assert minidl.backend.cpu.kernels is minidl.kernels.cpu  # what runs on a memory map, for one
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     """
     done = run(code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not compile.PARALLEL, reason="there is one thread")
+def test_the_users_own_loops_keep_their_threads():
+    numba = pytest.importorskip("numba")
+    before, x = numba.get_num_threads(), minidl.from_numpy(numbers(0, 2**13))
+    for n in {1, before}:
+        numba.set_num_threads(n)
+        F.softmax(x, 0), F.silu(x)
+        assert numba.get_num_threads() == n
+    numba.set_num_threads(before)
+
+
+def test_what_is_kept_depends_on_whether_there_are_threads():
+    """Else the loops for several threads would be taken from the disk where only one may run at a time."""
+    code = """if True:
+        import threading, minidl, minidl.nn.functional as F
+        minidl.set_num_threads(2)
+        x = minidl.ones(2000, 500)
+        F.softmax(x, -1)
+        threads = [threading.Thread(target=lambda: [F.softmax(x, -1) for _ in range(20)]) for _ in range(3)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        print(minidl.kernels.compiled.compile.PARALLEL)
+    """
+    assert run(code).returncode == 0
+    done = run(code, NUMBA_THREADING_LAYER="workqueue")
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+def test_a_library_of_threads_that_is_not_here_is_done_without():
+    layer = "tbb"
+    try:
+        importlib.import_module("numba.np.ufunc.tbbpool")
+    except ImportError:
+        code = "import minidl, minidl.nn.functional as F; print(F.softmax(minidl.ones(4), 0).sum().item())"
+        done = run(code, NUMBA_THREADING_LAYER=layer)
+        assert done.stdout.strip() == "1.0", done.stderr
+    else:
+        pytest.skip("it is here")
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(tmp_path):
+    """A package that may not be written to, and no home."""
+    package = tmp_path / "minidl"
+    shutil.copytree(Path(minidl.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (package / "kernels" / "compiled" / "__pycache__", tmp_path / "home"):
+        path.write_text("a file where a folder is wanted")
+    home = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path / "home"))
+    code = "import minidl; print(minidl.__file__, (minidl.ones(2**13).sigmoid() * 2).mean().item())"
+    done = run(code, PYTHONPATH=str(tmp_path), **home)
+    assert done.stdout.split()[0] == str(package / "__init__.py"), done.stderr
 
 
 def test_it_can_be_left_out_and_may_be_broken(tmp_path):

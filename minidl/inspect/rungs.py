@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
@@ -23,6 +24,8 @@ from .places import names_of, variables
 RUNGS: dict[str, ModuleType] = {"loops": reference, "numpy": plain, "fast": cpu}
 if backend.cpu.kernels is not cpu:
     RUNGS["compiled"] = backend.cpu.kernels
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: RUNGS.pop("compiled"))  # see `minidl.backend`
 WORTH_REPEATING, REPEATS = 0.2, 5  # a quicker step than so many seconds is timed again, and the quickest counts
 
 
@@ -62,7 +65,9 @@ class rung(ContextDecorator):
         return self
 
     def __exit__(self, *_: object) -> None:
-        backend.types.update(self._before.pop())
+        known = list(RUNGS.values())  # not those that were left behind in a fork
+        before = self._before.pop()
+        backend.types.update({kind: found if found.kernels in known else backend.cpu for kind, found in before.items()})
 
     @staticmethod
     def compare(step: Callable[[], Any], rungs: Sequence[str] = ("loops", "numpy", "fast")) -> Comparison:

@@ -7,8 +7,12 @@ no longer than some microseconds. That is why this provider has threads of its o
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # How often a thread of GNU OpenMP looks for work before it sleeps: some 50 microseconds long, for other threads want the core
@@ -26,34 +30,78 @@ config: Any = numba.config
 SUMS = {"reassoc", "contract", "arcp", "nsz"}
 
 
+# The libraries of threads that several of Python's threads may use at once, for each of Numba's settings.
+THREADS = {"default": ("omp", "tbb"), "threadsafe": ("tbb", "omp"), "safe": ("tbb",), "omp": ("omp",), "tbb": ("tbb",)}
+
+
 def _find_threads() -> bool:
-    """Whether there is a library of threads that several of Python's threads may use at once."""
-    for name in ("omp", "tbb") if config.THREADING_LAYER == "default" else ():
+    """Whether one of them is here; Numba is then held to it."""
+    for name in THREADS.get(config.THREADING_LAYER, ()):
         try:
             importlib.import_module(f"numba.np.ufunc.{name}pool")
         except ImportError:
             continue
         config.THREADING_LAYER = name
-    return config.THREADING_LAYER in ("omp", "tbb", "threadsafe", "safe")
+        return True
+    return False
+
+
+def _edition() -> str:
+    """A name for all that goes into what is kept on the disk.
+
+    Numba looks whether the file has changed that a loop stands in; but a loop is made of functions in other files too, and of
+    how it is to be compiled.
+    """
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join([*sources, str(PARALLEL).encode()])).hexdigest()[:16]
 
 
 PARALLEL = _find_threads()
+EDITION = _edition()
 WORTH = 8  # a thread that waits in a busy loop is worth starting for so many times less work than one that sleeps
 
 
-def loop(function: Any) -> Any:
+def compiled(function: Any, **options: Any) -> Any:
     """Compiled at the first call with each kind of arguments, and kept on the disk; lets other threads run meanwhile."""
-    return njit(function, nogil=True, cache=True, fastmath=SUMS, error_model="numpy")
+    function.__qualname__ += f"_{EDITION}"  # it becomes a part of the file's name
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(function, cache=True, **options)
+    except RuntimeError:  # there is no folder that may be written to
+        return njit(function, **options)
+
+
+def threaded(function: Any, **options: Any) -> Callable[..., None]:
+    """The same, and its first argument says how many threads run the parts of its ``prange``."""
+    run = compiled(function, parallel=PARALLEL, **options)
+    if not PARALLEL:
+        return run
+
+    @functools.wraps(function)
+    def call(parts: int, *args: Any) -> None:
+        before = numba.get_num_threads()  # of this thread; the user may have loops of their own
+        numba.set_num_threads(min(parts, config.NUMBA_NUM_THREADS))
+        try:
+            run(parts, *args)
+        finally:
+            numba.set_num_threads(before)
+
+    return call
+
+
+def loop(function: Any) -> Any:
+    """A loop for one thread."""
+    return compiled(function, fastmath=SUMS)
 
 
 def shared(function: Any) -> Any:
-    """The same, and the parts of its ``prange`` run at the same time."""
-    return njit(function, nogil=True, cache=True, fastmath=SUMS, error_model="numpy", parallel=PARALLEL)
+    """A loop for several."""
+    return threaded(function, fastmath=SUMS)
 
 
 def inline(function: Any) -> Any:
     """Compiled into the loops that call it. What stands in brackets stays so: nothing is exchanged."""
-    return njit(function, forceinline=True, cache=True, fastmath={"contract"}, error_model="numpy")
+    return compiled(function, forceinline=True, fastmath={"contract"})
 
 
 @inline
@@ -64,6 +112,4 @@ def part(n, p, parts):
 
 def parts(n_items: int, nbytes: int) -> int:
     """In how many parts to do it: see `minidl.kernels.threads.parts`."""
-    n = max(len(threads.parts(n_items, nbytes * WORTH)), 1) if PARALLEL else 1
-    numba.set_num_threads(min(n, config.NUMBA_NUM_THREADS))
-    return n
+    return max(len(threads.parts(n_items, nbytes * WORTH)), 1) if PARALLEL else 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import inspect
 import math
 import os
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from .. import cpu
 from ..cpu.order import empty, order_of, ordered
 from ..symbols import Steps, Untraceable, trace
 from . import mathematics
-from .compile import PARALLEL, part, parts
+from .compile import EDITION, compiled, part, parts, threaded
 
 SMALL = 1 << 12  # elements: with fewer, NumPy is done before the steps are known
 MOST_ARRAYS = 6  # in a loop: with more, the compiler does not prove that they lie apart
@@ -50,7 +50,7 @@ FORMULAS = {
     "logical_not": "not {}",
 }
 FORMULAS |= {name: name + "({}, {})" for name in ("maximum", "minimum")}
-FORMULAS |= {name: name + "({})" for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf")}
+FORMULAS |= {name: name + "({})" for name in ("exp", "expm1", "log", "log1p", "tanh", "erf")}
 
 
 @functools.lru_cache(1000)
@@ -66,25 +66,22 @@ def _loop(steps: Steps, n_numbers: int) -> Any:
     pieces = ", ".join([f"{array}[first:last]" for array in arrays] + numbers)
     lines += ["", "", f"def in_parts(parts, {', '.join(arrays + numbers)}):", "    for p in prange(parts):"]
     lines += ["        first, last = part(a0.size, p, parts)", f"        run({pieces})", ""]
-    return _compiled("\n".join(lines))
+    return _from_source("\n".join(lines))
 
 
-def _compiled(source: str) -> Any:
-    """Its function ``in_parts``. The source is kept beside what is compiled of it, which is found by its name."""
-    key = hashlib.sha256((inspect.getsource(mathematics) + source).encode()).hexdigest()[:16]
-    path, kept = Path(__file__).with_name("__pycache__") / f"loop_{key}.py", True
-    try:
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
+def _from_source(source: str) -> Any:
+    """Its function ``in_parts``. Numba keeps what is compiled on the disk if its source is there, so that is put beside it."""
+    name = f"loop_{hashlib.sha256((EDITION + source).encode()).hexdigest()[:16]}.py"
+    path = Path(part.stats.cache_path or "") / name
+    if part.stats.cache_path and not path.exists():
+        with contextlib.suppress(OSError):
             new = path.with_suffix(f".{os.getpid()}")
             new.write_text(source)
             new.replace(path)
-    except OSError:  # no place to keep it
-        kept = False
     names: dict[str, Any] = {**vars(mathematics), "math": math, "prange": prange, "part": part}
     exec(compile(source, str(path), "exec"), names)
-    names["run"] = njit(names["run"], nogil=True, cache=kept, fastmath={"contract"}, error_model="numpy")
-    return njit(names["in_parts"], nogil=True, cache=kept, error_model="numpy", parallel=PARALLEL)
+    names["run"] = compiled(names["run"], fastmath={"contract"})
+    return threaded(names["in_parts"])
 
 
 def blockwise(function: Callable[..., None], *arrays: Any) -> None:
@@ -98,8 +95,8 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
         steps, numbers = trace(function, arrays[0].dtype, len(arrays))
     except Untraceable:
         return cpu.blockwise(function, *arrays)
-    loop = _loop(steps, len(numbers))
-    if loop is None or not all(v.flags.c_contiguous for v in views):
+    loop, kept = _loop(steps, len(numbers)), [arrays[i].flags.writeable for i, _ in steps.stores]
+    if loop is None or not all([*kept, *(v.flags.c_contiguous for v in views)]):
         return cpu.blockwise(function, *arrays)
     loop(parts(size, 4 * size * len(arrays)), *(v.reshape(-1) for v in views), *map(np.float32, numbers))
 

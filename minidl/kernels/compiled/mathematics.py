@@ -69,12 +69,6 @@ def in_order(b):
 
 
 @inline
-def sigmoid(x):
-    """``1 / (1 + exp(-x))``."""
-    return f32(1) / (f32(1) + exp(-x))
-
-
-@inline
 def tanh(x):
     """``(exp(2 * x) - 1) / (exp(2 * x) + 1)``; beyond 10 it is 1."""
     x = f32(-10) if x < f32(-10) else (f32(10) if x > f32(10) else x)

@@ -371,7 +371,9 @@ def _weights(view: _View, weight: Any, bias: Any) -> Any:
     found = [None if w is None else view.weight(w) for w in (weight, bias)]
     if any(f is None and w is not None for f, w in zip(found, (weight, bias))):
         return None
-    shape = next((f.shape for f in found if f is not None), (1, 1))
+    shape, *others = [f.shape for f in found if f is not None] or [(1, 1)]
+    if any(other != shape for other in others):
+        return None
     return [default(shape, np.float32) if f is None else f for f, default in zip(found, (np.ones, np.zeros))]
 
 
