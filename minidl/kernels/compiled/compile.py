@@ -73,7 +73,7 @@ def compiled(function: Any, **options: Any) -> Any:
 
 def threaded(function: Any, **options: Any) -> Callable[..., None]:
     """The same, and its first argument says how many threads run the parts of its ``prange``."""
-    run = compiled(function, parallel=PARALLEL, **options)
+    run: Callable[..., None] = compiled(function, parallel=PARALLEL, **options)
     if not PARALLEL:
         return run
 
