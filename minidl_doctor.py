@@ -43,11 +43,20 @@ class Finding(NamedTuple):
 MARKS = {"ok": "ok", "hint": " i", "none": " -", "bad": "!!"}
 
 
+def command(*words: object) -> str:
+    """A line for the shell; what it would take apart or understand stands in quotes."""
+    return " ".join(f'"{word}"' if re.search(r"[^\w./:\\=+-]", str(word)) else str(word) for word in words)
+
+
 def pip(*arguments: str) -> str:
     """A command for the pip of this Python."""
     python = "python" if shutil.which("python") == sys.executable else sys.executable
-    words = [f'"{word}"' if re.search(r"[^\w./:=+-]", word) else word for word in (python, "-m", "pip", *arguments)]
-    return " ".join(words)
+    return command(python, "-m", "pip", *arguments)
+
+
+def unset(name: str) -> str:
+    """A command that takes a variable out of the environment."""
+    return f"set {name}=" if os.name == "nt" else f"unset {name}"
 
 
 def pip_own(extra: str = "") -> str:
@@ -67,7 +76,7 @@ class Answer(NamedTuple):
     wrong: str = ""
 
 
-def ask(code: str, patience: float = PATIENCE) -> Answer:
+def ask(code: str, patience: float = PATIENCE, **environment: str) -> Answer:
     """Run ``code``, which calls ``tell(name=value, ...)`` with what it has found."""
     begin = 'import json\ndef tell(**told):\n    print("\\ntold:" + json.dumps(told), flush=True)\n'
     try:
@@ -78,6 +87,7 @@ def ask(code: str, patience: float = PATIENCE) -> Answer:
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=patience,
+            env={**os.environ, **environment},
         )
     except subprocess.TimeoutExpired:
         return Answer({}, f"gave no answer in {patience:g} s")
@@ -89,7 +99,7 @@ def ask(code: str, patience: float = PATIENCE) -> Answer:
             with contextlib.suppress(ValueError):
                 told.update(json.loads(line.removeprefix("told:")))
     if ran.returncode == 0:
-        return Answer(told)
+        return Answer(told, "" if told else "ended without an answer")
     if ran.returncode < 0:
         with contextlib.suppress(ValueError):
             return Answer(told, f"crashed: {signal.Signals(-ran.returncode).name}")
@@ -179,19 +189,32 @@ def check_machine() -> Iterator[Finding]:
 # -- what minidl cannot do without
 
 
+def belongs(file: Path, name: str) -> bool:
+    """Whether a file lies where a distribution of that name was installed."""
+    folders = {Path(str(d.locate_file(""))).resolve() for d in importlib.metadata.distributions(name=name)}
+    return not folders.isdisjoint(file.resolve().parents)
+
+
 def check_needed() -> Iterator[Finding]:
     """NumPy and the two small packages: there, once, new enough, and not hidden by a file of the same name."""
     for name, oldest in NEEDED.items():
         wanted = f"{name}>={'.'.join(map(str, oldest))}"
         again = pip("install", "--force-reinstall", wanted)
-        answer = ask(f"import {name}\ntell(file={name}.__file__ or '')\ntell(version=str({name}.__version__))")
+        answer = ask(f"""
+            import importlib.util
+            tell(file=getattr(importlib.util.find_spec("{name}"), "origin", None) or "")
+            import {name}
+            tell(version=str({name}.__version__))
+        """)
         file, found = Path(answer.told.get("file", "")), versions(name)
         own = file.parent if file.name == "__init__.py" else file
+        stray = own.is_absolute() and answer.told.get("version") not in found and not belongs(own, name)
         if "version" not in answer.told and not found:
             yield Finding(name, "bad", "not installed", (pip("install", wanted),))
-        elif own.parent == Path.cwd():
+        elif own.parent == Path.cwd() or stray:
             said = f"{own} stands in the way of the package of that name; give it another name"
-            yield Finding(name, "bad", said, (f"{'move' if os.name == 'nt' else 'mv'} {own.name} my_{own.name}",))
+            move = command("move" if os.name == "nt" else "mv", own, own.with_name(f"my_{own.name}"))
+            yield Finding(name, "bad", said, (move,))
         elif "version" not in answer.told:
             yield Finding(name, "bad", f"{found[0]} is installed but cannot be imported: {answer.wrong}", (again,))
         elif len(found) > 1:
@@ -207,7 +230,7 @@ def check_needed() -> Iterator[Finding]:
 def check_minidl() -> Iterator[Finding]:
     """The package itself, in a process of its own."""
     code = "import minidl\ntell(version=minidl.__version__, file=minidl.__file__, threads=minidl.get_num_threads())"
-    answer = ask(code)
+    answer = ask(code, MINIDL_COMPILED="0")  # Numba is looked at by itself
     installed = versions("minidl")
     if "version" not in answer.told:
         where = "cannot be imported" if installed else "not found"
@@ -232,23 +255,50 @@ def check_blas() -> Iterator[Finding]:
         tell(found=[i for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"])
     """)
     told, forced = answer.told, os.environ.get("OPENBLAS_CORETYPE")
-    unset = ("set OPENBLAS_CORETYPE=" if os.name == "nt" else "unset OPENBLAS_CORETYPE",)
     if "found" not in told:
-        mend = unset if forced else (pip("install", "--force-reinstall", "numpy>=2.0"),)
-        yield Finding("BLAS", "bad", f"a product of two matrices fails: {answer.wrong}", mend)
+        mend = unset("OPENBLAS_CORETYPE") if forced else pip("install", "--force-reinstall", "numpy>=2.0")
+        yield Finding("BLAS", "bad", f"a product of two matrices fails: {answer.wrong}", (mend,))
         return
     about = "{internal_api} {version}, {architecture} kernels, {num_threads} threads"
     words = [about.format_map({"architecture": "unknown", **found}) for found in told["found"]]
     said = "; ".join(words) or "one that does not tell its name"
     if not told["off"] < 1e-3:  # NaN too
         keep = f"{'set' if os.name == 'nt' else 'export'} OPENBLAS_CORETYPE=Haswell"
-        first = unset if forced else (keep,)
+        first = unset("OPENBLAS_CORETYPE") if forced else keep
         said += f": its products are wrong (by {told['off']:g})"
-        yield Finding("BLAS", "bad", said, (*first, pip("install", "--upgrade", "numpy")))
+        yield Finding("BLAS", "bad", said, (first, pip("install", "--upgrade", "numpy")))
     elif forced:
-        yield Finding("BLAS", "hint", f"{said}, as OPENBLAS_CORETYPE={forced} wants it; others may be quicker", unset)
+        said += f", as OPENBLAS_CORETYPE={forced} wants it; others may be quicker"
+        yield Finding("BLAS", "hint", said, (unset("OPENBLAS_CORETYPE"),))
     else:
         yield Finding("BLAS", "ok", said)
+
+
+def check_loops() -> Iterator[Finding]:
+    """Numba, of the extra ``fast``: there, used, and whether a loop that it compiles is right."""
+    found, install = versions("numba"), pip_own("fast")
+    if not found:
+        yield Finding("Numba", "none", "not installed: NumPy's loops run, not compiled ones", (install,))
+        return
+    if os.environ.get("MINIDL_COMPILED") == "0":
+        said = f"{found[0]}, which is not used, as MINIDL_COMPILED=0 wants it"
+        yield Finding("Numba", "hint", said, (unset("MINIDL_COMPILED"),))
+        return
+    answer = ask("""
+        import numpy
+        from minidl.kernels import compiled
+        x = numpy.linspace(-9, 9, 600, dtype="f4").reshape(6, 100)
+        right = numpy.exp(x.astype("f8"))
+        right /= right.sum(1, keepdims=True)
+        tell(off=float(abs(compiled.softmax(x, 1) - right).max()))
+    """)
+    mend = pip("uninstall", "-y", "numba"), install
+    if "off" not in answer.told:
+        yield Finding("Numba", "bad", f"{found[0]} is installed but compiles no loop: {answer.wrong}", mend)
+    elif not answer.told["off"] < 1e-5:  # NaN too
+        yield Finding("Numba", "bad", f"{found[0]}: a loop that it compiled is wrong (by {answer.told['off']:g})", mend)
+    else:
+        yield Finding("Numba", "ok", f"{found[0]}, compiled loops are used")
 
 
 # -- GPUs
@@ -310,7 +360,7 @@ def check_gpu() -> Iterator[Finding]:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         said += f" finds no GPU ({answer.wrong or 'none is there'})"
         if gpus and hidden is not None:
-            yield Finding("CuPy", "bad", f"{said}: CUDA_VISIBLE_DEVICES is {hidden!r}", ("unset CUDA_VISIBLE_DEVICES",))
+            yield Finding("CuPy", "bad", f"{said}: CUDA_VISIBLE_DEVICES is {hidden!r}", (unset("CUDA_VISIBLE_DEVICES"),))
         else:
             yield Finding("CuPy", "bad" if gpus else "hint", said, mend if gpus else (pip("uninstall", "-y", installed[0][0]),))
     elif told.get("sum") != 30:
@@ -405,7 +455,8 @@ def check_data() -> Iterator[Finding]:
 
 
 CHECKS: list[Callable[[], Iterator[Finding]]] = [
-    check_python, check_machine, check_needed, check_minidl, check_blas, check_gpu, check_mpi, check_extras, check_data,
+    check_python, check_machine, check_needed, check_minidl, check_blas, check_loops, check_gpu, check_mpi, check_extras,
+    check_data,
 ]  # fmt: skip
 
 
@@ -451,6 +502,10 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--seconds", type=float, default=3.0, help="for each case (3)")
     bench.add_argument("--threads", type=int, help="how many threads minidl uses; left out: one for each core")
     args = parser.parse_args(arguments)
+    if args.command == "bench" and not args.seconds >= 0:
+        bench.error(f"--seconds must be at least 0, got {args.seconds}")
+    if args.command == "bench" and args.threads is not None and args.threads < 1:
+        bench.error(f"--threads must be at least 1, got {args.threads}")
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a path's letters is no reason to stop
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

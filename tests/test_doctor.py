@@ -55,6 +55,7 @@ def test_what_is_told():
         ("import no_such_thing", "No module named 'no_such_thing'"),
         ("tell(a=1); raise ValueError('two\\nlines')", "lines"),
         ("raise SystemExit(3)", "status 3"),
+        ("raise SystemExit(0)", "without an answer"),
         ("import os; os.write(1, bytes([255, 254])); raise SystemExit('odd letters')", "odd letters"),
     ],
 )
@@ -117,7 +118,51 @@ def test_a_file_that_hides_a_package(site):
     Path("threadpoolctl.py").write_text("")
     found = only(minidl_doctor.check_needed)
     assert found.what == "threadpoolctl" and "stands in the way" in found.said
-    assert found.mend[0].endswith("threadpoolctl.py my_threadpoolctl.py")
+    here = Path.cwd()
+    assert found.mend[0].endswith(f" {here / 'threadpoolctl.py'} {here / 'my_threadpoolctl.py'}")
+
+
+@pytest.mark.parametrize("code", ["raise ImportError('no such thing')", "raise SystemExit(0)", "__version__ = None"])
+def test_a_file_on_the_path_that_hides_a_package(site, code):
+    """No other NumPy would mend that, for it would not be found either."""
+    (site / "safetensors").mkdir()
+    (site / "safetensors" / "__init__.py").write_text(code)
+    found = only(minidl_doctor.check_needed)
+    assert found.what == "safetensors" and f"{site / 'safetensors'} stands in the way" in found.said
+    assert found.mend[0].endswith(f" {site / 'safetensors'} {site / 'my_safetensors'}")
+
+
+def test_numba(site, monkeypatch):
+    """Stand-ins, for the true one need not be there."""
+    monkeypatch.setattr(minidl_doctor, "versions", lambda name: [])
+    [found] = minidl_doctor.safely(minidl_doctor.check_loops)
+    assert found.state == "none" and found.mend[0].endswith('[fast]"')
+    monkeypatch.setattr(minidl_doctor, "versions", lambda name: ["0.61.0"])
+    for code, wrong in (
+        ("raise ImportError('wants NumPy 2.1 or less')", "wants NumPy 2.1"),
+        ("import os; os._exit(7)", "status 7"),
+    ):
+        (site / "numba.py").write_text(code)
+        found = only(minidl_doctor.check_loops)
+        assert "compiles no loop" in found.said and wrong in found.said and found.mend[1].endswith('[fast]"')
+        assert all(finding.state != "bad" for finding in minidl_doctor.safely(minidl_doctor.check_minidl))
+    monkeypatch.setenv("MINIDL_COMPILED", "0")
+    [found] = minidl_doctor.safely(minidl_doctor.check_loops)
+    assert found.state == "hint" and "MINIDL_COMPILED" in found.mend[0]
+
+
+@pytest.mark.parametrize("off, state", [(0.0, "ok"), (1.0, "bad"), (float("nan"), "bad")])
+def test_loops_that_numba_compiles_are_checked(monkeypatch, off, state):
+    monkeypatch.setattr(minidl_doctor, "versions", lambda name: ["0.61.0"])
+    monkeypatch.setattr(minidl_doctor, "ask", lambda code: minidl_doctor.Answer({"off": off}))
+    [found] = minidl_doctor.safely(minidl_doctor.check_loops)
+    assert found.state == state and found.said.startswith("0.61.0")
+
+
+def test_the_compiled_loop_itself():
+    pytest.importorskip("numba")
+    [found] = minidl_doctor.safely(minidl_doctor.check_loops)
+    assert found.state in ("ok", "hint"), found
 
 
 def test_wrong_products(site):
@@ -285,6 +330,13 @@ def test_it_needs_nothing_but_the_standard_library():
     program = "import sys, minidl_doctor; print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
     ran = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert set(ran.stdout.split()) <= {"minidl_doctor", "__main__"}
+
+
+@pytest.mark.parametrize("option", ["--threads=0", "--threads=-1", "--seconds=-1", "--seconds=nan"])
+def test_senseless_options_of_bench(capsys, option):
+    with pytest.raises(SystemExit):
+        minidl_doctor.main(["bench", option])
+    assert f"{option.partition('=')[0]} must be at least" in capsys.readouterr().err
 
 
 def test_bench(capsys):
