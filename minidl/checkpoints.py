@@ -31,8 +31,8 @@ class Checkpoints:
         If ``keep`` is less than 1.
     """
 
-    def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
-        self.path = os.path.realpath(path)  # where a link leads; it goes on leading there
+    def __init__(self, path: str | bytes | os.PathLike[str], keep: int = 2) -> None:
+        self.path = os.path.realpath(os.fsdecode(path))  # where a link leads; it goes on leading there
         self.keep = as_index(keep, "Checkpoints: keep")
         if self.keep < 1:
             raise ValueError(f"Checkpoints: keep must be at least 1, got {keep}")
@@ -52,20 +52,20 @@ class Checkpoints:
         flush_folder(os.path.dirname(self.path))
 
     def load(self, map_location: Any = None) -> Any:
-        """The newest that is whole; if that is not the newest of all, with a warning.
+        """The newest that is whole and can be read; if that is not the newest of all, with a warning.
 
         Raises
         ------
         FileNotFoundError
             If there is none.
-        RuntimeError
+        RuntimeError, OSError
             If none of them can be read; the error is that of the newest.
         """
         first = None
         for name in self._there():
             try:
                 found = load(name, map_location)
-            except RuntimeError as error:
+            except (OSError, RuntimeError) as error:  # a bad sector is an OSError; and another process may save just now
                 first = first or error
             else:
                 if first is not None:

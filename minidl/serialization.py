@@ -272,7 +272,10 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
                 f"load: {name}: {key!r} is of dtype {entry['dtype']}, which tensors here do not hold; convert it to F32 first"
             )
         array = np.frombuffer(entry["data"], np.uint8 if entry["dtype"] == "BOOL" else DTYPES[entry["dtype"]])
-        array = array.reshape(entry["shape"])
+        try:
+            array = array.reshape(entry["shape"])
+        except ValueError as error:  # too many dimensions, or a size beyond all measure beside one of 0
+            raise RuntimeError(f"load: {name}: {key!r} has a shape that no array can have: {error}") from None
         # a copy, which can be written to
         arrays[key] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array.astype(DTYPES[entry["dtype"]])
     return arrays, metadata

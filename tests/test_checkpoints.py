@@ -43,6 +43,20 @@ def test_the_newest_that_is_whole_is_loaded(tmp_path):
     assert run.load() == 2  # without a warning
 
 
+def test_one_that_cannot_be_read_is_passed_over(tmp_path):
+    """As on a bad sector; or where another process saves between the look and the reading."""
+    run = Checkpoints(os.fsencode(tmp_path / "run"))
+    for i in range(2):
+        run.save(i)
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    with pytest.warns(UserWarning, match=r"run is no ordinary file; going on from the checkpoint before it, .*run\.1$"):
+        assert run.load() == 0
+    (tmp_path / "run.1").unlink()
+    with pytest.raises(OSError, match="run is no ordinary file"):
+        run.load()
+
+
 def test_when_there_is_none_or_no_whole_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"Checkpoints: there is none at {tmp_path / 'run'}"):
         Checkpoints(tmp_path / "run").load()

@@ -326,6 +326,14 @@ def test_a_structure_that_makes_no_sense_is_refused(document):
         load_bytes(safetensors.numpy.save({}, {"minidl": document}))
 
 
+@pytest.mark.parametrize("shape", [[1] * 65, [2**62, 0]])
+def test_a_shape_that_no_array_can_have(shape):
+    n = 0 if 0 in shape else 4
+    header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, n]}}).encode()
+    with pytest.raises(RuntimeError, match=r"some\.safetensors: 'w' has a shape that no array can have"):
+        load_bytes(len(header).to_bytes(8, "little") + header + bytes(n))
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         minidl.load(tmp_path / "nothing-here")
