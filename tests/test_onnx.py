@@ -456,6 +456,8 @@ SIZED = {
     "no product of sizes": lambda x: x[: x.shape[0] // 2],
     "other numbers": lambda x: x + minidl.linspace(0, 1, x.shape[0])[:, None],
     "a factor": lambda x: x / x.shape[0] ** 0.5,
+    "turned round": lambda x: x.roll(1, 0),
+    "all turned round": lambda x: x.roll(1),
 }
 
 

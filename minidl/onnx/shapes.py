@@ -58,8 +58,11 @@ def _flip(g: Graph, input: Any, dims: Any) -> Any:
 def _roll(g: Graph, input: Any, shifts: Any, dims: Any) -> Any:
     x = g.reshape(input, (-1,)) if dims is None else input.name
     pairs = [(shifts, 0 if dims is None else dims)] if isinstance(shifts, int) else list(zip(shifts, dims or (0,)))
-    whole = (math.prod(input.shape),) if dims is None else input.shape
+    fixed = all(isinstance(n, int) for n in input.shape)
+    whole: Any = input.shape if dims is not None else (math.prod(input.shape) if fixed else None,)
     for shift, dim in pairs:
+        if not isinstance(whole[dim], int):
+            raise NotImplementedError(f"the size of dimension {dim} must be the same always")
         cut = -shift % whole[dim] if whole[dim] else 0
         x = g.add("Concat", g.slice(x, dim, cut, None), g.slice(x, dim, 0, cut), axis=dim)
     return g.reshape(x, input.shape) if dims is None else x
