@@ -366,8 +366,9 @@ def run(args, training_type, to_train):
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
     except (RuntimeError, OSError) as error:
         sys.exit(f"{error}")
-    if args.batch_size < 1:
-        sys.exit(f"--batch-size must be at least 1, got {args.batch_size}")
+    for option, value, least in (("batch-size", args.batch_size, 1), ("keep", args.keep, 1), ("save-every", args.save_every, 0)):
+        if value < least:
+            sys.exit(f"--{option} must be at least {least}, got {value}")
     if rank > 0:
         distributed.barrier()  # one downloads, if need be, and the others find it done
     train_set, test_set = find_data(args.data, to_train)

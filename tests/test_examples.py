@@ -39,6 +39,12 @@ def test_says_what_it_takes(path, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option, least", [("keep", 1), ("save-every", 0)])
+def test_cifar10_refuses_what_makes_no_sense_before_it_trains(tmp_path, option, least):
+    done = run(ROOT / "examples" / "cifar10.py", tmp_path, "--smoke", "--data", "embedded", f"--{option}", "-1")
+    assert done.returncode == 1 and done.stderr == f"--{option} must be at least {least}, got -1\n"
+
+
 def test_cifar10_compiled_learns_the_same(tmp_path):
     """The program, where the loader's batches are new tensors and the last one is smaller; no warning that it fell back."""
     last = []
