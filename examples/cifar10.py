@@ -366,9 +366,10 @@ def run(args, training_type, to_train):
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
     except (RuntimeError, OSError) as error:
         sys.exit(f"{error}")
-    for option, value, least in (("batch-size", args.batch_size, 1), ("keep", args.keep, 1), ("save-every", args.save_every, 0)):
-        if value < least:
-            sys.exit(f"--{option} must be at least {least}, got {value}")
+    least_of = {"batch_size": 1, "keep": 1, "save_every": 0}
+    for option, least in least_of.items():
+        if (value := getattr(args, option)) < least:
+            sys.exit(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
     if rank > 0:
         distributed.barrier()  # one downloads, if need be, and the others find it done
     train_set, test_set = find_data(args.data, to_train)
