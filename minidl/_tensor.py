@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,11 +31,13 @@ class Tensor(TensorBase):
         Sizes, ``Tensor(2, 3)``, for an uninitialised float tensor; or numbers, ``Tensor([1, 2])``, for a float tensor of them.
     """
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # a checker does not see what `bind` adds
+
     def __new__(cls, *data: Any) -> Any:
-        if not data or all(isinstance(n, (int, np.integer)) for n in data):
-            made = creation.empty(tuple(data) if data else (0,))
-        else:
-            made = creation.tensor(data[0], dtype=dtypes.get_default_dtype())
+        sizes = all(isinstance(n, (int, np.integer)) for n in data)
+        made = creation.empty(data or (0,)) if sizes else creation.tensor(data[0], dtype=dtypes.get_default_dtype())
         made.__class__ = cls
         return made
 

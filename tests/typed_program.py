@@ -54,6 +54,12 @@ def train(net: nn.Module, steps: int, device: str = "cpu") -> list[float]:
     return losses
 
 
+def entropy(scores: Tensor) -> Tensor:
+    p: Tensor = scores.softmax(1)
+    found: Tensor = -(p * p.log()).sum(1)
+    return found
+
+
 @minidl.no_grad()
 def predict(net: nn.Module, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     net.eval()
@@ -64,7 +70,7 @@ def predict(net: nn.Module, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np
 def main() -> None:
     minidl.manual_seed(0)
     net = Net().to(minidl.float32)
-    print(train(net, 3))
+    print(train(net, 3), entropy(net(minidl.randn(2, 3, 8, 8))))
     x = minidl.tensor([1.0, 2.0], dtype=minidl.float64, requires_grad=True)
     (g,) = minidl.autograd.grad((x**2).sum(), (x,))
     print(x.shape, x.dtype, x[0], -x + 1, x @ x, g, len(x), float(x[0]), x.tolist(), x.max(0).values)
