@@ -39,15 +39,15 @@ class Philox:
 
     def keep(self, shape: Any, dtype: Any, p: float, value: float) -> Any:
         """0 with probability ``p``, else ``value``."""
-        return backend.gpu.kernels.keep(shape, dtype, p, value, *self.next())
+        return backend.gpu.kernels.keep(shape, dtype, p, value, self.next)
 
     def random(self, shape: Any, dtype: Any = "float64") -> Any:
         """Evenly from [0, 1)."""
-        return backend.gpu.kernels.uniform(shape, np.dtype(dtype), *self.next())
+        return backend.gpu.kernels.uniform(shape, np.dtype(dtype), self.next)
 
     def standard_normal(self, shape: Any, dtype: Any = "float64") -> Any:
         """From the normal distribution."""
-        return backend.gpu.kernels.normal(shape, np.dtype(dtype), *self.next())
+        return backend.gpu.kernels.normal(shape, np.dtype(dtype), self.next)
 
     def uniform(self, low: float, high: float, shape: Any) -> Any:
         """Evenly from [low, high)."""
@@ -101,14 +101,17 @@ class Generator:
 
     def __init__(self, device: Any = "cpu") -> None:
         self.device = check_device(device, "Generator")
+        self.source: Any = None if self.device.type == "cpu" else Philox(0)
         self.seed()
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed``, an integer of 64 bits (a negative one means itself plus ``2**64``); returns itself."""
         _tell("a random generator is seeded")
         self._seed = _check_seed(seed)
-        on_cpu = self.device.type == "cpu"
-        self.source: Any = np.random.Generator(np.random.PCG64(self._seed)) if on_cpu else Philox(self._seed)
+        if self.device.type == "cpu":
+            self.source = np.random.Generator(np.random.PCG64(self._seed))
+        else:  # who draws from it goes on to, such as a step that is captured
+            self.source.seed, self.source.calls = self._seed, 0
         return self
 
     def seed(self) -> int:
@@ -219,6 +222,15 @@ def host_rng(generator: Generator | None) -> Any:
     """NumPy's generator for numbers drawn on the host: the default one, ``generator``'s, or one that follows from a GPU's."""
     source = rng(generator, devices.CPU if generator is None else generator.device)
     return np.random.Generator(np.random.PCG64(source.next())) if isinstance(source, Philox) else source
+
+
+def seed_for(array: Any) -> Any:
+    """A seed for random bits beside ``array``, drawn on the host; in a captured step it is drawn anew each time."""
+
+    def draw() -> int:
+        return int(rng(None).integers(1 << 63))
+
+    return backend.gpu.kernels.Drawn(draw) if type(array) in backend.gpu_types else draw()
 
 
 _instead: ContextVar[Generator | None] = ContextVar("generator instead of the default one", default=None)

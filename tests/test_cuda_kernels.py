@@ -439,6 +439,41 @@ def test_what_an_int_cannot_count(monkeypatch):
     assert cuda.fused("sgd", {}, [(0.0, huge, huge)]) == [(0.0, huge, huge)]
 
 
+# -- what captured steps do in another way
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((5, 3), (3, 7)),
+        ((70, 33), (33, 65)),
+        ((2, 1, 5, 9), (3, 9, 4)),
+        ((9, 8, 16), (9, 16, 9)),
+        ((4,), (2, 4, 3)),
+        ((6, 0), (0, 2)),
+    ],
+)
+def test_products_without_cublas(shapes, dtype):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    turned = np.ascontiguousarray(b.swapaxes(-1, -2))
+    with cuda.suitable():
+        found = hard(cuda.matmul, a, b), hard(lambda a, b: cuda.matmul(a, b.swapaxes(-1, -2)), a, turned)
+    for f in found:
+        close(f, np.matmul(a.astype(np.float64), b.astype(np.float64)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_additions_without_sorting_are_the_same_to_the_last_bit(dtype):
+    rng = np.random.default_rng(0)
+    table, index = rng.normal(size=(9, 5)).astype(dtype), rng.integers(-9, 9, (4, 7))
+    values = rng.normal(size=(4, 7, 5)).astype(dtype)
+    wanted = hard(lambda o, i, v: cuda.add_at(o, (i,), v), table, index, values)[0]
+    with cuda.suitable():
+        np.testing.assert_array_equal(hard(lambda o, i, v: cuda.add_at(o, (i,), v), table, index, values)[0], wanted)
+
+
 # -- random numbers
 
 
@@ -470,16 +505,16 @@ def test_uniform_normal_and_dropout():
     seed, draw = 12345678901234567, 3
     w = words(42, seed, draw)
     u32, u64 = (w >> 8) / 2**24, (((w[1::2] << 32) | w[::2]) >> 11) / 2**53
-    np.testing.assert_array_equal(hard(cuda.uniform, (3, 7), np.float32, seed, draw), u32[:21].reshape(3, 7))
-    np.testing.assert_array_equal(hard(cuda.uniform, 21, np.float64, seed, draw), u64)
+    np.testing.assert_array_equal(hard(cuda.uniform, (3, 7), np.float32, lambda: (seed, draw)), u32[:21].reshape(3, 7))
+    np.testing.assert_array_equal(hard(cuda.uniform, 21, np.float64, lambda: (seed, draw)), u64)
     for dtype, u in ((np.float32, u32[:22]), (np.float64, u64[:20])):
         radius, angle = np.sqrt(-2 * np.log(1 - u[::2])), 2 * np.pi * u[1::2]
         wanted = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).ravel()[: len(u) - 1]
-        close(hard(cuda.normal, len(wanted), dtype, seed, draw), wanted)
+        close(hard(cuda.normal, len(wanted), dtype, lambda: (seed, draw)), wanted)
     for dtype in DTYPES:
-        kept = hard(cuda.keep, (2, 21), dtype, 0.3, 1.5, seed, draw)
+        kept = hard(cuda.keep, (2, 21), dtype, 0.3, 1.5, lambda: (seed, draw))
         np.testing.assert_array_equal(kept, np.where(u32 >= np.float32(0.3), dtype(1.5), 0).reshape(2, 21))
-    sample = hard(cuda.normal, 20000, np.float32, 1, 0).astype(float)
+    sample = hard(cuda.normal, 20000, np.float32, lambda: (1, 0)).astype(float)
     assert abs(sample.mean()) < 0.03 and abs(sample.std() - 1) < 0.02 and abs((sample**3).mean()) < 0.1
     assert np.corrcoef(sample[:-1], sample[1:])[0, 1] < 0.03
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .. import backend
 from ..kernels.memory import give_back
 from ..nn.module import Module, structure
 from ..nn.parameter import Parameter
+from .graph import Captured
 from .program import Program
 from .rewrite import rewrite
 from .signature import Untraceable, describe, flatten, makeup, same_makeup, unflatten
@@ -59,7 +61,8 @@ class Compiled:
             return self.function(*args, **kwargs)
         if self.edits != structure.edits:
             self._look_at_modules()
-        found = self.programs.get((kind, self._training()), self)
+        key = kind, self._training()
+        found = self.programs.get(key, self)
         if found is self and len(self.programs) >= LIMIT:
             why, found = f"it was called with more than {LIMIT} kinds of arguments", None
             self._give_up(why, why)
@@ -69,8 +72,20 @@ class Compiled:
             if not found.has_run:  # the watched calls needed more memory than the program will
                 give_back()
                 found.has_run = True
-            return unflatten(found.layout, found.run(inputs))
+            return unflatten(found.layout, self._run(key, found, inputs))
         return self._watch(kind, args, kwargs, inputs)
+
+    def _run(self, key: Any, program: Program, inputs: list[Any]) -> list[Any]:
+        """The outputs of a program, which on a GPU is captured."""
+        if program.captured is None:
+            return program.run(inputs)
+        values: list[Any]
+        values, news = program.captured.run(inputs)
+        if news and program.captured.why_not:
+            self._warn(key, news)
+        elif news:
+            self.notes[key].append(news)
+        return values
 
     # -- what the modules are
 
@@ -139,16 +154,21 @@ class Compiled:
         self.notes[key] = [*notes, f"{len(tracer.steps)} steps became {len(steps)}"]
         members = {*map(id, self.makeup)}
         self.loose |= any(isinstance(t, Parameter) and id(t) not in members for t in tracer.constants.values())
-        return Program(steps, tracer, [(i, t) for i, t in before.same if t() is tracer.values[i]])
+        program = Program(steps, tracer, [(i, t) for i, t in before.same if t() is tracer.values[i]])
+        program.captured = None if backend.gpu is None else Captured(program, steps)
+        return program
 
     # -- as it is written
 
     def _give_up(self, key: Any, why: str) -> None:
         if key not in self.notes:
-            self.notes[key] = [f"runs as it is written: {why}"]
-            name = getattr(self.function, "__qualname__", type(self.function).__name__)
-            message = f"compile: {name} runs as it is written: {why}"
-            warnings.warn(message, CompileWarning, stacklevel=_depth_of_caller())
+            self.notes[key] = []
+            self._warn(key, f"runs as it is written: {why}")
+
+    def _warn(self, key: Any, what: str) -> None:
+        self.notes[key].append(what)
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        warnings.warn(f"compile: {name} {what}", CompileWarning, stacklevel=_depth_of_caller())
 
     def _give_up_for_good(self, why: str) -> None:
         self.hopeless, self.notes = True, {}
@@ -220,7 +240,8 @@ def compile(
     watched too.
 
     A function may hold a whole training step: ``zero_grad``, ``backward``, clipping and an optimiser's ``step`` are part of
-    the program. Attributes of modules may be replaced between calls: what depends on them is learned anew.
+    the program. On a GPU such a program is captured at its second run as a CUDA graph, which later calls launch. Attributes of
+    modules may be replaced between calls: what depends on them is learned anew.
 
     What it cannot know is found out and runs as written, with a `CompileWarning` that says why: numbers that leave for Python
     (``item()``, ``if tensor:``), index tensors, hooks of modules, calls of `grad`, random numbers drawn outside an op, anything

@@ -47,6 +47,7 @@ class Program:
 
     def __init__(self, steps: list[Step], trace: Any, same: list[tuple[int, weakref.ref[Any]]]) -> None:
         self.has_run = False
+        self.captured: Any = None  # on a GPU: see `graph`
         self.n_inputs, self.outputs, self.layout = trace.n_inputs, trace.outputs, trace.layout
         self.trace, self.same = trace, same  # `same`: inputs that were one tensor in all calls that were watched
         constants, outputs = trace.constants, set(trace.outputs)

@@ -179,6 +179,7 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pre_hooks": {}, "_post_hooks": {}}
 
+    _can_be_captured = False  # into a CUDA graph: whether all that changes from step to step is told to kernels anew
     steps_taken = False  # whether `step` was ever called; a scheduler wants to know
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -277,24 +278,31 @@ class FusedOptimizer(Optimizer):
     kernel: str
     formulas: Callable[..., None]
 
+    @property
+    def _can_be_captured(self) -> bool:  # type: ignore[override]
+        return type(self).update is FusedOptimizer.update and not self._pre_hooks and not self._post_hooks
+
     def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
         """What `formulas` take for one parameter: a number, ``param``, ``grad``, and the arrays kept in ``state``."""
         raise NotImplementedError(f"{type(self).__name__} has no prepare")
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
         """One step for one parameter, on arrays."""
-        self._run([self.prepare(param, grad, state, group)], group)
+        self._run([(param, grad, state)], group)
 
     def update_group(self, params: list[tuple[Any, Any, dict[str, Any]]], group: dict[str, Any]) -> None:
         """The same for all of a group at once, unless a subclass has an `update` of its own."""
         if type(self).update is not FusedOptimizer.update:
             super().update_group(params, group)
         elif params:
-            self._run([self.prepare(*one, group) for one in params], group)
+            self._run(params, group)
 
-    def _run(self, steps: list[tuple[Any, ...]], group: dict[str, Any]) -> None:
-        loops = kernels(steps[0][1])
-        for number, *arrays in loops.fused(self.kernel, group, steps):
+    def _run(self, params: list[tuple[Any, Any, dict[str, Any]]], group: dict[str, Any]) -> None:
+        def prepared() -> list[tuple[Any, ...]]:
+            return [self.prepare(*one, group) for one in params]
+
+        loops = kernels(params[0][0])
+        for number, *arrays in loops.fused(self.kernel, group, prepared(), lambda: [step[0] for step in prepared()]):
             loops.blockwise(partial(self.formulas, group, number), *arrays)
 
 

@@ -30,8 +30,9 @@ from ..ops.elementwise import where
 from ..ops.layout import reshape, transpose
 from ..ops.linear import matmul
 from ..ops.reduce import any, softmax
-from ..random import rng
+from ..random import seed_for
 from ..shapes import ShapeError, broadcast_shapes
+from .products import product
 
 BLOCK_BYTES = 1 << 19  # of weights at a time, for each thread: they should stay in its cache
 GPU_BLOCK_BYTES = 1 << 26  # on a GPU, which wants much to do at a time
@@ -65,12 +66,12 @@ def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops
 def _in_one(query: Any, key: Any, value: Any, scale: float) -> tuple[Any, Any]:
     """The same on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
     m = xp(query)
-    w = m.matmul(query * query.dtype.type(scale), key.swapaxes(-1, -2))
+    w = product(query * query.dtype.type(scale), key.swapaxes(-1, -2))
     top = w.max(-1, keepdims=True)
     w -= top
     m.exp(w, out=w)
     total = w.sum(-1, keepdims=True)
-    return m.matmul(w, value) / total, top + m.log(total)
+    return product(w, value) / total, top + m.log(total)
 
 
 # -- in blocks
@@ -82,7 +83,7 @@ class _Blocks:
     The scores of a block stand as (S, L), a column for each query: so their products are the quickest.
     """
 
-    def __init__(self, query: Any, key: Any, mask: Any, causal: bool, p: float, seed: int) -> None:
+    def __init__(self, query: Any, key: Any, mask: Any, causal: bool, p: float, seed: Any) -> None:
         (n, h, n_queries, _), n_keys = query.shape, key.shape[2]
         self.shape = n, h, n_queries, n_keys
         self.m, self.dtype, self.mask, self.causal, self.p, self.seed = xp(query), query.dtype, mask, causal, p, seed
@@ -109,7 +110,7 @@ class _Blocks:
         """``key @ query`` for a block, in ``memory``; both are those of the group, and query is `_turned`."""
         keys, block = key[:, :, self.keys(queries)], query[..., queries]
         shape = (*key.shape[:2], keys.shape[2], block.shape[3])
-        return self.m.matmul(keys, block, out=memory[: math.prod(shape)].reshape(shape))
+        return product(keys, block, out=memory[: math.prod(shape)].reshape(shape))
 
     def scores(self, key: Any, query: Any, group: Any, queries: slice, memory: Any) -> Any:
         """How well these queries, which are scaled already, fit the keys; -inf where they may not look."""
@@ -177,12 +178,12 @@ def _with_one(x: Any) -> Any:
 @differentiable(keeps="lse seed", promotes="same")
 def _attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
-) -> tuple[Any, Any, int]:
+) -> tuple[Any, Any, Any]:
     n, h, length, _ = query.shape
     plain = attn_mask is None and not causal and not p
     if plain and 0 < n * h * length * key.shape[2] * query.itemsize <= IN_ONE_BYTES:
         return *_in_one(query, key, value, scale), 0
-    m, seed = xp(query), int(rng(None).integers(1 << 63)) if p else 0
+    m, seed = xp(query), seed_for(query) if p else 0
     query, key, value = map(_in_rows, (query, key, value))
     blocks = _Blocks(query, key, attn_mask, causal, p, seed)
     made = m.empty if blocks.groups else m.zeros
@@ -198,7 +199,7 @@ def _attention(
                 w = blocks.scores(k, q, group, queries, memory)
                 with np.errstate(over="ignore"):
                     m.exp(w, out=w)
-                total = w.swapaxes(-1, -2) @ ones[keys]
+                total = product(w.swapaxes(-1, -2), ones[keys])
                 moderate = total.min() > 1e-15 and total.max() < 1e15
             if not moderate:  # take the largest score of each query away first
                 w = blocks.scores(k, q, group, queries, memory)
@@ -206,12 +207,12 @@ def _attention(
                 top[top == -math.inf] = 0  # sees no key
                 w -= top
                 m.exp(w, out=w)
-                total, top = w.swapaxes(-1, -2) @ ones[keys], top.swapaxes(-1, -2)
+                total, top = product(w.swapaxes(-1, -2), ones[keys]), top.swapaxes(-1, -2)
                 total[total == 0] = 1
             if p:
                 w *= blocks.kept(group, queries)
             lse[group][:, :, queries] = top + m.log(total)
-            found = m.matmul(w.swapaxes(-1, -2), v[:, :, keys], out=out[group][:, :, queries])
+            found = product(w.swapaxes(-1, -2), v[:, :, keys], out=out[group][:, :, queries])
             found *= blocks.factor / total
 
     blocks.share(run, 1, query.shape[3] + value.shape[3])
@@ -226,7 +227,7 @@ def _attention_rule(
     attn_mask: Any,
     out: Any,
     lse: Any,
-    seed: int,
+    seed: Any,
     scale: float,
     causal: bool,
     p: float,
@@ -241,7 +242,9 @@ def _attention_rule(
 
     def run(group: Any, memory: Any, another: Any) -> None:
         q, k, v, above = query[group], key[group], value[group], g[group]
-        mean = m.einsum("nhlv,nhlv->nhl", above, out[group])[..., None]  # of the weights' gradient: what a softmax takes away
+        # the mean of the weights' gradient: what a softmax takes away
+        mean = (above * out[group]).sum(-1) if waits(out) else m.einsum("nhlv,nhlv->nhl", above, out[group])
+        mean = mean[..., None]
         q1, k1 = _turned(q, scale, -lse[group]), _with_one(k)
         g1, v1 = (_turned(above, blocks.factor), v) if p else (_turned(above, 1, -mean), _with_one(v))
         for queries in reversed(blocks.queries):  # the last may see all keys
@@ -258,10 +261,10 @@ def _attention_rule(
                 w *= kept
             for to, weights, of in ((gv, w, above), (gk, gw, q)):
                 if queries.stop == query.shape[2]:
-                    m.matmul(weights, of[:, :, queries], out=to[group][:, :, keys])
+                    product(weights, of[:, :, queries], out=to[group][:, :, keys])
                 else:
-                    to[group][:, :, keys] += weights @ of[:, :, queries]
-            m.matmul(gw.swapaxes(-1, -2), k[:, :, keys], out=gq[group][:, :, queries])
+                    to[group][:, :, keys] += product(weights, of[:, :, queries])
+            product(gw.swapaxes(-1, -2), k[:, :, keys], out=gq[group][:, :, queries])
         gq[group] *= query.dtype.type(scale)
         gk[group] *= query.dtype.type(scale)
         gv[group] *= query.dtype.type(blocks.factor)

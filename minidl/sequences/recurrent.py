@@ -28,6 +28,7 @@ from ..ops.layout import cat, reshape
 from ..ops.linear import linear
 from ..shapes import ShapeError
 from . import steps
+from .products import product
 
 # -- the equations
 
@@ -206,8 +207,8 @@ class _Turns:
     time on waking each other than on the numbers; so they take turns.
     """
 
-    def __init__(self, m: Any) -> None:
-        self.m, self.lock = m, threading.Lock()
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
 
     def times(self, a: Any, panels: Any, out: Any) -> Any:
         """``a @ w`` for (n, K) or (G, n, K), into (G, n, M), with ``w`` in `_panels`."""
@@ -219,7 +220,7 @@ class _Turns:
         """``a @ b``; meanwhile it is another thread's turn."""
         self.lock.release()
         try:
-            return self.m.matmul(a, b, out=out)
+            return product(a, b, out=out)
         finally:
             self.lock.acquire()
 
@@ -300,7 +301,7 @@ class _Forward:
 
     def __init__(self, kind: str, input: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, places: Any) -> None:
         m, n_gates = xp(input), KINDS[kind].n_gates
-        self.m, self.input, self.w_hr, self.turns = m, input, w_hr, _Turns(m)
+        self.m, self.input, self.w_hr, self.turns = m, input, w_hr, _Turns()
         self.step = kernels(input).recurrent_step(kind, input.dtype) or KINDS[kind].step
         self.out, self.h, self.c = places
         halves = _halves(kind, input.dtype, device_of(input))
@@ -350,7 +351,7 @@ class _Forward:
             new = self.out[there] if self.w_hr is None else unprojected[:size]
             self.step(m, a, s, old, new_c, more[here], new, self.unscaled, self.halves)
             if self.w_hr is not None:
-                new = m.matmul(new, self.w_hr.T, out=self.out[there])
+                new = product(new, self.w_hr.T, out=self.out[there])
             (h[:size] if later is None else before[later])[...] = new
         return _Strip(own, steps, fed, places, more)
 
@@ -365,7 +366,7 @@ class _Backward:
 
     def __init__(self, kind: str, g_places: Any, input: Any, w_ih: Any, w_hh: Any, w_hr: Any, wanted: tuple[bool, ...]) -> None:
         self.g_out, gh, gc = g_places
-        self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns(xp(gh))
+        self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns()
         self.back = kernels(gh).recurrent_step(f"{kind}_back", gh.dtype) or KINDS[kind].back
         self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
         self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
@@ -399,7 +400,7 @@ class _Backward:
     def _step(self, strip: _Strip, here: slice, g: Any, ga: Any, gs: Any, gh: Any, gc: Any, products: Any) -> None:
         """From the gradient ``g`` of a step's new state to that of the old one, left in ``gh``."""
         n, before, gc = len(g), strip.fed[here, -len(gh[0]) :], None if gc is None else gc[: len(g)]
-        g = g if self.w_hr is None else g @ self.w_hr
+        g = g if self.w_hr is None else product(g, self.w_hr)
         past = self.back(self.m, g, gc, strip.gates[:, here], before, strip.more[here], ga, gs)
         if here.start or self.wanted[1]:
             s = self.turns.times(gs, self.panels, products[:, :n])

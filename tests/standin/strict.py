@@ -9,6 +9,7 @@ New memory holds NaN, results lie in C order, and kernels run in the `emulator`.
 `install` puts it in CuPy's place.
 """
 
+import contextlib
 import functools
 import math
 import pathlib
@@ -21,9 +22,11 @@ import warnings
 
 import numpy as np
 
+from . import capture
+
 __version__ = "14.2.0"  # of the CuPy whose names are in cupy_names.txt
-SYNCS: list[str] = []  # every wait for the device so far
-UPLOADS: list[str] = []  # everything sent to it
+SYNCS: list[str] = capture.Log("the host waits")  # every wait for the device so far
+UPLOADS: list[str] = capture.Log("something is sent to the device")  # everything sent to it
 SCALARS = (bool, int, float, complex, np.generic)
 
 
@@ -47,7 +50,7 @@ class _Here(threading.local):
     """What each thread has of its own: the device that it works on, and the streams that it is in."""
 
     def __init__(self):
-        self.device, self.streams = 0, [Stream.null]
+        self.device, self.streams, self.pool = 0, [Stream.null], None
 
 
 class Device:
@@ -98,17 +101,18 @@ class CUDARuntimeError(RuntimeError):
 class Block:
     """A piece of device memory, which arrays and their views share."""
 
-    __slots__ = ("device", "nbytes")
+    __slots__ = ("__weakref__", "device", "nbytes", "pool")
 
     def __init__(self, nbytes, device):
-        self.nbytes, self.device = -(-nbytes // 512) * 512, device
-        POOLS[device].take(self.nbytes)
+        self.nbytes, self.device, self.pool = -(-nbytes // 512) * 512, device, here.pool or POOLS[device]
+        capture.taken(self, here.pool)
+        self.pool.take(self.nbytes)
 
     def __del__(self):
         if POOLS is None:  # Python ends
             return
         with LOCK:
-            POOLS[self.device].used -= self.nbytes
+            self.pool.used -= self.nbytes
         for hook in MemoryHook.active:
             hook.free_postprocess(device_id=self.device, size=self.nbytes, mem_size=self.nbytes)
 
@@ -116,8 +120,11 @@ class Block:
 class MemoryPool:
     """`cupy.cuda.MemoryPool`, of one device."""
 
-    def __init__(self, device):
-        self.device, self.used, self.total = device, 0, 0
+    def __init__(self, device=None):
+        self.device, self.used, self.total = here.device if device is None else device, 0, 0
+
+    def malloc(self, size):
+        raise NotImplementedError("the stand-in takes this only as an argument of using_allocator")
 
     def take(self, nbytes):
         with LOCK:
@@ -190,6 +197,27 @@ class Stream:
 
     def wait_event(self, event):
         pass
+
+    def begin_capture(self, mode=None):
+        if self.ptr == 0 or self is not here.streams[-1]:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: wants the current stream, not the null one")
+        capture.begin(_filling, CUDARuntimeError)
+
+    def end_capture(self):
+        return capture.end()
+
+    def is_capturing(self):
+        return capture.going_on()
+
+
+@contextlib.contextmanager
+def using_allocator(allocator=None):
+    """`cupy.cuda.using_allocator`, of a pool."""
+    before, here.pool = here.pool, allocator.__self__
+    try:
+        yield
+    finally:
+        here.pool = before
 
 
 class Event:
@@ -301,12 +329,15 @@ def _call(name, function, args, options, known=None):
         SYNCS.append(name)
     options.pop("blocking", None)
     given, out = [_given(a) for a in args], options.get("out")
-    with np.errstate(all="ignore"):
-        r = function(*given, **{k: _given(v) for k, v in options.items()})
-    if out is not None:
-        return out
+    capture.check(name)
+    run = functools.partial(function, *given, **{k: _given(v) for k, v in options.items()})
     operands = [*_arrays(args), *_arrays(options.values())]
-    wrapped = _share(r, operands, name in KEEP)
+    with np.errstate(all="ignore"):
+        r = run()
+    if out is not None:
+        capture.note(run, operands)
+        return out
+    wrapped = capture.note(run, operands, _share(r, operands, name in KEEP))
     if "dtype" not in options and name not in ("astype", "full"):
         _check_width(name, operands, wrapped)
     return wrapped
@@ -445,7 +476,8 @@ class ndarray:
     __contains__ = None
 
     def __getitem__(self, key):
-        return _share(np.asarray(self.a[_key(key, True)]), (self,))
+        read = functools.partial(self.a.__getitem__, _key(key, True))
+        return capture.note(read, [self, *_arrays([key])], _share(np.asarray(read()), (self,)))
 
     def __setitem__(self, key, value):
         if self.block.device != here.device:
@@ -461,25 +493,29 @@ class ndarray:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.a.size:  # an empty view may be read-only here, which CuPy's arrays never are
-                self.a[key] = _given(value)
+                write = functools.partial(self.a.__setitem__, key, _given(value))
+                write()
+                capture.note(write, [self, *_arrays([key, value])])
 
     # what looks at the same memory, or keeps its order
 
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         if not copy and self.a.dtype == dtype:
             return self
+        convert = functools.partial(_given(self).astype, dtype, order)
         with np.errstate(all="ignore"):
-            return _result(_given(self).astype(dtype, order), keep=True)
+            return capture.note(convert, [self], _result(convert(), keep=True))
 
     def copy(self, order="C"):
-        return _result(self.a.copy(order), keep=True)  # on the current device, wherever this one is
+        copy = functools.partial(self.a.copy, order)
+        return capture.note(copy, [self], _result(copy(), keep=True))  # on the current device, wherever this one is
 
     def view(self, dtype=None, type=None):
         return ndarray(self.a.view() if dtype is None else self.a.view(dtype), self.block)
 
     def reshape(self, *shape, order="C", copy=None):
-        shape = shape[0] if len(shape) == 1 else shape
-        return _share(self.a.reshape(shape, order=order), (self,))
+        reshape = functools.partial(self.a.reshape, shape[0] if len(shape) == 1 else shape, order=order)
+        return capture.note(reshape, [self], _share(reshape(), (self,)))
 
     @property
     def shape(self):
@@ -489,14 +525,19 @@ class ndarray:
     def shape(self, shape):
         self.a.shape = shape
 
+    def _at(self, ufunc, slices, value):
+        run = functools.partial(ufunc.at, self.a, _key(slices, False), _given(value))
+        run()
+        capture.note(run, [self, *_arrays([slices, value])])
+
     def scatter_add(self, slices, value):
-        np.add.at(self.a, _key(slices, False), _given(value))
+        self._at(np.add, slices, value)
 
     def scatter_max(self, slices, value):
-        np.maximum.at(self.a, _key(slices, False), _given(value))
+        self._at(np.maximum, slices, value)
 
     def scatter_min(self, slices, value):
-        np.minimum.at(self.a, _key(slices, False), _given(value))
+        self._at(np.minimum, slices, value)
 
 
 def _filling(dtype):
@@ -515,7 +556,10 @@ def _method(name, known):
     if name in ("fill", "sort", "partition", "put"):  # these change it
 
         def method(self, *args, **options):
-            getattr(_given(self), name)(*map(_given, args), **options)
+            capture.check(name)
+            run = functools.partial(getattr(_given(self), name), *map(_given, args), **options)
+            run()
+            capture.note(run, [self, *_arrays(args)])
 
         return method
     function = getattr(np.ndarray, name)
@@ -541,12 +585,15 @@ def _operator(name):
                 if isinstance(other, np.ndarray):
                     raise TypeError(f"Unsupported type {type(other)}")
                 return NotImplemented
+        capture.check(name)
+        run, operands = functools.partial(function, given, *map(_given, others)), [self, *_arrays(others)]
         with np.errstate(all="ignore"):
-            r = function(given, *map(_given, others))
+            r = run()
         if in_place or r is NotImplemented:
+            capture.note(run, operands)
             return self if in_place else r
-        r = _result(r)
-        _check_width(name, [self, *_arrays(others)], r)
+        r = capture.note(run, operands, _result(r))
+        _check_width(name, operands, r)
         return r
 
     return method
@@ -575,10 +622,12 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
     if type(obj) is ndarray:
         return obj.astype(dtype or obj.dtype, copy=True) if ndmin <= obj.ndim else _result(np.array(obj.a, dtype, ndmin=ndmin))
     if any(True for _ in _arrays([obj])):  # lists of arrays of the device are stacked there
-        return _result(np.array(_given(obj), dtype, ndmin=ndmin))
+        stack = functools.partial(np.array, _given(obj), dtype, ndmin=ndmin)
+        return capture.note(stack, [*_arrays([obj])], _result(stack()))
     if not isinstance(obj, SCALARS):
         UPLOADS.append("array")
-    return _result(np.array(obj, dtype, ndmin=ndmin, order=order), keep=True)
+    make = functools.partial(np.array, obj, dtype, ndmin=ndmin, order=order)
+    return capture.note(make, [], _result(make(), keep=True))
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -591,7 +640,7 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 def ascontiguousarray(a, dtype=None):
     """`a` on the device in C order."""
     a = asarray(a, dtype)
-    return a if a.a.flags.c_contiguous and a.ndim else ndarray(np.ascontiguousarray(a.a).copy())
+    return a if a.a.flags.c_contiguous and a.ndim else a.copy().reshape(a.shape or 1)
 
 
 def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
@@ -653,7 +702,7 @@ class _UFunc:
         return _call(self.name, self.ufunc, args, options)
 
     def at(self, a, indices, b=None):
-        self.ufunc.at(_given(a), _key(indices, False), _given(b))
+        a._at(self.ufunc, indices, b)
 
     def reduce(self, *args, **options):
         return _call(self.name + ".reduce", self.ufunc.reduce, args, options)
@@ -801,7 +850,9 @@ class RawKernel:
                 raise TypeError(
                     f"{self.name}: argument {i} has gaps or another order, strides {a.strides}, and a kernel sees none"
                 )
-        self.kernel(grid, block, tuple(_given(a) for a in args), shared_mem)
+        run = functools.partial(self.kernel, grid, block, tuple(_given(a) for a in args), shared_mem)
+        run()
+        capture.note(run, [*_arrays(args)])
 
 
 # -- what is beside
@@ -809,7 +860,8 @@ class RawKernel:
 
 def _elementwise(f):
     def call(x, out=None):
-        r = _result(np.vectorize(f, otypes=[x.dtype if x.dtype.kind == "f" else float])(_given(x).astype(float)))
+        compute = functools.partial(np.vectorize(f, otypes=[x.dtype if x.dtype.kind == "f" else float]), _given(x))
+        r = capture.note(compute, [x], _result(compute()))
         return r if x.dtype.kind != "f" else r.astype(x.dtype)
 
     return call
@@ -838,7 +890,9 @@ cuda = types.ModuleType("cupy.cuda")
 vars(cuda).update(
     Device=Device,
     Event=Event,
+    Graph=capture.Graph,
     MemoryHook=MemoryHook,
+    MemoryPool=MemoryPool,
     Stream=Stream,
     alloc_pinned_memory=lambda n: PinnedMemoryPointer(n),
     get_current_stream=lambda device_id=-1: here.streams[-1],
@@ -847,6 +901,7 @@ vars(cuda).update(
     is_available=lambda: Device.count > 0,
     memory=_Namespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {})),
     runtime=runtime,
+    using_allocator=using_allocator,
 )
 is_available = cuda.is_available
 

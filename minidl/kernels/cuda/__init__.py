@@ -2,10 +2,11 @@
 
 What CuPy does well (products of matrices, sums, arithmetic) is left to it; the rest are CUDA kernels in the .cu files beside
 this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers: ``bits``,
-``uniform``, ``normal`` and ``keep``.
+``uniform``, ``normal`` and ``keep``; and to capture steps, ``Graph``, ``Drawn`` and ``suitable``.
 """
 
 from ..reference import recurrent_step
+from .capture import Drawn, Graph, suitable
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
 from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
@@ -25,6 +26,8 @@ from .random import bits, keep, normal, uniform
 from .resize import resample
 
 __all__ = [
+    "Drawn",
+    "Graph",
     "add_at",
     "bits",
     "blockwise",
@@ -57,6 +60,7 @@ __all__ = [
     "share",
     "softmax",
     "softmax_grad",
+    "suitable",
     "sum",
     "sum_pool2d",
     "sum_pool2d_spread",

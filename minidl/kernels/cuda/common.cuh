@@ -12,6 +12,14 @@ typedef REAL real;
 // The number of this thread, where a grid has one dimension.
 #define THREAD int(blockIdx.x * blockDim.x + threadIdx.x)
 
+// N numbers that the host tells a kernel: by value; or, where the launch is part of a step that is captured and repeated, at a
+// place in memory, where others are written before each repetition (capture.py).
+template <class T, int N> struct Told {
+  T numbers[N];
+  const T* place;
+  __device__ T operator[](int i) const { return place ? place[i] : numbers[i]; }
+};
+
 // A window that slides over a picture of H x W pixels; it has K x L taps and I x J positions (`minidl.shapes.Window`).
 struct Window {
   int H, W, I, J, K, L, stride_h, stride_w, before_h, before_w, dilation_h, dilation_w;

@@ -25,9 +25,11 @@ __device__ inline int parameter_of(const Parameters& all) {
 #define ARRAY(role) all.arrays[role][which]
 
 // minidl.optim.SGD. Without a velocity `moves` is 0; at the first step it holds zeros, and dampening is not yet in force.
-extern "C" __global__ void sgd(const __grid_constant__ Parameters all, real rate, real momentum, real fresh, real decay, int moves,
-                               int nesterov, int maximize) {
+typedef Told<real, 7> OfSGD;
+extern "C" __global__ void sgd(const __grid_constant__ Parameters all, const __grid_constant__ OfSGD told) {
   MINE
+  real rate = told[0], momentum = told[1], fresh = told[2], decay = told[3];
+  bool moves = told[4] != 0, nesterov = told[5] != 0, maximize = told[6] != 0;
   real *param = ARRAY(0), *velocity = ARRAY(2);
   real g = maximize ? -ARRAY(1)[t] : ARRAY(1)[t];
   g += decay * param[t];
@@ -41,9 +43,12 @@ extern "C" __global__ void sgd(const __grid_constant__ Parameters all, real rate
 
 // minidl.optim.Adam and AdamW. `rate` is lr / (1 - beta1^t), `root` is sqrt(1 - beta2^t), and `keep` what a decoupled decay leaves
 // of the parameter. What is left of 1 without a beta comes as a number of its own: in float32, 1 - 0.999 has few right digits.
-extern "C" __global__ void adam(const __grid_constant__ Parameters all, real rate, real fresh1, real beta2, real fresh2, real root,
-                                real eps, real decay, real keep, int amsgrad, int maximize) {
+typedef Told<real, 10> OfAdam;
+extern "C" __global__ void adam(const __grid_constant__ Parameters all, const __grid_constant__ OfAdam told) {
   MINE
+  real rate = told[0], fresh1 = told[1], beta2 = told[2], fresh2 = told[3], root = told[4], eps = told[5];
+  real decay = told[6], keep = told[7];
+  bool amsgrad = told[8] != 0, maximize = told[9] != 0;
   real *param = ARRAY(0), *mean = ARRAY(2), *square = ARRAY(3), *largest = ARRAY(4);
   real p = keep * param[t], g = maximize ? -ARRAY(1)[t] : ARRAY(1)[t];
   g += decay * param[t];

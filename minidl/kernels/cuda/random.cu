@@ -1,7 +1,9 @@
 // Random numbers without a state: Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011). It maps a
 // counter of four words to four random words, under a key of two. The key is the seed; the counter says which four numbers of
 // which draw these are. So every thread can make its own numbers, and they do not depend on how many threads there are.
-__device__ inline uint4 philox(unsigned long long which, unsigned long long draw, unsigned long long seed) {
+typedef Told<unsigned long long, 2> Key;  // the seed, and the number of the draw
+__device__ inline uint4 philox(unsigned long long which, const Key& key) {
+  unsigned long long seed = key[0], draw = key[1];
   uint4 c = make_uint4(unsigned(which), unsigned(which >> 32), unsigned(draw), unsigned(draw >> 32));
   unsigned low = unsigned(seed), high = unsigned(seed >> 32);
   for (int round = 0; round < 10; round++) {
@@ -24,28 +26,28 @@ __device__ inline void to_unit(uint4 c, double (&u)[2]) {
   u[1] = ((static_cast<unsigned long long>(c.w) << 32 | c.z) >> 11) * (1.0 / (1ll << 53));
 }
 
-extern "C" __global__ void bits(unsigned* out, int n, unsigned long long seed, unsigned long long draw) {
+extern "C" __global__ void bits(unsigned* out, int n, const __grid_constant__ Key key) {
   int t = THREAD;
-  uint4 c = philox(t, draw, seed);
+  uint4 c = philox(t, key);
   unsigned words[4] = {c.x, c.y, c.z, c.w};
   for (int i = 0; i < 4; i++)
     if (4 * t + i < n) out[4 * t + i] = words[i];
 }
 
 // Equally likely everywhere in [0, 1).
-extern "C" __global__ void uniform(real* out, int n, unsigned long long seed, unsigned long long draw) {
+extern "C" __global__ void uniform(real* out, int n, const __grid_constant__ Key key) {
   int t = THREAD;
   real u[PER_THREAD];
-  to_unit(philox(t, draw, seed), u);
+  to_unit(philox(t, key), u);
   for (int i = 0; i < PER_THREAD; i++)
     if (PER_THREAD * t + i < n) out[PER_THREAD * t + i] = u[i];
 }
 
 // Normal, by pairs: a radius and an angle (Box and Muller, A note on the generation of random normal deviates, 1958).
-extern "C" __global__ void normal(real* out, int n, unsigned long long seed, unsigned long long draw) {
+extern "C" __global__ void normal(real* out, int n, const __grid_constant__ Key key) {
   int t = THREAD;
   real u[PER_THREAD];
-  to_unit(philox(t, draw, seed), u);
+  to_unit(philox(t, key), u);
   for (int i = 0; i < PER_THREAD; i += 2) {
     real radius = sqrt(real(-2) * log(1 - u[i])), across, up;
     sincospi(2 * u[i + 1], &up, &across);
@@ -55,10 +57,10 @@ extern "C" __global__ void normal(real* out, int n, unsigned long long seed, uns
 }
 
 // Dropout: 0 with probability p, else `value`. The same numbers for every type.
-extern "C" __global__ void keep(real* out, int n, float p, real value, unsigned long long seed, unsigned long long draw) {
+extern "C" __global__ void keep(real* out, int n, float p, real value, const __grid_constant__ Key key) {
   int t = THREAD;
   float u[4];
-  to_unit(philox(t, draw, seed), u);
+  to_unit(philox(t, key), u);
   for (int i = 0; i < 4; i++)
     if (4 * t + i < n) out[4 * t + i] = u[i] >= p ? value : real(0);
 }

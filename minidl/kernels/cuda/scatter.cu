@@ -15,3 +15,15 @@ extern "C" __global__ void add_sorted(
   for (; i < n && places[i] == place; i++) sum += values[int(order[i]) * width + column];
   out[int(place) * width + column] = sum;
 }
+
+// The same, addition by addition, without sorting, which a captured step cannot do: every place looks through the whole list for
+// itself. For a small table that is quick as well.
+extern "C" __global__ void add_searched(real* out, const long long* places, const real* values, int n, int width, int rows) {
+  int t = THREAD;
+  if (t >= rows * width) return;
+  int row = t / width, column = t % width;
+  real sum = out[t];
+  for (int i = 0; i < n; i++)
+    if (places[i] == row) sum += values[i * width + column];
+  out[t] = sum;
+}

@@ -1,0 +1,324 @@
+"""Steps captured into CUDA graphs; on the stand-in a capture notes what is done, and a launch does it again."""
+
+import warnings
+
+import numpy as np
+import pytest
+from standin import capture as graphs
+from standin import strict
+from test_cuda import gpu, on_standin  # noqa: F401
+
+import minidl
+import minidl.nn.functional as F
+from minidl import backend, cuda, nn, optim
+from minidl.compiler import CompileWarning, explain
+
+
+@pytest.fixture(autouse=True)
+def ready(gpu):  # noqa: F811
+    """A GPU is known, and what is not captured without being expected is an error."""
+    minidl.zeros(1, device="cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CompileWarning)
+        yield
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The graphs that are launched."""
+    found, launch = [], graphs.Graph.launch
+
+    def logged(graph, stream=None):
+        found.append(graph)
+        launch(graph, stream)
+
+    monkeypatch.setattr(graphs.Graph, "launch", logged)
+    return found
+
+
+def cnn():
+    layers = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2), nn.Flatten()
+    net = nn.Sequential(*layers, nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 5)).cuda()
+    return net, net, lambda rng, n: (rng.normal(size=(n, 3, 4, 4)).astype(np.float32), rng.integers(0, 5, n))
+
+
+def lstm():
+    table, cells, out = nn.Embedding(7, 4), nn.LSTM(4, 5, 2, dropout=0.1), nn.Linear(5, 7)
+    net = nn.ModuleList([table, cells, out]).cuda()
+    return net, lambda t: out(cells(table(t))[0][-1]), lambda rng, n: (rng.integers(0, 7, (3, n)), rng.integers(0, 7, n))
+
+
+def gpt():
+    table, norm, out = nn.Embedding(7, 8), nn.LayerNorm(8), nn.Linear(8, 7)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.1, activation="gelu", batch_first=True, norm_first=True)
+    net = nn.ModuleList([table, layer, norm, out]).cuda()
+    return net, lambda t: out(norm(layer(table(t))))[:, -1], lambda rng, n: (rng.integers(0, 7, (n, 4)), rng.integers(0, 7, n))
+
+
+def sgd(p):
+    opt = optim.SGD(p, 0.1, momentum=0.9, nesterov=True)
+    return opt, optim.lr_scheduler.CosineAnnealingLR(opt, 20)
+
+
+def adam(p):
+    opt = optim.AdamW([{"params": [*p]}], 1e-2, amsgrad=True)
+    return opt, optim.lr_scheduler.OneCycleLR(opt, 0.05, total_steps=30)  # which changes a beta too
+
+
+class Run:
+    """Training, from the same beginning each time it is made."""
+
+    def __init__(self, make=cnn, optimiser=adam, compiled=True):
+        minidl.manual_seed(0)
+        with minidl.device("cpu"):
+            self.net, forward, self.draw = make()
+        self.opt, self.schedule = optimiser(self.net.parameters())
+        self.rng, self.losses = np.random.default_rng(0), []
+
+        def step(x, y):
+            self.opt.zero_grad()
+            loss = F.cross_entropy(forward(x), y)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            self.opt.step()
+            return loss
+
+        self.step = minidl.compile(step) if compiled else step
+
+    def train(self, n, batch=4):
+        for _ in range(n):
+            x, y = (minidl.tensor(a, device="cuda") for a in self.draw(self.rng, batch))
+            with backend.gpu.kernels.suitable():  # products by the same kernel
+                self.losses.append(self.step(x, y))
+            self.schedule.step()
+        return self
+
+    def all(self):
+        """Everything that there is, to be compared."""
+        state = [[value.tolist() for value in kept.values()] for kept in self.opt.state_dict()["state"].values()]
+        drawn = minidl.get_rng_state().tolist(), cuda.get_rng_state().tolist()
+        weights = {name: t.tolist() for name, t in self.net.state_dict().items()}
+        return [loss.item() for loss in self.losses], weights, state, [p.grad.tolist() for p in self.net.parameters()], drawn
+
+
+@on_standin
+@pytest.mark.parametrize(("make", "optimiser"), [(cnn, sgd), (cnn, adam), (lstm, sgd), (gpt, adam)])
+def test_twenty_steps_are_the_same_to_the_last_bit(make, optimiser, launches):
+    wanted = Run(make, optimiser, compiled=False).train(20).all()
+    run = Run(make, optimiser).train(4)
+    assert "captured as a CUDA graph" in explain(run.step) and len(launches) == 1
+    waits = len(strict.SYNCS)
+    run.train(16)
+    assert strict.SYNCS[waits:] == [] and len(launches) == 17 and len({*map(id, launches)}) == 1
+    assert run.all() == wanted
+    assert len({*wanted[0]}) == 20
+
+
+def test_products_by_cublas_differ_in_rounding_only():
+    run = Run().train(8)
+    eager = Run(compiled=False)
+    for _ in range(8):
+        x, y = (minidl.tensor(a, device="cuda") for a in eager.draw(eager.rng, 4))
+        eager.losses.append(eager.step(x, y))
+        eager.schedule.step()
+    np.testing.assert_allclose([t.item() for t in run.losses], [t.item() for t in eager.losses], rtol=1e-3)
+    assert eager.losses[0].requires_grad == run.losses[-1].requires_grad is True
+
+
+@on_standin
+def test_a_graph_for_each_shape(launches):
+    wanted = Run(compiled=False).train(6).train(5, 3).train(2).train(2, 3).all()
+    run = Run().train(6).train(5, 3).train(2).train(2, 3)
+    assert run.all() == wanted
+    assert [launches.index(g) for g in launches] == [0] * 3 + [3] * 2 + [0] * 2 + [3] * 2
+    assert explain(run.step).count("captured as a CUDA graph") == 2
+
+
+@on_standin
+def test_what_is_changed_in_between(launches):
+    """Seeds, numbers and options are read again; what has gone to other places in memory is captured anew."""
+
+    def story(run):
+        run.train(6)
+        minidl.manual_seed(7)
+        run.train(2)
+        for p in run.net.parameters():
+            p.grad = None
+        kept = run.opt.state_dict()
+        run.opt.param_groups[0]["eps"] = 1e-3
+        halves = {name: t * 0.5 if t.is_floating_point() else t for name, t in run.net.state_dict().items()}
+        run.net.load_state_dict(halves)
+        run.train(2)
+        run.opt.load_state_dict(kept)
+        run.train(3)
+        last = [*run.net.parameters()][-1]
+        last.data = last.data * 2
+        run.train(3)
+        run.opt.param_groups[0]["maximize"] = True
+        run.train(2)
+        return run.all()
+
+    assert story(Run()) == story(Run(compiled=False))
+    assert len({*map(id, launches)}) >= 3
+
+
+@on_standin
+def test_gradients_that_add_up_over_calls(launches):
+    def story(compiled):
+        minidl.manual_seed(0)
+        net, found = nn.Linear(3, 2).cuda(), []
+        opt = optim.SGD(net.parameters(), 0.1)
+
+        def step(x):
+            loss = net(x).square().mean()
+            loss.backward()
+            return loss
+
+        step = minidl.compile(step) if compiled else step
+        for i in range(12):
+            with backend.gpu.kernels.suitable():
+                found.append(step(minidl.full((4, 3), i / 4, device="cuda")))
+            if i == 6:
+                opt.step()
+                opt.zero_grad(set_to_none=False)
+        return [loss.item() for loss in found], net.weight.grad.tolist()
+
+    assert story(True) == story(False) and len(launches) == 9
+
+
+def test_a_mistake_in_a_later_step_is_told_when_somebody_waits():
+    net = nn.Linear(3, 2).cuda()
+
+    loss = minidl.no_grad()(minidl.compile(lambda x, y: F.cross_entropy(net(x), y)))
+    x, y = minidl.ones(2, 3, device="cuda"), [minidl.tensor(t, device="cuda") for t in ([0, 1], [0, 9])]
+    for _ in range(5):
+        right = loss(x, y[0]).item()
+    loss(x, y[1])
+    found = loss(x, y[0])
+    with pytest.raises(IndexError, match="found on the GPU"):
+        found.item()
+    assert loss(x, y[0]).item() == right
+
+
+# -- what is not captured
+
+
+def refused(step, *args, **options):
+    """The warning, after which the step goes on as it did."""
+    with pytest.warns(CompileWarning) as caught:
+        for _ in range(5):
+            out = step(*args, **options)
+    (warning,) = caught
+    assert str(warning.message).partition(" runs ")[2] in explain(step)
+    return out, str(warning.message)
+
+
+@on_standin
+def test_a_step_that_cannot_be_captured_goes_on_as_it_did(launches, monkeypatch):
+    """What the attempt has counted, drawn and dropped is put back."""
+    monkeypatch.setattr(backend.gpu.kernels.elementwise, "MOST_SEARCHED", 0)
+    wanted = Run(lstm, compiled=False).train(8).all()
+    run = Run(lstm)
+    with pytest.warns(CompileWarning, match="step by step, as no CUDA graph: _backward: additions at 12 places .* sorted"):
+        run.train(8)
+    assert run.all() == wanted and launches == []
+
+
+def test_what_is_refused_and_why():
+    x, w = minidl.ones(3, device="cuda"), nn.Parameter(minidl.ones(3, device="cuda"))
+    assert "still be differentiated" in refused(minidl.compile(lambda x: (x * w).exp()), x)[1]
+    assert "an argument wants a gradient" in refused(minidl.compile(lambda x: (x * 2).sum().backward()), w)[1]
+    assert "changes or returns one of its arguments" in refused(minidl.compile(lambda x: x.add_(1)), x)[1]
+    assert "view of a parameter" in refused(minidl.no_grad()(minidl.compile(lambda x: (w[1:], x + 1))), x)[1]
+    assert "how large the result of nonzero is depends on numbers" in refused(minidl.compile(lambda x: x.nonzero()), x)[1]
+    assert "item() reads it" in refused(minidl.compile(lambda x: x * x.sum().item()), x)[1]
+
+    opt = optim.RMSprop([w], 0.1)
+
+    def step():
+        opt.zero_grad()
+        (w * x).sum().backward()
+        opt.step()
+
+    assert "the step of RMSprop needs the host" in refused(minidl.compile(step))[1]
+    opt = optim.SGD([w], 0.1)
+    opt.register_step_post_hook(lambda *_: None)
+    assert "the step of SGD with hooks needs the host" in refused(minidl.compile(step))[1]
+
+
+@on_standin
+def test_a_wait_inside_an_op_is_named():
+    x = minidl.ones(3, device="cuda")
+    said = refused(minidl.compile(lambda x: x.sort().values * 2), x)[1]
+    assert "no CUDA graph: argsort: " in said and "waits for the device" in said
+
+
+def test_on_the_cpu_nothing_is_captured():
+    step = minidl.compile(lambda x: x * 2)
+    for _ in range(4):
+        assert step(minidl.ones(2, device="cpu")).tolist() == [2, 2]
+    assert "graph" not in explain(step)
+
+
+# -- the stand-in itself
+
+
+@on_standin
+def test_the_stand_in_captures_as_a_gpu_does():
+    pool, stream = strict.cuda.MemoryPool(), strict.cuda.Stream(non_blocking=True)
+    x, out = strict.ones(3), []
+    with strict.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        y = x * 2
+        y += 1
+        x[1:] = y[1:]
+        assert stream.is_capturing()
+        graph = stream.end_capture()
+    assert x.get().tolist() == [1, 1, 1] and np.isnan(y.get()).all()  # nothing has happened yet
+    for _ in range(2):
+        graph.launch()
+        out.append((x.get().tolist(), y.get().tolist()))
+    assert out == [([1, 3, 3], [3, 3, 3]), ([1, 7, 7], [3, 7, 7])]
+    del x
+    with pytest.raises(strict.CUDARuntimeError, match="has been freed"):
+        graph.launch()
+
+
+@on_standin
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (lambda x: x.item(), "the host waits"),
+        (lambda x: x[x > 0], "boolean index"),
+        (lambda x: x + strict.asarray(np.ones(3)), "something is sent"),
+        (lambda x: x @ x, "cuBLAS"),
+        (lambda x: strict.matmul(x, x), "cuBLAS"),
+        (lambda x: strict.argsort(x), "waits for the device"),
+        (lambda x: strict.here.__setattr__("pool", None) or x + 1, "default pool"),
+    ],
+)
+def test_the_stand_in_refuses_what_a_gpu_would(what, said):
+    pool, stream, x = strict.cuda.MemoryPool(), strict.cuda.Stream(non_blocking=True), strict.ones(3)
+    with strict.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        try:
+            with pytest.raises((strict.CUDARuntimeError, NotImplementedError), match=said):
+                what(x)
+        finally:
+            graph = stream.end_capture()
+    with pytest.raises(strict.CUDARuntimeError, match="not the null one"):
+        strict.Stream.null.begin_capture()
+    graph.launch()
+
+
+@on_standin
+def test_a_graph_needs_its_pool():
+    pool, stream, x = strict.cuda.MemoryPool(), strict.cuda.Stream(non_blocking=True), strict.ones(3)
+    with strict.cuda.using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        kept = x + 1
+        graph = stream.end_capture()
+    kept = kept.get()
+    del pool
+    with pytest.raises(strict.CUDARuntimeError, match="pool"):
+        graph.launch()
