@@ -81,7 +81,7 @@ class Compiled:
             return program.run(inputs)
         values: list[Any]
         values, news = program.captured.run(inputs)
-        if news and program.captured.why_not:
+        if news and program.captured.in_vain:
             self._warn(key, news)
         elif news:
             self.notes[key].append(news)

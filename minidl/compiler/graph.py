@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,10 @@ from .program import Program, Step
 from .trace import update
 
 MOST_CAPTURES = 8  # of one program
+
+
+class _Unfit(Exception):
+    """A program runs without a graph, as many do."""
 
 
 class Captured:
@@ -31,14 +36,21 @@ class Captured:
         self.known = [*dict.fromkeys([*constants, *own])]  # all tensors that it works on
         self.dropped = set(map(id, _dropped_first(steps)))  # those whose gradient it begins by dropping
         self.why_not: str | None = None
+        self.in_vain = False  # whether something in it stood in the way of a capture
         self.has_run, self.captures = False, 0
+        self.lock = threading.RLock()  # the graph has one memory for its arguments
         self.graph: Any = None
 
     def run(self, inputs: list[Any]) -> tuple[list[Any], str | None]:
         """The values of the outputs; and if it has just been captured, or turned out that it cannot be, words for that."""
+        with self.lock:
+            return self._run(inputs)
+
+    def _run(self, inputs: list[Any]) -> tuple[list[Any], str | None]:
         arrays = [t._array for t in (*inputs, *self.known)]
         places = {*map(devices.device_of, arrays)}
-        if self.why_not or mode.watcher is not None or len(places) != 1 or devices.CPU in places:
+        hooked = any(t._hooks for t in self.known) or any(o._pre_hooks or o._post_hooks for o in self.optimizers)
+        if self.why_not or hooked or mode.watcher is not None or len(places) != 1 or devices.CPU in places:
             return self.program.run(inputs), None
         with devices.current(devices.device_of(arrays[0])):
             if not self.has_run:
@@ -66,8 +78,8 @@ class Captured:
             return "it changes or returns one of its arguments"
         for optimizer in self.optimizers:
             if not optimizer._can_be_captured:
-                hooks = " with hooks" if optimizer._pre_hooks or optimizer._post_hooks else ""
-                return f"the step of {type(optimizer).__name__}{hooks} needs the host"
+                self.in_vain = True
+                return f"the step of {type(optimizer).__name__} needs the host"
         return None
 
     def _capture(self, inputs: list[Any]) -> str | None:
@@ -87,6 +99,7 @@ class Captured:
             before.restore()
             devices._noted.clear()
             self.graph = None
+            self.in_vain = not isinstance(error, _Unfit)
             return f"{_culprit(error)}: {error}"
         self.changed = [t for t, n in zip(self.known, changes) if counter(t).changes > n]
         self.grads = [(t, t._grad) for t in self.known]
@@ -104,9 +117,9 @@ class Captured:
             if number in self.program.trace.constants:
                 continue
             if t._node is not None and any(_remembers(node) for node in reachable([t._node])):
-                raise ValueError("can still be differentiated; let backward() be part of what is compiled")
+                raise _Unfit("can still be differentiated; let backward() be part of what is compiled")
             if any(xp.may_share_memory(t._array, other._array) for other in self.known):
-                raise ValueError("is a view of a parameter or a buffer")
+                raise _Unfit("is a view of a parameter or a buffer")
 
     # -- repeating
 

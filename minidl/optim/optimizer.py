@@ -280,7 +280,7 @@ class FusedOptimizer(Optimizer):
 
     @property
     def _can_be_captured(self) -> bool:  # type: ignore[override]
-        return type(self).update is FusedOptimizer.update and not self._pre_hooks and not self._post_hooks
+        return type(self).update is FusedOptimizer.update
 
     def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
         """What `formulas` take for one parameter: a number, ``param``, ``grad``, and the arrays kept in ``state``."""
