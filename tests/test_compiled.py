@@ -300,6 +300,16 @@ def test_resizing(layout, mode, size):
 # -- recurrent steps, and who runs
 
 
+@pytest.mark.parametrize("shape", [(64, 200, 300), (200, 64, 300), (5, 7, 9), (1, 70, 90), (0, 3, 4)])
+@pytest.mark.parametrize("orders", ["CC", "FC", "CF", "FF", "sC", "Cs"])
+def test_products(shape, orders, monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
+    (m, k, n), order = shape, {"C": np.ascontiguousarray, "F": np.asfortranarray, "s": lambda x: np.repeat(x, 2, 1)[:, ::2]}
+    a, b = (order[o](numbers(i, *size)) for i, (o, size) in enumerate(zip(orders, [(m, k), (k, n)])))
+    same(compiled.matmul(a, b), a.astype(np.float64) @ b, 1e-4)
+    same(compiled.linear(a, b.T, None), a.astype(np.float64) @ b, 1e-4)
+
+
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("n", [3, 130])
 def test_recurrent_steps(kind, n):
@@ -338,4 +348,4 @@ def test_the_users_own_loops_keep_their_threads():
 def test_which_kernels_run():
     assert backend.kernels(np.ones(3)) is compiled
     assert compile.PARALLEL in (True, False)
-    assert compiled.matmul is cpu.matmul
+    assert compiled.unfold is cpu.unfold

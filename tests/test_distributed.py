@@ -300,7 +300,7 @@ def namespace(host):
 
 
 def ip(*words):
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+    return subprocess.run(["ip", *words], check=True, capture_output=True).stdout
 
 
 @pytest.fixture
@@ -315,6 +315,8 @@ def hosts(tmp_path):
             ip("-n", namespace(host), "addr", "add", f"{host}/24", "dev", "minidl1")
             ip("-n", namespace(host), "link", "set", "minidl1", "up")
             ip("-n", namespace(host), "link", "set", "lo", "up")
+        while any(b"state UP" not in ip("-n", namespace(host), "link", "show", "minidl1") for host in HOSTS):
+            time.sleep(0.1)  # a cable takes a moment to be there
         shell = tmp_path / "shell"
         shell.write_text(REMOTE_SHELL % namespace("$host"))
         shell.chmod(0o755)
@@ -341,7 +343,8 @@ def test_two_hosts(hosts, tmp_path):
         pytest.skip("how to replace ssh is known for MPICH")
     named = ["unshare", "--uts", "sh", "-c", f'hostname {HOSTS[0]}; exec "$@"', "sh"]
     options = {"prefix": ["ip", "netns", "exec", namespace(HOSTS[0]), *named], "HYDRA_LAUNCHER_EXEC": str(hosts)}
-    options["UCX_TLS"] = "tcp,self"  # or they would share this machine's memory, which hosts do not
+    # or they would share this machine's memory, which hosts do not, or find each other by what is no cable
+    options |= {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "minidl1"}
     out, status = start("--hosts", ",".join(f"{host}:2" for host in HOSTS), RANKS, "where", **options)
     assert status == 0, out
     for rank in range(4):

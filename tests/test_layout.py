@@ -45,10 +45,10 @@ HOUSE = [
 ]
 APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "optim"})]
 BASE = {"numpy", "safetensors", "threadpoolctl", "minidl_doctor"}  # the last stands beside the house, and knows nothing of it
-OPTIONAL = {"cupy", "mygrad", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "numba", "tqdm"}
+OPTIONAL = {"cupy", "mygrad", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "llvmlite", "numba", "tqdm"}
 OPTIONAL |= {"onnx", "onnxruntime"}
 # where all of it is about that
-AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}, "kernels.compiled": {"numba"}}
+AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}, "kernels.compiled": {"llvmlite", "numba"}}
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 

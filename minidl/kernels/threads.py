@@ -35,7 +35,7 @@ def _usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return max(1, min(cores, time // period))
 
 
-def _blas_of_numpy() -> ThreadpoolController:
+def blas_of_numpy() -> ThreadpoolController:
     """The BLAS that came with NumPy, so that other engines in the process keep theirs; all of them where there is none."""
     found = ThreadpoolController().select(user_api="blas")
     here = str(Path(np.__file__).parent)  # wheels keep it in numpy.libs or numpy/.dylibs
@@ -49,7 +49,7 @@ class _Pool:
     def __init__(self, n_threads: int) -> None:
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.n_threads = n_threads
-        self.blas = _inherited or _blas_of_numpy().limit(limits=1)
+        self.blas = _inherited or blas_of_numpy().limit(limits=1)
         keep_freed()
         self.together = threading.Barrier(n_threads)
         for i in range(1, n_threads):
@@ -126,6 +126,13 @@ def _get_pool() -> _Pool:
     if _pool is None:
         _pool = _Pool(_wanted)
     return _pool
+
+
+def hold_blas() -> None:
+    """Hold BLAS to one thread, as the pool does, because somebody else calls it from several."""
+    if _pool is None:
+        with _lock:
+            _get_pool()
 
 
 def _forget_pool() -> None:

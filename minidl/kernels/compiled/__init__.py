@@ -9,6 +9,7 @@ from .. import cpu
 from .elementwise import blockwise, erf
 from .grouped import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
+from .matmul import linear, matmul
 from .norm import normalise, normalise_grad
 from .pool import max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
 from .recurrent import recurrent_step
@@ -20,10 +21,12 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "erf",
+    "linear",
     "log_softmax",
     "log_softmax_at",
     "log_softmax_at_grad",
     "log_softmax_grad",
+    "matmul",
     "max_pool2d_place",
     "max_pool2d_taps",
     "normalise",

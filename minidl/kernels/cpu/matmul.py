@@ -28,13 +28,13 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
-def linear(x: Any, w: Any, bias: Any) -> Any:
+def linear(x: Any, w: Any, bias: Any, product: Any = matmul) -> Any:
     """The product of the rows of x with those of w. A matrix keeps its memory order: batch-innermost, it is quicker."""
     flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     if flat.strides[0] < flat.strides[1]:
-        out = matmul(w, flat.T).T
+        out = product(w, flat.T).T
     else:
-        out = matmul(flat, w.T)
+        out = product(flat, w.T)
     if bias is not None:
         out += bias
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
