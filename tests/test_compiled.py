@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_kernels import n_threads  # noqa: F401
 
 import minidl
 import minidl.nn.functional as F
@@ -19,17 +20,6 @@ from minidl.kernels.compiled import compile, mathematics
 
 LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (3, 0, 1, 2)]
 seeds = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(params=[1, 3], autouse=True, scope="module")
-def n_threads(request):
-    """Everything here with one thread, and with three that take even the smallest work."""
-    before, worth = threads.get_num_threads(), threads.WORTH_A_THREAD
-    threads.set_num_threads(request.param)
-    threads.WORTH_A_THREAD = 1 if request.param > 1 else worth
-    yield request.param
-    threads.set_num_threads(before)
-    threads.WORTH_A_THREAD = worth
 
 
 def numbers(seed, *shape, layout=None, scale=1.0):
@@ -326,7 +316,7 @@ def test_recurrent_steps(kind, n):
         same(a, b, 1e-4)
 
 
-def test_parts_are_the_same_every_time(n_threads):
+def test_parts_are_the_same_every_time():
     x, g = numbers(0, 50, 70), numbers(1, 50, 70)
     _, c, v = compiled.normalise(x, None, None, (1,), 1e-5)
     first, *again = (compiled.normalise_grad(g, x, None, c, v, (1,), 1e-5, (True, True), (70,)) for _ in range(5))
