@@ -117,7 +117,8 @@ class MPI(Communicator):
 
     def all_gather_object(self, obj: Any) -> list[Any]:
         """See `Communicator`."""
-        return self.comm.allgather(obj)  # type: ignore[no-any-return]
+        found: list[Any] = self.comm.allgather(obj)
+        return found
 
     def broadcast_object(self, obj: Any, root: int = 0) -> Any:
         """See `Communicator`."""
