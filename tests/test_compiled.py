@@ -1,5 +1,7 @@
 """The compiled loops against the loops that define them, and against NumPy's functions; in float32, as they are."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -294,6 +296,7 @@ def test_resizing(layout, mode, size):
 @pytest.mark.parametrize("orders", ["CC", "FC", "CF", "FF", "sC", "Cs"])
 def test_products(shape, orders, monkeypatch):
     monkeypatch.setattr(threads, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(sys.modules["minidl.kernels.compiled.matmul"], "SMALL", 1)  # the package has the function by that name
     (m, k, n), order = shape, {"C": np.ascontiguousarray, "F": np.asfortranarray, "s": lambda x: np.repeat(x, 2, 1)[:, ::2]}
     a, b = (order[o](numbers(i, *size)) for i, (o, size) in enumerate(zip(orders, [(m, k), (k, n)])))
     same(compiled.matmul(a, b), a.astype(np.float64) @ b, 1e-4)

@@ -11,9 +11,10 @@ from numba import prange, types
 
 from .. import cpu, threads
 from ..cpu.matmul import linear as linear_of
-from .compile import PARALLEL, WORTH, part, parts, shared
+from .compile import PARALLEL, part, parts, shared
 from .mathematics import f32
 
+SMALL = 1 << 18  # multiplications: fewer are done before it is known who does them
 ROWS, PLAIN, TURNED = 101, 111, 112  # words of CBLAS: by rows, as it lies, and transposed
 NAMES = ("scipy_cblas_sgemm64_", "cblas_sgemm64_", "scipy_cblas_sgemm", "cblas_sgemm")  # the first two count in 64 bits
 
@@ -60,7 +61,7 @@ def _seen(x: Any) -> tuple[int, int, int] | None:
 
 def matmul(a: Any, b: Any) -> Any:
     """The matrix product of the last two dimensions; the others broadcast."""
-    small = 32 * a.size * b.shape[-1] * WORTH <= threads.WORTH_A_THREAD
+    small = a.size * b.shape[-1] <= SMALL
     if small or a.ndim != 2 or b.ndim != 2 or not a.dtype == b.dtype == np.float32 or _sgemm is None:
         return cpu.matmul(a, b)
     (m, k), n, left, right = a.shape, b.shape[1], _seen(a), _seen(b)
