@@ -101,6 +101,36 @@ class Run:
         return [loss.item() for loss in self.losses], weights, state, [p.grad.tolist() for p in self.net.parameters()], drawn
 
 
+def line():
+    net = nn.Linear(3, 2).cuda()
+    return net, net, lambda rng, n: (rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 2, n))
+
+
+OTHERS = {
+    "Adagrad": {"lr_decay": 0.1},
+    "RMSprop": {"momentum": 0.9, "centered": True},
+    "Adadelta": {},
+    "Adamax": {},
+    "NAdam": {"decoupled_weight_decay": True},
+    "RAdam": {},  # whose steps are of another kind from the sixth on
+}
+
+
+@on_standin
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_optimiser_can_be_captured(name, launches):
+    def make(p):
+        opt = getattr(optim, name)(p, lr=0.05, weight_decay=0.1, **OTHERS[name])
+        return opt, optim.lr_scheduler.ExponentialLR(opt, 0.9)
+
+    wanted = Run(line, make, compiled=False).train(12).all()
+    run = Run(line, make).train(4)
+    waits = len(strict.SYNCS)
+    run.train(8)
+    assert strict.SYNCS[waits:] == [] and len(launches) == 9
+    assert run.all() == wanted and len({*wanted[0]}) == 12
+
+
 @on_standin
 @pytest.mark.parametrize(("make", "optimiser"), [(cnn, sgd), (cnn, adam), (lstm, sgd), (gpt, adam)])
 def test_twenty_steps_are_the_same_to_the_last_bit(make, optimiser, launches):
@@ -233,14 +263,27 @@ def test_what_is_refused_and_why():
     assert "how large the result of nonzero is depends on numbers" in refused(minidl.compile(lambda x: x.nonzero()), x)
     assert "item() reads it" in refused(minidl.compile(lambda x: x * x.sum().item()), x)
 
-    opt = optim.RMSprop([w], 0.1)
+
+class Own(optim.Optimizer):
+    """Nobody knows what it reads on the host."""
+
+    def update(self, param, grad, state, group):
+        param -= grad
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_refused_of_optimisers(half):
+    x = minidl.ones(3, device="cuda", dtype=minidl.float16 if half else minidl.float32)
+    w = nn.Parameter(x.clone())
+    opt = optim.RMSprop([w], 0.1) if half else Own([w], {})
 
     def step():
         opt.zero_grad()
         (w * x).sum().backward()
         opt.step()
 
-    assert "the step of RMSprop needs the host" in refused(minidl.compile(step))
+    why = "parameters that are of float16, huge or with gaps" if half else "the step of Own needs the host"
+    assert why in refused(minidl.compile(step))
 
 
 @on_standin

@@ -334,13 +334,7 @@ def test_elements(dtype):
     check("sum", np.array(3, dtype), (), False)
 
 
-def test_in_blocks_and_shares():
-    def double(a, b):
-        a += b
-        b *= 2
-
-    found = hard(lambda a, b: cuda.blockwise(double, a, b), np.arange(5.0), np.ones(5))
-    np.testing.assert_array_equal(found, [np.arange(1.0, 6), np.full(5, 2)])
+def test_shares():
     seen = []
     cuda.share(seen.append, 3, 100)
     assert seen == [slice(0, 3)]
@@ -363,80 +357,13 @@ def test_half_precision_is_a_way_to_keep_numbers():
         check(name, x.copy() if name != "conv2d" else x, *args[1:])
 
 
-# -- optimisers
-
-
-def step_of(name, group, number, places, n_arrays):
-    """The steps of parameters that lie at ``places`` of all these arrays, of which the first ``n_arrays`` are used."""
-
-    def step(*arrays):
-        steps = [(number, *(a[place] for a in arrays[:n_arrays])) for place in places]
-        assert cuda.fused(name, group, steps) == []
-
-    return step
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_steps_of_optimisers(dtype):
-    sizes = 0, 1, 256, 37, 0
-    starts = np.cumsum([5, *(n + 5 for n in sizes)])  # with gaps between them, which nobody may touch
-    places = [slice(start, start + n) for start, n in zip(starts, sizes)]
-    rng, n = np.random.default_rng(0), starts[-1]
-    mine = np.zeros(n, bool)
-    for place in places:
-        mine[place] = True
-    param, grad, first, second, largest = (rng.normal(size=n).astype(dtype) for _ in range(5))
-    second, largest = abs(second), abs(largest)
-    for momentum, decay, nesterov, maximize in itertools.product((0, 0.9), (0, 0.1), (False, True), (False, True)):
-        group = {"lr": 0.1, "momentum": momentum, "weight_decay": decay, "nesterov": nesterov, "maximize": maximize}
-        g = (-1 if maximize else 1) * grad + decay * param
-        v = momentum * first + (1 - 0.2) * g
-        step = (g + momentum * v if nesterov else v) if momentum else g
-        wanted = np.where(mine, param - 0.1 * step, param), grad, np.where(mine, v, first) if momentum else first
-        found = hard(step_of("sgd", group, 0.2, places, 3 if momentum else 2), param, grad, first)
-        close(tuple(found), wanted, dtype)
-    for decay, decoupled, amsgrad, maximize in itertools.product((0, 0.1), (False, True), (False, True), (False, True)):
-        group = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": decay, "maximize": maximize}
-        group["decoupled_weight_decay"] = decoupled
-        g = (-1 if maximize else 1) * grad + (0 if decoupled else decay) * param
-        m, s = 0.8 * first + 0.2 * g, 0.9 * second + 0.1 * g * g
-        top = np.maximum(largest, s) if amsgrad else largest
-        p = param * (1 - 0.1 * decay if decoupled else 1)
-        p = p - 0.1 * (m / (1 - 0.8**3)) / (np.sqrt((top if amsgrad else s) / (1 - 0.9**3)) + 1e-3)
-        found = hard(step_of("adam", group, 3.0, places, 5 if amsgrad else 4), param, grad, first, second, largest)
-        wanted = (p, param), (grad, grad), (m, first), (s, second), (top, largest)
-        close(tuple(found), tuple(np.where(mine, new, old) for new, old in wanted), dtype)
-
-
-def test_more_parameters_than_a_launch_takes():
-    group = {"lr": 0.5, "momentum": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
-    sizes = np.arange(83) % 3
-    params, grads = ([cupy.full(n, i, np.float32) for i, n in enumerate(sizes)] for _ in range(2))
-    assert cuda.fused("sgd", group, [(0.0, p, g) for p, g in zip(params, grads)]) == []
-    for i, p in enumerate(params):
-        np.testing.assert_array_equal(on_host(p), np.full(sizes[i], i / 2))
-
-
-def test_what_the_kernels_of_optimisers_cannot_do():
-    """It is left to array code; and a parameter that is given twice takes two steps."""
-    group = {"lr": 0.5, "momentum": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
-    x, g = cupy.ones((2, 3)), cupy.ones((3, 2)).T
-    half, apart = cupy.ones(2, np.float16), cupy.ones((2, 3)).T
-    others = (0.0, half, half), (0.0, apart, g.T), (0.0, x, cupy.ones((2, 3), np.float32))
-    assert cuda.fused("sgd", group, [(0.0, x, g), others[0], (0.0, x, g), *others[1:]]) == [*others]
-    np.testing.assert_array_equal(on_host(x), np.zeros((2, 3)))
-    np.testing.assert_array_equal(on_host(half), np.ones(2))
-
-
 def test_what_an_int_cannot_count(monkeypatch):
-    """So many lines are shared by no warps, and array code does the step of so large a parameter."""
+    """So many lines are shared by no warps."""
     seen, kind = [], np.dtype(np.float32)
     monkeypatch.setattr(cuda.lines, "launch", lambda file, name, threads, *args, real: seen.append((threads, args[-1])))
     for n in (2**26 - 1, 2**26):
         cuda.lines._launch("softmax", types.SimpleNamespace(shape=(n, 3), size=3 * n, dtype=kind), 1)
     assert seen == [(2**31 - 32, 32), (2**26, 1)]
-    huge = types.SimpleNamespace(size=2**31, dtype=kind, flags=types.SimpleNamespace(c_contiguous=True))
-    assert cuda.fused("sgd", {}, [(0.0, huge, huge)]) == [(0.0, huge, huge)]
 
 
 # -- what captured steps do in another way

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..autograd.op import Op
+from ..backend import gpu_types
 from ..ops import conv, elementwise, fused, linear, pool
 from .program import Ref, Step, refs
 
@@ -17,7 +18,8 @@ CHAINABLE = {
         "add sub mul _true_div neg exp expm1 log log1p sqrt rsqrt reciprocal sin cos tanh sigmoid abs erf relu maximum minimum"
     ).split()
 }
-WORTH_A_CHAIN = 1 << 21  # elements: fewer are in the cache anyway, and to compute them again on the way back costs more
+WORTH_A_CHAIN = 1 << 21  # elements: fewer are in the cache anyway, and to compute them again on the way back costs more;
+# on a GPU any number is, for a launch costs more than what is computed in it
 
 
 class Steps:
@@ -104,7 +106,7 @@ def _linear_block(whole: Steps, i: int) -> Found | None:
 
 
 def _chain(whole: Steps, i: int) -> Found | None:
-    """A run of functions of single elements, on large tensors of one shape, dtype and memory order, and numbers."""
+    """A run of functions of single elements, on tensors of one shape, dtype and memory order, and numbers."""
     if not _is_chainable(whole, i):
         return None
     members = [i]
@@ -139,7 +141,7 @@ def _is_chainable(whole: Steps, i: int) -> bool:
     out = whole.values[step.out]._array  # type: ignore[index]
     arrays = [whole.values[x.number]._array for x in step.args if type(x) is Ref]
     return (
-        out.size >= WORTH_A_CHAIN
+        (out.size >= WORTH_A_CHAIN or type(out) in gpu_types)
         and out.dtype.kind == "f"
         and all(type(x) in (Ref, int, float) for x in step.args)
         and all(a.shape == out.shape and a.dtype == out.dtype and a.strides == out.strides for a in arrays)

@@ -12,7 +12,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``sum(x, dims, keepdims)``                                 the sum over some dimensions
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
-``fused(name, group, steps, again)``                       those of the steps "sgd", "adam" that a kernel can do; the others
+``fused(function, steps, again)``                          ``function(*step)`` for those that a kernel can do; the others
 ``recurrent_step(name, dtype)``                            one of `sequences.steps` in fewer passes, or None
 ``share(function, n, products)``                           ``function(slice)`` for slices of n items that do not meet
 ``running_extreme(x, dim, largest)``                       the largest (or smallest) element so far along ``dim``; NaN stays

@@ -50,7 +50,7 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
         function(*(a[tuple(slice(i, i + 1) for i in place)] for a in arrays))
 
 
-def fused(name: str, group: dict[str, Any], steps: list[Any], again: Any = None) -> list[Any]:
+def fused(function: Callable[..., None], steps: list[Any], again: Any = None) -> list[Any]:
     """All that are to be done: none is done here."""
     return steps
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.tape import TensorBase
-from ..backend import kernels, xp
+from ..backend import gpu_types, kernels, xp
 
 LARGE = 1 << 15  # elements: fewer are in the cache anyway
 
@@ -27,7 +27,7 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
         like = args[n - 1]
         if like.dtype == "float16":
             return call(*(a.astype("float32") for a in args[:n]), *args[n:]).astype("float16")
-        if like.size < LARGE:
+        if like.size < LARGE and type(like) not in gpu_types:
             return function(*args)
         out = xp(like).empty_like(like)
         arrays = [a if a.strides == out.strides else _laid_out(a, out) for a in args[:n]]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..autograd.tape import wrap
-from ..backend import kernels, xp
-from .optimizer import Optimizer, decayed, step_dtype
+from ..backend import xp
+from .optimizer import FusedOptimizer, decayed, step_dtype
 
 
-class Adagrad(Optimizer):
+class Adagrad(FusedOptimizer):
     """Steps that become smaller, in each coordinate by the gradients that it has seen::
 
         g = gradient + weight_decay * param                        # minus the gradient, if maximize
@@ -58,26 +59,25 @@ class Adagrad(Optimizer):
             self._start(p._array, self.state[p])
 
     def _start(self, param: Any, state: dict[str, Any]) -> None:
-        state["step"] = wrap(xp(param).zeros((), step_dtype()))
+        state["step"] = wrap(np.zeros((), step_dtype()))
         state["sum"] = wrap(xp(param).full_like(param, self.defaults["initial_accumulator_value"]))
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, and the sum."""
         if not state:  # of a group that was added later
             self._start(param, state)
-        t = self._count(param, state)
-        kernels(param).blockwise(partial(_adagrad, group, t), param, grad, state["sum"]._array)
+        return self._count(param, state), param, grad, state["sum"]._array
+
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, total: Any) -> None:
+        """As above, on a block of each array."""
+        grad = decayed(group, param, grad)
+        total += grad * grad
+        rate = float(group["lr"]) / (1 + (t - 1) * float(group["lr_decay"]))
+        param -= rate * grad / (xp(total).sqrt(total) + float(group["eps"]))
 
 
-def _adagrad(group: dict[str, Any], t: float, param: Any, grad: Any, total: Any) -> None:
-    """The formulas of `Adagrad`, on a block of each array."""
-    grad = decayed(group, param, grad)
-    total += grad * grad
-    rate = float(group["lr"]) / (1 + (t - 1) * float(group["lr_decay"]))
-    param -= rate * grad / (xp(total).sqrt(total) + float(group["eps"]))
-
-
-class RMSprop(Optimizer):
+class RMSprop(FusedOptimizer):
     """Steps divided by the root of the running mean of the squared gradients::
 
         g = gradient + weight_decay * param                        # minus the gradient, if maximize
@@ -124,37 +124,36 @@ class RMSprop(Optimizer):
         self._refuse(**theirs)
         super().__init__(params, {**numbers, **theirs, "centered": centered, "maximize": maximize})
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, and the means."""
         names = ["square_avg"]
         if group["momentum"] > 0:
             names.append("momentum_buffer")
         if group["centered"]:
             names.append("grad_avg")
-        self._count(param, state, *names)
-        kernels(param).blockwise(partial(_rmsprop, group), param, grad, *(state[name]._array for name in names))
+        return self._count(param, state, *names), param, grad, *(state[name]._array for name in names)
+
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, square: Any, *others: Any) -> None:
+        """As above, on a block of each array; ``others`` are, if there are any, the buffer and the mean."""
+        alpha, momentum = float(group["alpha"]), float(group["momentum"])
+        grad = decayed(group, param, grad)
+        square *= alpha
+        square += (1 - alpha) * grad * grad
+        if group["centered"]:
+            mean = others[-1]
+            mean += (1 - alpha) * (grad - mean)
+            square = square - mean * mean
+        step = grad / (xp(square).sqrt(square) + float(group["eps"]))
+        if momentum > 0:
+            buffer = others[0]
+            buffer *= momentum
+            buffer += step
+            step = buffer
+        param -= float(group["lr"]) * step
 
 
-def _rmsprop(group: dict[str, Any], param: Any, grad: Any, square: Any, *others: Any) -> None:
-    """The formulas of `RMSprop`, on a block of each array; ``others`` are, if there are any, the buffer and the mean."""
-    alpha, momentum = float(group["alpha"]), float(group["momentum"])
-    grad = decayed(group, param, grad)
-    square *= alpha
-    square += (1 - alpha) * grad * grad
-    if group["centered"]:
-        mean = others[-1]
-        mean += (1 - alpha) * (grad - mean)
-        square = square - mean * mean
-    step = grad / (xp(square).sqrt(square) + float(group["eps"]))
-    if momentum > 0:
-        buffer = others[0]
-        buffer *= momentum
-        buffer += step
-        step = buffer
-    param -= float(group["lr"]) * step
-
-
-class Adadelta(Optimizer):
+class Adadelta(FusedOptimizer):
     """Steps as large as the recent ones, as the gradient compares to the recent ones; no learning rate has to be found::
 
         g = gradient + weight_decay * param                        # minus the gradient, if maximize
@@ -198,20 +197,19 @@ class Adadelta(Optimizer):
         self._refuse(**theirs)
         super().__init__(params, {**numbers, **theirs, "maximize": maximize})
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, and the means."""
         names = "square_avg", "acc_delta"
-        self._count(param, state, *names)
-        kernels(param).blockwise(partial(_adadelta, group), param, grad, *(state[name]._array for name in names))
+        return self._count(param, state, *names), param, grad, *(state[name]._array for name in names)
 
-
-def _adadelta(group: dict[str, Any], param: Any, grad: Any, square: Any, steps: Any) -> None:
-    """The formulas of `Adadelta`, on a block of each array."""
-    rho, eps = float(group["rho"]), float(group["eps"])
-    grad = decayed(group, param, grad)
-    square *= rho
-    square += (1 - rho) * grad * grad
-    step = xp(steps).sqrt(steps + eps) / xp(square).sqrt(square + eps) * grad
-    steps *= rho
-    steps += (1 - rho) * step * step
-    param -= float(group["lr"]) * step
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, square: Any, steps: Any) -> None:
+        """As above, on a block of each array."""
+        rho, eps = float(group["rho"]), float(group["eps"])
+        grad = decayed(group, param, grad)
+        square *= rho
+        square += (1 - rho) * grad * grad
+        step = xp(steps).sqrt(steps + eps) / xp(square).sqrt(square + eps) * grad
+        steps *= rho
+        steps += (1 - rho) * step * step
+        param -= float(group["lr"]) * step

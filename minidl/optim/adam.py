@@ -62,8 +62,6 @@ class Adam(FusedOptimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    kernel = "adam"
-
     def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
         """The number of the step, and the means."""
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")

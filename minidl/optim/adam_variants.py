@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..autograd.tape import wrap
-from ..backend import kernels, xp
+from ..backend import xp
 from .adam import update_means
-from .optimizer import Optimizer, decayed, step_dtype
+from .optimizer import FusedOptimizer, decayed, step_dtype
 
 
-class Adamax(Optimizer):
+class Adamax(FusedOptimizer):
     """`Adam` with the largest gradient, which fades, in the place of the running mean of squares::
 
         g = gradient + weight_decay * param                        # minus the gradient, if maximize
@@ -54,24 +55,23 @@ class Adamax(Optimizer):
         self._refuse(**theirs)
         super().__init__(params, {**numbers, **theirs, "betas": betas, "maximize": maximize})
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, the mean and the largest."""
         names = "exp_avg", "exp_inf"
-        t = self._count(param, state, *names)
-        kernels(param).blockwise(partial(_adamax, group, t), param, grad, *(state[name]._array for name in names))
+        return self._count(param, state, *names), param, grad, *(state[name]._array for name in names)
+
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, largest: Any) -> None:
+        """As above, on a block of each array."""
+        beta1, beta2 = map(float, group["betas"])
+        grad = decayed(group, param, grad)
+        mean += (1 - beta1) * (grad - mean)
+        largest *= beta2
+        xp(largest).maximum(largest, abs(grad) + float(group["eps"]), out=largest)
+        param -= float(group["lr"]) / (1 - beta1**t) * mean / largest
 
 
-def _adamax(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, largest: Any) -> None:
-    """The formulas of `Adamax`, on a block of each array."""
-    beta1, beta2 = map(float, group["betas"])
-    grad = decayed(group, param, grad)
-    mean += (1 - beta1) * (grad - mean)
-    largest *= beta2
-    xp(largest).maximum(largest, abs(grad) + float(group["eps"]), out=largest)
-    param -= float(group["lr"]) / (1 - beta1**t) * mean / largest
-
-
-class NAdam(Optimizer):
+class NAdam(FusedOptimizer):
     """`Adam` that looks ahead along its momentum, as Nesterov's does::
 
         g, m, v                                                    # as in Adam
@@ -118,29 +118,32 @@ class NAdam(Optimizer):
         ours = {"betas": betas, "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}
         super().__init__(params, {**numbers, **theirs, **ours})
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, the parts of the gradient and of its mean in it, and the means."""
         names = "exp_avg", "exp_avg_sq"
         if not state:
-            state["mu_product"] = wrap(xp(param).ones((), step_dtype()))
+            state["mu_product"] = wrap(np.ones((), step_dtype()))
         t = self._count(param, state, *names)
         beta1, decay = float(group["betas"][0]), float(group["momentum_decay"])
         now, ahead = (beta1 * (1 - 0.5 * 0.96 ** (n * decay)) for n in (t, t + 1))
         product = state["mu_product"]._array
         product *= now
         parts = (1 - now) / (1 - float(product)), ahead / (1 - float(product) * ahead)
-        kernels(param).blockwise(partial(_nadam, group, t, parts), param, grad, *(state[name]._array for name in names))
+        return (t, *parts), param, grad, *(state[name]._array for name in names)
+
+    @staticmethod
+    def formulas(
+        group: dict[str, Any], number: tuple[float, float, float], param: Any, grad: Any, mean: Any, square: Any
+    ) -> None:
+        """As above, on a block of each array."""
+        t, part, part_of_mean = number
+        grad = decayed(group, param, grad)
+        _, beta2 = update_means(group, grad, mean, square)
+        step = (part * grad + part_of_mean * mean) / (xp(square).sqrt(square / (1 - beta2**t)) + float(group["eps"]))
+        param -= float(group["lr"]) * step
 
 
-def _nadam(group: dict[str, Any], t: float, parts: tuple[float, float], param: Any, grad: Any, mean: Any, square: Any) -> None:
-    """The formulas of `NAdam`, on a block of each array; ``parts`` are those of the gradient and of its mean in the step."""
-    grad = decayed(group, param, grad)
-    _, beta2 = update_means(group, grad, mean, square)
-    step = (parts[0] * grad + parts[1] * mean) / (xp(square).sqrt(square / (1 - beta2**t)) + float(group["eps"]))
-    param -= float(group["lr"]) * step
-
-
-class RAdam(Optimizer):
+class RAdam(FusedOptimizer):
     """`Adam` that takes plain steps along the mean as long as little is known of the squares, then small ones for a while::
 
         g, m, v                                                    # as in Adam
@@ -187,20 +190,19 @@ class RAdam(Optimizer):
         ours = {"betas": betas, "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}
         super().__init__(params, {**numbers, **theirs, **ours})
 
-    def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """One step for one parameter, on arrays."""
+    def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        """The number of the step, and the means."""
         names = "exp_avg", "exp_avg_sq"
-        t = self._count(param, state, *names)
-        kernels(param).blockwise(partial(_radam, group, t), param, grad, *(state[name]._array for name in names))
+        return self._count(param, state, *names), param, grad, *(state[name]._array for name in names)
 
-
-def _radam(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any) -> None:
-    """The formulas of `RAdam`, on a block of each array."""
-    beta1, beta2 = update_means(group, decayed(group, param, grad), mean, square)
-    rho = 2 / (1 - beta2) - 1
-    now = rho - 2 * t * beta2**t / (1 - beta2**t)
-    step = float(group["lr"]) / (1 - beta1**t) * mean
-    if now > 5:
-        r = math.sqrt((now - 4) * (now - 2) * rho / ((rho - 4) * (rho - 2) * now))
-        step *= r * math.sqrt(1 - beta2**t) / (xp(square).sqrt(square) + float(group["eps"]))
-    param -= step
+    @staticmethod
+    def formulas(group: dict[str, Any], t: float, param: Any, grad: Any, mean: Any, square: Any) -> None:
+        """As above, on a block of each array."""
+        beta1, beta2 = update_means(group, decayed(group, param, grad), mean, square)
+        rho = 2 / (1 - beta2) - 1
+        now = rho - 2 * t * beta2**t / (1 - beta2**t)
+        slope, height = 0.0, 1.0  # of what is divided by, over sqrt(v): without them, plain steps
+        if now > 5:
+            r = math.sqrt((now - 4) * (now - 2) * rho / ((rho - 4) * (rho - 2) * now)) * math.sqrt(1 - beta2**t)
+            slope, height = 1 / r, float(group["eps"]) / r
+        param -= float(group["lr"]) / (1 - beta1**t) * mean / (slope * xp(square).sqrt(square) + height)

@@ -20,6 +20,8 @@ from ..backend import kernels, xp
 from ..dtypes import float64, get_default_dtype
 from ..nn.module import clear_grads
 
+ON_CPU = "step", "mu_product"  # of what is kept for a parameter: single numbers that the host works with
+
 
 class Optimizer:
     """The base of all optimisers. A subclass says in `update` what happens to one parameter.
@@ -270,12 +272,12 @@ class Optimizer:
 
 
 class FusedOptimizer(Optimizer):
-    """An optimiser with a kernel, which on a GPU takes all parameters of a group in one launch, or a few.
+    """An optimiser whose step is formulas of single elements: a GPU takes all parameters of a group in one launch, or a few.
 
-    A subclass says in `prepare` what its step works on, in `formulas` what happens, and in ``kernel`` whose that is.
+    A subclass says in `prepare` what its step works on, and in `formulas` what happens. There, what is done may depend on the
+    options of the group, but not on the number of the step.
     """
 
-    kernel: str
     formulas: Callable[..., None]
 
     @property
@@ -283,7 +285,9 @@ class FusedOptimizer(Optimizer):
         return type(self).update is FusedOptimizer.update
 
     def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
-        """What `formulas` take for one parameter: a number, ``param``, ``grad``, and the arrays kept in ``state``."""
+        """What `formulas` take for one parameter: a number of the step or several, ``param``, ``grad``, and the arrays kept in
+        ``state``.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no prepare")
 
     def update(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -302,8 +306,9 @@ class FusedOptimizer(Optimizer):
             return [self.prepare(*one, group) for one in params]
 
         loops = kernels(params[0][0])
-        for number, *arrays in loops.fused(self.kernel, group, prepared(), lambda: [step[0] for step in prepared()]):
-            loops.blockwise(partial(self.formulas, group, number), *arrays)
+        function = partial(self.formulas, group)
+        for number, *arrays in loops.fused(function, prepared(), lambda: [step[0] for step in prepared()]):
+            loops.blockwise(partial(function, number), *arrays)
 
 
 def decayed(group: dict[str, Any], param: Any, grad: Any) -> Any:
@@ -335,7 +340,7 @@ def _copy(value: Any, param: Any, name: str) -> Any:
     if not isinstance(value, Tensor):
         return copy.deepcopy(value)
     with no_grad():
-        if name == "step":
+        if name in ON_CPU:
             return value.to("cpu", copy=True)
         return value.to(param.device, param.dtype, copy=True)
 
@@ -344,5 +349,5 @@ def _bring_along(state: dict[str, Any], param: Any) -> None:
     """What is kept for a parameter follows it to another device."""
     place = devices.device_of(param)
     for name, value in state.items():
-        if name != "step" and isinstance(value, Tensor) and value.device != place:
+        if name not in ON_CPU and isinstance(value, Tensor) and value.device != place:
             state[name] = wrap(devices.moved(value._array, place))

@@ -60,8 +60,6 @@ class SGD(FusedOptimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    kernel = "sgd"
-
     def prepare(self, param: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
         """The dampening, and with a momentum the velocity."""
         dampening = float(group["dampening"])

@@ -72,7 +72,7 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     threads.run(work, threads.parts(size, 2 * size * arrays[0].itemsize))
 
 
-def fused(name: str, group: dict[str, Any], steps: list[Any], again: Any = None) -> list[Any]:
+def fused(function: Callable[..., None], steps: list[Any], again: Any = None) -> list[Any]:
     """All that are to be done: in blocks that stay in the cache, several passes cost little more than one."""
     return steps
 

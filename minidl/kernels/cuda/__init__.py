@@ -8,10 +8,9 @@ this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract
 from ..reference import recurrent_step
 from .capture import Drawn, Graph, suitable
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
-from .elementwise import add_at, blockwise, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
+from .elementwise import add_at, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
-from .optim import fused
 from .pool import (
     fold,
     max_pool2d,
@@ -24,6 +23,7 @@ from .pool import (
 )
 from .random import bits, keep, normal, uniform
 from .resize import resample
+from .traced import blockwise, fused
 
 __all__ = [
     "Drawn",

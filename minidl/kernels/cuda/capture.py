@@ -55,16 +55,22 @@ def suitable() -> Iterator[None]:
 
 @functools.cache
 def _told(dtype: Any, n: int) -> Any:
-    return np.dtype([("numbers", dtype, n), ("place", np.uint64)], align=True)
+    return np.dtype([("numbers", dtype, (n,)), ("place", np.uint64)], align=True)
+
+
+def given(numbers: Any, dtype: Any) -> Any:
+    """Numbers by value, as a kernel takes them (``Told`` in common.cuh), which has a place for one also where there is none."""
+    made = np.zeros(1, _told(np.dtype(dtype), max(len(numbers), 1)))
+    made["numbers"][0, : len(numbers)] = numbers
+    return made
 
 
 def told(read: Callable[[], Any], dtype: Any, n: int) -> Any:
-    """The ``n`` numbers that ``read()`` gives, as a kernel takes them (``Told`` in common.cuh); it is called every time."""
-    made = np.zeros(1, _told(np.dtype(dtype), n))
+    """The ``n`` numbers that ``read()`` gives, by value; in a capture the place where they are written each time."""
     if here.graph is None:
-        made["numbers"] = read()
-    else:
-        made["place"] = here.graph.tell(read, np.dtype(dtype), n)
+        return given(read(), dtype)
+    made = np.zeros(1, _told(np.dtype(dtype), n))
+    made["place"] = here.graph.tell(read, np.dtype(dtype), n)
     return made
 
 

@@ -39,11 +39,6 @@ def relu_grad(g: Any, out: Any) -> Any:
     return gx
 
 
-def blockwise(function: Callable[..., None], *arrays: Any) -> None:
-    """``function(*arrays)``: the GPU's memory is as quick for all of it as for a block."""
-    function(*arrays)
-
-
 def share(function: Callable[[slice], None], n_items: int, products: int) -> None:
     """``function`` for all items at once: the GPU shares out its work by itself."""
     if n_items:

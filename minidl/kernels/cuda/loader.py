@@ -17,25 +17,25 @@ C_NAMES = {
 }  # fmt: skip
 
 
-def source(file: str) -> str:
-    """The text of a file, with what stands before every one; errors are counted by the file's own lines."""
-    return f'{(HERE / "common.cuh").read_text()}\n#line 1 "{file}.cu"\n{(HERE / f"{file}.cu").read_text()}'
+def source(file: str, text: str = "") -> str:
+    """The text of a file, with what stands before every one, and ``text``; errors are counted by the file's own lines."""
+    return f'{(HERE / "common.cuh").read_text()}\n{text}#line 1 "{file}.cu"\n{(HERE / f"{file}.cu").read_text()}'
 
 
 @cache
-def _module(file: str, types: tuple[tuple[str, Any], ...], device: int) -> Any:
+def _module(file: str, text: str, types: tuple[tuple[str, Any], ...], device: int) -> Any:
     options = tuple(f"-D{name.upper()}={C_NAMES[np.dtype(dtype).name]}" for name, dtype in types)
-    return cupy.RawModule(code=source(file), options=options)
+    return cupy.RawModule(code=source(file, text), options=options)
 
 
 @cache  # what is looked up at every launch must be quick
-def _function(file: str, name: str, device: int, **types: Any) -> tuple[Any, Any]:
+def _function(file: str, name: str, text: str, device: int, **types: Any) -> tuple[Any, Any]:
     """The kernel, and the type of its numbers."""
-    kernel = _module(file, tuple(types.items()), device).get_function(name)
+    kernel = _module(file, text, tuple(types.items()), device).get_function(name)
     return kernel, np.dtype(types.get("real", np.float32)).type
 
 
-def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, **types: Any) -> None:
+def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, text: str = "", **types: Any) -> None:
     """Run a kernel.
 
     A kernel reads the bytes it is given, whatever they mean: so numbers are converted to just the type that it takes, and
@@ -50,6 +50,8 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, *
     *args
         Arrays; Python integers, which the kernel takes as ``int``; floats, which it takes as ``real``; NumPy's scalars, of
         their own types; windows with their picture's size, from `window`.
+    text : str
+        What is written before the file, for one that is to be filled in.
     **types
         What ``REAL`` and other names for types (here in small letters) stand for in the file.
 
@@ -61,7 +63,7 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, *
     grid = (-(-threads // block),) if isinstance(threads, int) else threads
     if 0 in grid:
         return
-    kernel, real = _function(file, name, cupy.cuda.get_device_id(), **types)
+    kernel, real = _function(file, name, text, cupy.cuda.get_device_id(), **types)
     given: list[Any] = []
     for i, a in enumerate(args):
         if type(a) is cupy.ndarray:
