@@ -169,7 +169,10 @@ class Training:
             "history": self.history,
             "classes": list(getattr(self.loader.dataset, "classes", range(10))),
         }
-        minidl.Checkpoints(path, self.keep).save(state)
+        try:
+            minidl.Checkpoints(path, self.keep).save(state)
+        except OSError as error:  # a full disk, for example
+            sys.exit(f"{error}")
 
     def load(self, path):
         state = load_checkpoint(path)
@@ -361,10 +364,13 @@ def run(args, training_type, to_train):
     distributed.init_process_group(args.backend)  # alone, unless MPI has started several
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     try:  # what cannot work is better known before the training than after it
+        minidl.manual_seed(args.seed)
         minidl.zeros(1, device=args.device)
         Path(args.output).mkdir(parents=True, exist_ok=True)
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    except (RuntimeError, OSError) as error:
+        if Path(args.checkpoint).is_dir():
+            raise IsADirectoryError(f"--checkpoint {args.checkpoint} is a folder; give the name of a file")
+    except (RuntimeError, OSError, ValueError) as error:
         sys.exit(f"{error}")
     least_of = {"batch_size": 1, "keep": 1, "save_every": 0}
     for option, least in least_of.items():
@@ -380,7 +386,8 @@ def run(args, training_type, to_train):
     training = training_type(args, train_set)
     if args.resume:
         training.load(args.checkpoint)
-        tell(f"Going on from {args.checkpoint}: {training.epoch} epochs done.")
+        begun = f" and {training.running[2] * ranks:,} pictures of the next" if training.running[2] else ""
+        tell(f"Going on from {args.checkpoint}: {training.epoch} epochs{begun} done.")
     tell(f"{sum(p.numel() for p in training.net.parameters()):,} parameters, {len(train_set):,} pictures, seed {args.seed}.")
     if ranks > 1:
         tell(f"{ranks} ranks; each has {args.batch_size // ranks} pictures of a batch and {minidl.get_num_threads()} threads.")

@@ -263,6 +263,7 @@ from .nn.functional.activation import (
 from .nn.functional.distance import bilinear, cosine_similarity, pairwise_distance
 from .nn.functional.pooling import adaptive_avg_pool1d, avg_pool1d, max_pool1d
 from .nn.functional.resizing import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .onnx import export
 from .ops.compare import (
     allclose,
     bitwise_and,
@@ -512,6 +513,7 @@ __all__ = [
     "expand",
     "expand_as",
     "expm1",
+    "export",
     "eye",
     "finfo",
     "fix",

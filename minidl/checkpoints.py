@@ -21,7 +21,7 @@ class Checkpoints:
     Parameters
     ----------
     path : path
-        Where to. One run at a time writes there.
+        Where to. One run at a time writes there; a second one is told so by an `OSError`, as soon as it is noticed.
     keep : int
         How many to keep, with the newest.
 
@@ -42,13 +42,21 @@ class Checkpoints:
         if os.path.exists(self.path) and not os.path.isfile(self.path):
             raise OSError(f"Checkpoints: {self.path} exists and is no ordinary file")
         new = f"{self.path}.new"
-        for left in glob.glob(f"{glob.escape(new)}.*.tmp"):  # by a run that was killed while it wrote
-            os.remove(left)
-        save(obj, new)
-        for number in range(self.keep - 1, 0, -1):
-            if os.path.exists(self._name(number - 1)):
-                os.replace(self._name(number - 1), self._name(number))
-        os.replace(new, self.path)
+        try:
+            for left in glob.glob(f"{glob.escape(new)}.*.tmp"):  # by a run that was killed while it wrote
+                os.remove(left)
+            save(obj, new)
+            for number in range(self.keep - 1, 0, -1):
+                if os.path.exists(self._name(number - 1)):
+                    os.replace(self._name(number - 1), self._name(number))
+            os.replace(new, self.path)
+        except FileNotFoundError as error:
+            if not os.path.isdir(os.path.dirname(self.path)):
+                raise
+            raise OSError(
+                f"Checkpoints: a file beside {self.path} went away while it was saved: another run seems to save there too; "
+                "give each a path of its own"
+            ) from error
         flush_folder(os.path.dirname(self.path))
 
     def load(self, map_location: Any = None) -> Any:

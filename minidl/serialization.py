@@ -18,8 +18,6 @@ from collections import Counter, OrderedDict
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from . import dtypes
 from .autograd.tape import TensorBase, wrap
@@ -49,6 +47,16 @@ FOREIGN = {
     b"\x93NUMPY": "a file of numpy.save; numpy.load reads it",
     b"\x89HDF": "an HDF5 file",
 }
+
+
+def _format() -> Any:
+    """The package that knows the format. It is imported only for a file: not every Python has a build of it."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        said = "save and load want the package safetensors; docs/install.md says what to do where it does not install"
+        raise ImportError(f"{said}: {error}") from error
+    return safetensors
 
 
 # -- saving
@@ -82,7 +90,7 @@ def save(obj: Any, f: Any) -> None:
     try:
         content = _encode(obj, (), arrays)
         document = {KEY: VERSION, "crc32": _checksum(content, arrays), "content": content}
-        data = safetensors.numpy.save(arrays, {KEY: json.dumps(document, allow_nan=False)})
+        data = _format().numpy.save(arrays, {KEY: json.dumps(document, allow_nan=False)})
     except RecursionError:
         raise ValueError("save: the object is nested too deeply, or holds itself") from None
     if hasattr(f, "write"):
@@ -259,9 +267,9 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
         if data.startswith(start) and data[8:9] != b"{":
             raise RuntimeError(f"load: {name} is neither a safetensors file nor a zip archive of torch.save, but {what}")
     try:
-        found = dict(safetensors.deserialize(data))
+        found = dict(_format().deserialize(data))
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
+    except (_format().SafetensorError, ValueError, RecursionError) as error:
         raise RuntimeError(f"load: {name} is damaged, cut short or no safetensors file ({len(data)} bytes: {error})") from None
     metadata = header.pop("__metadata__", {})
     arrays: dict[str, Any] = {}

@@ -93,6 +93,24 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
 # -- disks and rights
 
 
+def test_a_second_writer_is_noticed(tmp_path, monkeypatch):
+    """The other one saves while the first is about to rename, and takes its file for that of a killed run."""
+    run, flush, others = Checkpoints(tmp_path / "run"), os.fsync, iter([Checkpoints(tmp_path / "run")])
+
+    def flush_while_another_saves(number):
+        flush(number)
+        for other in others:
+            other.save("other")
+
+    run.save("first")
+    monkeypatch.setattr(os, "fsync", flush_while_another_saves)
+    with pytest.raises(
+        OSError, match="run went away while it was saved: another run seems to save there too; give each a path"
+    ):
+        run.save("second")
+    assert run.load() == "other" and minidl.load(tmp_path / "run.1") == "first"
+
+
 @pytest.fixture
 def before(tmp_path):
     """A folder with two checkpoints, which are the same two, and all that there is, after the test."""

@@ -554,8 +554,17 @@ def test_states_that_do_not_fit_are_refused():
         without.load_state_dict(with_own.state_dict())
     with pytest.raises(ValueError, match="no generator, this one has a"):
         with_own.load_state_dict(without.state_dict())
-    with pytest.raises(ValueError, match="seed, batches and generator"):
-        without.load_state_dict({"epoch": 3})
+    for wrong in ({"epoch": 3}, 5):
+        with pytest.raises(ValueError, match="wants seed, batches, generator and order, got .*[35]"):
+            without.load_state_dict(wrong)
+    for other, said in (
+        (DataLoader(range(5)), "samples 5, not 4"),
+        (DataLoader(range(4), 2, drop_last=True), "batch_size 2, not 1, drop_last True, not False"),
+        (DataLoader(range(4), shuffle=True), "sampler RandomSampler, not SequentialSampler"),
+        (DataLoader(range(4), batch_size=None), "batch_size None, not 1, batch_sampler NoneType, not BatchSampler"),
+    ):
+        with pytest.raises(ValueError, match=f"DataLoader.load_state_dict: the state is of another loader, with {said}$"):
+            without.load_state_dict(other.state_dict())
     sampler = RandomSampler(range(4), generator=minidl.Generator())
     for loader in (DataLoader(range(4), sampler=sampler), DataLoader(range(4), batch_sampler=BatchSampler(sampler, 2, False))):
         with pytest.raises(RuntimeError, match="generator of its own"):

@@ -11,6 +11,7 @@ import pytest
 
 import minidl
 import minidl_doctor
+from minidl.inspect.rungs import RUNGS
 from minidl_doctor import Finding, ask
 
 ROOT = Path(minidl.__file__).resolve().parent.parent
@@ -350,6 +351,7 @@ def test_bench(capsys):
         bench.CASES = cases
         minidl.set_num_threads(threads)
     out = capsys.readouterr().out
+    assert f"Loops: {'compiled by Numba' if 'compiled' in RUNGS else 'NumPy'}" in out
     assert "1 threads" in out and "MLP 2-16-16-1" in out and "Recorded" in out
     figures = re.search(r"MLP.*batch 16\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)$", out, re.MULTILINE)
     here, _, there, *_, ratio = map(float, figures.groups())

@@ -323,7 +323,12 @@ def test_state_that_does_not_fit_is_refused_whole():
         (lambda s: s["param_groups"].append({**s["param_groups"][0], "params": [2]}), r"have \[2, 1\] parameters, .* \[2\]"),
         (lambda s: s["param_groups"][0].pop("momentum"), "group 0 lacks 'momentum'"),
         (lambda s: s["state"].update({7: {}}), "parameter 7"),
-        (lambda s: s["state"][0].update(momentum_buffer=minidl.zeros(4)), r"_buffer' of parameter 0 has shape \(4,\).* \(3,\)"),
+        (lambda s: s["state"][0].update(momentum_buffer=minidl.zeros(4)), r"parameter 0: 'moment.* has shape \(4,\).* \(3,\)"),
+        (lambda s: s["state"][0].update(momentum_buffer=minidl.zeros(())), r"parameter 0: .* has shape \(\).* \(3,\)"),
+        (lambda s: s["state"][0].update(momentum_buffer=0.5), "parameter 0: 'momentum_buffer' is no tensor, but 0.5"),
+        (lambda s: s["state"].update({0: {"momentum": 0.5}}), "parameter 0: there is no 'momentum_buffer'"),
+        (lambda s: s["state"].update({0: 5}), "parameter 0: its state is no dict, but 5"),
+        (lambda s: s["param_groups"][0].pop("params"), "no list of groups with 'params'"),
     ):
         bad = copy.deepcopy(good)
         change(bad)
@@ -490,6 +495,19 @@ def test_what_is_no_parameters_or_no_state_is_named():
     with pytest.raises(TypeError, match=r"SGD: params .* got Linear; .*module.parameters\(\)"):
         optim.SGD(net, lr=0.1)
     optimizer = optim.SGD(net.parameters(), lr=0.1)
-    for wrong in ({}, net.state_dict()):
-        with pytest.raises(ValueError, match="load_state_dict: wants what SGD.state_dict"):
+    for wrong, error in (({}, ValueError), (net.state_dict(), ValueError), (5, TypeError), (None, TypeError)):
+        with pytest.raises(error, match="load_state_dict: wants what SGD.state_dict"):
             optimizer.load_state_dict(wrong)
+
+
+@pytest.mark.parametrize("make", [optim.Adam, optim.Adagrad, optim.RMSprop, optim.NAdam, optim.Adamax])
+def test_a_state_that_lacks_something_is_refused(make):
+    p = param(3)
+    optimizer = make([p])
+    steps(optimizer, p)
+    state = optimizer.state_dict()
+    for name in state["state"][0]:
+        for kept, said in (({}, "is no"), ({name: minidl.zeros(7)}, "has shape")):
+            damaged = {0: {**{n: v for n, v in state["state"][0].items() if n != name}, **kept}}
+            with pytest.raises(ValueError, match=f"parameter 0: .*{said}.*"):
+                make([p]).load_state_dict({**state, "state": damaged})

@@ -18,8 +18,10 @@ sys.path.insert(0, str(EXAMPLES))
 
 import cifar10
 import resnet_cifar10
+from shared import steps
 
 import minidl
+from minidl import distributed
 from minidl.vision import datasets, transforms
 
 SETTINGS = {"seed": 3, "batch_size": 32, "lr": 0.01, "momentum": 0.9, "epochs": 2, "weight_decay": 5e-4, "decay": 0.9}
@@ -48,6 +50,12 @@ class After:
     def wanted(self):
         self.steps -= 1
         return self.steps < 0
+
+
+@pytest.fixture
+def one_group():
+    yield
+    distributed.destroy_process_group()
 
 
 def pictures():
@@ -111,6 +119,39 @@ def test_resume_refuses_other_settings(tmp_path):
     other = cifar10.Training(argparse.Namespace(**{**vars(ARGS), "lr": 0.1}), pictures())
     with pytest.raises(SystemExit, match="was trained with"):
         other.load(tmp_path / "saved")
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_program_with_a_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="no ordinary file"):
+        cifar10.Training(ARGS, pictures()).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--seed", str(2**64)], f"seed must be an integer of 64 bits, got {2**64}$"),
+        (["--checkpoint", "."], "--checkpoint . is a folder; give the name of a file$"),
+    ],
+)
+def test_options_that_cannot_work_are_named_before_the_training(options, said, tmp_path, monkeypatch, one_group):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=said):
+        cifar10.run(cifar10.options().parse_args(options), cifar10.Training, cifar10.TO_TRAIN)
+    with pytest.raises(SystemExit, match=said):
+        steps.prepare(steps.options("", 1, 1, 1, 1, "test").parse_args(options))
+
+
+def test_going_on_within_an_epoch_says_so(tmp_path, monkeypatch, one_group):
+    monkeypatch.chdir(tmp_path)
+    said, args = [], cifar10.options().parse_args("--resume --checkpoint c --seed 3 --batch-size 32 --lr 0.01".split())
+    training = cifar10.Training(ARGS, pictures())
+    assert not train(training, 1, After(2))
+    training.save(tmp_path / "c")
+    monkeypatch.setattr(cifar10, "find_data", lambda *_: (pictures(), pictures()))
+    monkeypatch.setattr(cifar10, "Interrupt", lambda: After(0))
+    monkeypatch.setattr(cifar10, "tell", said.append)
+    cifar10.run(args, cifar10.Training, cifar10.TO_TRAIN)
+    assert said[0] == "Going on from c: 0 epochs and 96 pictures of the next done." and "Stopped in epoch 1" in said[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

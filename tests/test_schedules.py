@@ -1,6 +1,7 @@
 """Schedules: the rates in closed form, what is saved, and what is refused."""
 
 import math
+from itertools import permutations
 
 import pytest
 
@@ -40,6 +41,26 @@ def test_step_before_the_optimiser_is_warned_of():
     schedule = lr_scheduler.StepLR(optimizer, 1)
     with pytest.warns(UserWarning, match="before optimizer.step"):
         schedule.step()
+
+
+def test_the_state_of_another_kind_of_schedule_is_refused():
+    optimizer, groups = optim.SGD([param(1)], lr=1.0), optim.SGD([{"params": [param(1)]}, {"params": [param(1)]}], lr=1.0)
+    step, decay = lr_scheduler.StepLR(optimizer, 3), lr_scheduler.ExponentialLR(optimizer, 0.5)
+    both = lr_scheduler.ChainedScheduler([step, decay])
+    turned = lr_scheduler.ChainedScheduler([decay, step])
+    for one, other in permutations([step, decay, both, lr_scheduler.ReduceLROnPlateau(optimizer)], 2):
+        before = repr(one.state_dict())
+        with pytest.raises(ValueError, match=f"{type(one).__name__}.load_state_dict: the state is of another kind of schedule"):
+            one.load_state_dict(other.state_dict())
+        assert repr(one.state_dict()) == before
+    with pytest.raises(ValueError, match=r"StepLR.load_state_dict: .* lacks \['step_size'\]"):
+        both.load_state_dict(turned.state_dict())
+    with pytest.raises(ValueError, match=r"_schedulers of the state is of 1, here of 2"):
+        both.load_state_dict(lr_scheduler.ChainedScheduler([step]).state_dict())
+    with pytest.raises(ValueError, match=r"_last_lr of the state is of 2, here of 1"):
+        step.load_state_dict(lr_scheduler.StepLR(groups, 3).state_dict())
+    with pytest.raises(TypeError, match=r"StepLR.load_state_dict: wants what StepLR.state_dict\(\) returned, got int"):
+        step.load_state_dict(5)
 
 
 def test_lambda_object_is_saved():

@@ -334,6 +334,15 @@ def test_a_shape_that_no_array_can_have(shape):
         load_bytes(len(header).to_bytes(8, "little") + header + bytes(n))
 
 
+def test_where_safetensors_is_missing_only_files_are(tmp_path, monkeypatch):
+    subprocess.run([sys.executable, "-c", "import sys; sys.modules['safetensors'] = None; import minidl"], check=True)
+    minidl.save(1, tmp_path / "file")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for call in (lambda: minidl.save(1, tmp_path / "other"), lambda: minidl.load(tmp_path / "file")):
+        with pytest.raises(ImportError, match=r"save and load want the package safetensors.*docs/install.md"):
+            call()
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         minidl.load(tmp_path / "nothing-here")

@@ -91,7 +91,10 @@ class Steps:
         state |= {"random": minidl.get_rng_state(), "settings": self.settings, "done": self.done, "history": self.history}
         if minidl.get_default_device().type == "cuda":
             state["random of the GPU"] = minidl.cuda.get_rng_state()
-        minidl.Checkpoints(path, self.args.keep).save({**state, "recent": self.recent, "seconds": self.seconds})
+        try:
+            minidl.Checkpoints(path, self.args.keep).save({**state, "recent": self.recent, "seconds": self.seconds})
+        except OSError as error:  # a full disk, for example
+            sys.exit(f"{error}")
 
     def load(self, path):
         """Go on from what `save` wrote."""
@@ -167,14 +170,16 @@ def prepare(args):
     if width % heads:
         sys.exit(f"--heads {heads} must divide --width {width}")
     try:
+        minidl.manual_seed(args.seed)
         minidl.set_default_device(args.device)  # from here on everything is made there
         Path(args.output).mkdir(parents=True, exist_ok=True)
         Path(args.checkpoint).parent.mkdir(parents=True, exist_ok=True)
-    except (RuntimeError, OSError) as error:
+        if Path(args.checkpoint).is_dir():
+            raise IsADirectoryError(f"--checkpoint {args.checkpoint} is a folder; give the name of a file")
+    except (RuntimeError, OSError, ValueError) as error:
         sys.exit(f"{error}")
     if args.smoke:
         args.steps, args.every, args.batch_size = min(args.steps, 4), 2, min(args.batch_size, 4)
-    minidl.manual_seed(args.seed)
     return args
 
 

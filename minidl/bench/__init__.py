@@ -16,7 +16,8 @@ import threadpoolctl
 
 from minidl_doctor import cores, processor
 
-from .. import __version__, compile, get_num_threads, randint, randn, set_num_threads
+from .. import __version__, backend, compile, get_num_threads, randint, randn, set_num_threads
+from ..kernels import cpu as cpu_kernels
 from ..nn import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential, Tanh
 from ..nn.functional import cross_entropy, mse_loss
 from ..nn.pooling import AdaptiveAvgPool2d
@@ -116,6 +117,7 @@ def machine() -> dict[str, str]:
         "System": platform.platform(terse=True),
         "Python": platform.python_version(),
         "minidl": f"{__version__}, {get_num_threads()} threads",
+        "Loops": "NumPy's" if backend.cpu.kernels is cpu_kernels else "compiled by Numba",
         "NumPy": np.__version__,
         "BLAS": blas(),
         "Set from outside": ", ".join(f"{name}={value}" for name, value in sorted(held.items())) or "nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from collections import defaultdict
@@ -226,33 +227,27 @@ class Optimizer:
 
         Raises
         ------
-        ValueError
-            If groups, parameters, options or shapes do not fit; all of it is named, and nothing is changed.
+        TypeError, ValueError
+            If it is no state, or groups, parameters, options, names or shapes do not fit; the error names what does not, and
+            nothing is changed.
         """
-        if not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(
-                f"load_state_dict: wants what {type(self).__name__}.state_dict() returned, with 'state' and 'param_groups', "
-                f"got a dict with {[*state_dict][:4]}"
-            )
+        said = f"load_state_dict: wants what {type(self).__name__}.state_dict() returned, with 'state' and 'param_groups'"
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"{said}, got {type(state_dict).__name__}")
+        if not {"state", "param_groups"} <= state_dict.keys():
+            raise ValueError(f"{said}, got a dict with {[*state_dict][:4]}")
         saved, params = state_dict["param_groups"], self._all()
-        problems = []
-        if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
-            problems.append(
-                f"its groups have {[len(g['params']) for g in saved]} parameters, the optimiser's "
-                f"{[len(g['params']) for g in self.param_groups]}"
-            )
-        for i, group in enumerate(saved):
-            lacking = [name for name in self.defaults if name not in group]
-            if lacking:
-                problems.append(f"group {i} lacks " + ", ".join(map(repr, lacking)))
-        owner = dict(zip((i for group in saved for i in group["params"]), params))
-        for i, kept in state_dict["state"].items():
-            if i not in owner:
-                problems.append(f"there is a state for parameter {i}, which is in no group")
-                continue
-            for name, value in kept.items():
-                if isinstance(value, Tensor) and value.ndim and value.shape != owner[i].shape:
-                    problems.append(f"{name!r} of parameter {i} has shape {value.shape}, the parameter {owner[i].shape}")
+        problems = self._wrong_groups(saved)
+        if not problems:
+            owner = dict(zip((i for group in saved for i in group["params"]), params))
+            options = {i: group for group in saved for i in group["params"]}
+            for i, kept in state_dict["state"].items():
+                if i not in owner:
+                    problems.append(f"there is a state for parameter {i}, which is in no group")
+                elif not isinstance(kept, dict):
+                    problems.append(f"parameter {i}: its state is no dict, but {kept!r:.40}")
+                elif kept := {name: value for name, value in kept.items() if value is not None}:  # as older PyTorch's are
+                    problems += [f"parameter {i}: {wrong}" for wrong in self._wrong_state(kept, owner[i], options[i])]
         if problems:
             raise ValueError("\n    ".join([f"load_state_dict: the state does not fit this {type(self).__name__}:", *problems]))
         self.state = defaultdict(dict)
@@ -262,6 +257,34 @@ class Optimizer:
             {name: own[name] for name in ("params", "param_names") if name in own} | copy.deepcopy(_options(group))
             for own, group in zip(self.param_groups, saved)
         ]
+
+    def _wrong_groups(self, saved: Any) -> list[str]:
+        """What of saved groups does not fit these."""
+        if not isinstance(saved, list) or not all(isinstance(group, dict) and "params" in group for group in saved):
+            return ["its 'param_groups' is no list of groups with 'params'"]
+        problems, sizes = [], [len(group["params"]) for group in saved]
+        if sizes != (own := [len(group["params"]) for group in self.param_groups]):
+            problems.append(f"its groups have {sizes} parameters, the optimiser's {own}")
+        for i, group in enumerate(saved):
+            lacking = [name for name in self.defaults if name not in group]
+            if lacking:
+                problems.append(f"group {i} lacks " + ", ".join(map(repr, lacking)))
+        return problems
+
+    def _wrong_state(self, kept: Any, param: Any, group: dict[str, Any]) -> Iterator[str]:
+        """What is wrong with a parameter's saved state: it must be like what a first step leaves, tried here on zeros."""
+        fresh: dict[str, Any] = {}
+        with contextlib.suppress(NotImplementedError), np.errstate(all="ignore"):  # by one that has its own `step`
+            self.update(np.zeros(param.shape, param.dtype), np.zeros(param.shape, param.dtype), fresh, group)
+        for name in fresh.keys() - kept.keys():
+            yield f"there is no {name!r}"
+        for name, value in kept.items():
+            known = isinstance(fresh.get(name), Tensor)
+            wanted = fresh[name].shape if known else param.shape
+            if known and not isinstance(value, Tensor):
+                yield f"{name!r} is no tensor, but {value!r:.40}"
+            elif isinstance(value, Tensor) and (value.ndim or known) and value.shape != wanted:
+                yield f"{name!r} has shape {value.shape}, and should have {wanted}"
 
     def __repr__(self) -> str:
         groups = [

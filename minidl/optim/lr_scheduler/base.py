@@ -10,6 +10,8 @@ from typing import Any
 from ...autograd.mode import mode
 from ..optimizer import Optimizer
 
+FOREIGN = {"mode_worse", "base_momentums", "max_momentums"}  # which of PyTorch's states and ours only one may have
+
 
 class LRScheduler:
     """The base of all schedules.
@@ -96,9 +98,31 @@ class LRScheduler:
         """Everything but the optimiser."""
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
+    _apart: tuple[str, ...] = ()  # what of a state a subclass loads by itself
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``. The rates themselves are in the optimiser's state."""
-        self.__dict__.update(state_dict)
+        """Go on from ``state_dict``. The rates themselves are in the optimiser's state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no state, or that of another kind of schedule, or for other groups; nothing is changed.
+        """
+        self._check_state(state_dict)
+        self.__dict__.update({name: value for name, value in state_dict.items() if name not in self._apart})
+
+    def _check_state(self, state_dict: dict[str, Any]) -> None:
+        """Refuse what is no state of such a schedule. (PyTorch's have more names that begin with an underscore.)"""
+        said, own = f"{type(self).__name__}.load_state_dict", self.state_dict()
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"{said}: wants what {type(self).__name__}.state_dict() returned, got {type(state_dict).__name__}")
+        lacking = sorted(own.keys() - state_dict.keys() - FOREIGN)
+        others = sorted(name for name in state_dict.keys() - own.keys() - FOREIGN if not str(name).startswith("_"))
+        if lacking or others:
+            raise ValueError(f"{said}: the state is of another kind of schedule: it lacks {lacking}, and has {others}")
+        for name in ("_last_lr", *self._apart):  # lists of one for each group, or each schedule
+            if isinstance(own[name], list) and len(own[name]) != len(state_dict[name]):
+                raise ValueError(f"{said}: {name} of the state is of {len(state_dict[name])}, here of {len(own[name])}")
 
 
 def state_of(function: Any) -> dict[str, Any] | None:

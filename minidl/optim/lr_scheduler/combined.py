@@ -15,6 +15,7 @@ class _Several(LRScheduler):
     """Several schedules of one optimiser."""
 
     _schedulers: list[LRScheduler]
+    _apart = ("_schedulers",)
     _cannot_hold: tuple[type, ...] = (ReduceLROnPlateau,)  # whose steps want to know something, or start in another way
 
     def _attach_all(self, optimizer: Optimizer | None, schedulers: Sequence[LRScheduler]) -> None:
@@ -37,9 +38,14 @@ class _Several(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != "_schedulers"})
+        super().load_state_dict(state_dict)
         for own, saved in zip(self._schedulers, state_dict["_schedulers"]):
             own.load_state_dict(saved)
+
+    def _check_state(self, state_dict: dict[str, Any]) -> None:
+        super()._check_state(state_dict)
+        for own, saved in zip(self._schedulers, state_dict["_schedulers"]):
+            own._check_state(saved)
 
 
 class ChainedScheduler(_Several):

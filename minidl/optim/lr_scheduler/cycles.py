@@ -165,6 +165,8 @@ class CyclicLR(_Cycle):
         As above.
     """
 
+    _apart = ("_scale_fn_custom",)
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -225,6 +227,6 @@ class CyclicLR(_Cycle):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != "_scale_fn_custom"})
+        super().load_state_dict(state_dict)
         if state_dict["_scale_fn_custom"] is not None:
             self._scale_fn_custom.__dict__.update(state_dict["_scale_fn_custom"])

@@ -13,6 +13,8 @@ from .base import LRScheduler, state_of
 class _Lambdas(LRScheduler):
     """A schedule by functions of the epoch."""
 
+    _apart = ("lr_lambdas",)
+
     def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
         self._attach(optimizer)
         self.lr_lambdas: list[Callable[[int], float]] = self._per_group("function", lr_lambda)
@@ -27,7 +29,7 @@ class _Lambdas(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from ``state_dict``."""
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != "lr_lambdas"})
+        super().load_state_dict(state_dict)
         for own, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
             if saved is not None:
                 own.__dict__.update(saved)

@@ -178,7 +178,18 @@ class DataLoader:
             raise RuntimeError(
                 "DataLoader.state_dict: the sampler has a generator of its own; give the generator to the DataLoader"
             )
-        return {**asdict(self._position), "generator": None if self.generator is None else self.generator.get_state()}
+        generator = None if self.generator is None else self.generator.get_state()
+        return {**asdict(self._position), "generator": generator, "order": self._order()}
+
+    def _order(self) -> dict[str, Any]:
+        """What an epoch is, as far as that can be told without reading the data."""
+        return {
+            "samples": len(self.dataset) if hasattr(self.dataset, "__len__") else None,
+            "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
+            "sampler": type(self.sampler).__name__,
+            "batch_sampler": type(self.batch_sampler).__name__,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from where another loader, of the same data set and with the same arguments, was.
@@ -188,10 +199,18 @@ class DataLoader:
         Raises
         ------
         ValueError
-            If ``state_dict`` is not what `state_dict` returned, or one of the two loaders has a generator and the other none.
+            If ``state_dict`` is not what `state_dict` returned; or of a loader with another number of samples, batch size or
+            kind of sampler; or one of the two has a generator and the other none.
         """
-        if set(state_dict) != {"seed", "batches", "generator"}:
-            raise ValueError(f"DataLoader.load_state_dict: wants seed, batches and generator, got {sorted(state_dict)}")
+        if not isinstance(state_dict, dict) or state_dict.keys() != {"seed", "batches", "generator", "order"}:
+            raise ValueError(f"DataLoader.load_state_dict: wants seed, batches, generator and order, got {state_dict!s:.80}")
+        differences = [
+            f"{name} {state_dict['order'].get(name)}, not {own}"
+            for name, own in self._order().items()
+            if state_dict["order"].get(name) != own
+        ]
+        if differences:
+            raise ValueError("DataLoader.load_state_dict: the state is of another loader, with " + ", ".join(differences))
         if (state_dict["generator"] is None) != (self.generator is None):
             one, other = ("a", "no") if self.generator is None else ("no", "a")
             raise ValueError(

@@ -1,1 +1,0 @@
-"""What `minidl.serialization` imports."""
