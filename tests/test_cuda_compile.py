@@ -30,7 +30,7 @@ def test_it_compiles_and_nothing_spills(file, arch):
     names = re.findall(r'^extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', own, re.MULTILINE)
     source = (HERE / "common.cuh").read_text() + f'\n#line 1 "{file}.cu"\n' + own
     for real, tap in TYPES + MORE.get(file, []):
-        log = nvrtc.compile(source, f"{file}.cu", arch, (f"-DREAL={real}", f"-DTAP={tap}"))
+        log = nvrtc.compile(source, f"{file}.cu", arch, (f"-DREAL={real}", f"-DTAP={tap}", f"-I{HERE}"))
         assert "warning" not in log, log
         found = {name: tuple(map(int, numbers)) for name, *numbers in KERNEL.findall(log)}
         assert names and sorted(found) == sorted(names)

@@ -299,7 +299,10 @@ def test_linear_and_sum_are_the_loops_in_any_memory_order(data):
     k, n = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))
     x, w, bias = rng.normal(size=(*lead, k)), rng.normal(size=(n, k)), data.draw(st.sampled_from([None, rng.normal(size=n)]))
     for form in (x, np.asfortranarray(x)):
-        np.testing.assert_allclose(cpu.linear(form, w, bias), reference.linear(x, w, bias), atol=1e-12)
+        for with_relu in (False, True):
+            found, wanted = cpu.linear(form, w, bias, with_relu), reference.linear(x, w, bias, with_relu)
+            np.testing.assert_allclose(found, wanted, atol=1e-12)
+            assert not with_relu or (found >= 0).all()
     y = rng.normal(size=(3, 4, 2)).transpose(data.draw(st.permutations(range(3))))
     dims = data.draw(st.sampled_from([(), (0,), (1, 2), (0, 1, 2), (0, 2)]))
     for keepdims in (False, True):

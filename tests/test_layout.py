@@ -47,6 +47,7 @@ APART = [({"nn", "optim"}, {"utils", "vision"}), ({"utils", "vision"}, {"nn", "o
 BASE = {"numpy", "threadpoolctl", "minidl_doctor"}  # the last stands beside the house, and knows nothing of it
 OPTIONAL = {"cupy", "mygrad", "torch", "torchvision", "matplotlib", "PIL", "hypothesis", "mpi4py", "llvmlite", "numba", "tqdm"}
 OPTIONAL |= {"onnx", "onnxruntime", "safetensors"}  # the last is installed, but not every Python has a build of it
+OPTIONAL |= {"cuda"}  # `cuda.pathfinder` comes with CuPy
 # where all of it is about that
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}, "kernels.compiled": {"llvmlite", "numba"}}
 MAX_FILE, MAX_FUNCTION = 400, 60

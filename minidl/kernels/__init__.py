@@ -8,7 +8,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 
 ========================================================= ===================================================================
 ``matmul(a, b)``                                           (..., M, K) @ (..., K, N) -> (..., M, N)
-``linear(x, w, bias)``                                     (..., K), (N, K), (N,) or None -> (..., N): rows times rows
+``linear(x, w, bias, with_relu)``                          (..., K), (N, K), (N,) or None -> (..., N): rows times rows
 ``sum(x, dims, keepdims)``                                 the sum over some dimensions
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks

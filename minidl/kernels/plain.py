@@ -25,10 +25,10 @@ def matmul(a: Any, b: Any) -> Any:
     return np.matmul(a, b)
 
 
-def linear(x: Any, w: Any, bias: Any) -> Any:
-    """``x @ w.T + bias``."""
-    out = x @ w.T
-    return out if bias is None else out + bias
+def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
+    """``x @ w.T + bias``, or relu of it."""
+    out = x @ w.T if bias is None else x @ w.T + bias
+    return np.maximum(out, 0) if with_relu else out
 
 
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:

@@ -23,10 +23,10 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
-def linear(x: Any, w: Any, bias: Any) -> Any:
-    """The rows of x times those of w, and the bias added."""
-    out = matmul(x, w.swapaxes(0, 1))
-    return out if bias is None else out + bias
+def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
+    """The rows of x times those of w, and the bias added; then cut off at 0, if that is wanted."""
+    out = matmul(x, w.swapaxes(0, 1)) + (0 if bias is None else bias)
+    return relu(out) if with_relu else out
 
 
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:

@@ -15,7 +15,7 @@ from ..backend import kernels, xp
 from ..shapes import Window
 from .conv import _input_grad, _weight_grad
 from .elementwise import _relu_grad
-from .linear import _bias_rule, _input_rule, _weight_rule, linear
+from .linear import _bias_rule, _input_rule, _weight_rule
 from .pool import _place
 from .reduce import sum
 
@@ -51,8 +51,7 @@ conv2d_relu_pool.vjp(_conv_rule, input=None, weight=None, bias=None)
 @differentiable(promotes="same")
 def linear_relu(input: Any, weight: Any, bias: Any = None) -> Any:
     """``relu(linear(input, weight, bias))``, cut off at 0 in place."""
-    out = linear(input, weight, bias)
-    return xp(input).maximum(out, 0, out=out)
+    return kernels(input).linear(input, weight, bias, True)
 
 
 def _linear_rule(g: Any, input: Any, weight: Any, out: Any, wanted: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ New memory holds NaN, results lie in C order, and kernels run in the `emulator`.
 
 import contextlib
 import functools
+import importlib
 import math
 import pathlib
 import re
@@ -22,7 +23,7 @@ import warnings
 
 import numpy as np
 
-from . import capture
+from . import capture, cublaslt
 
 __version__ = "14.2.0"  # of the CuPy whose names are in cupy_names.txt
 SYNCS: list[str] = capture.Log("the host waits")  # every wait for the device so far
@@ -419,6 +420,7 @@ class ndarray:
 
     @property
     def data(self):
+        cublaslt.alive[self.a.ctypes.data] = self
         return types.SimpleNamespace(ptr=self.a.ctypes.data, device=self.device, device_id=self.block.device)
 
     @property
@@ -935,8 +937,13 @@ vars(cupyx).update(
 cupyx.scipy.special = special
 
 
+products = cublaslt.Library(lambda: here.streams[-1].ptr)
+
+
 def install():
     """Put this module in CuPy's place."""
     sys.modules["cupy"] = sys.modules[__name__]
     sys.modules["cupy.cuda"] = cuda
     sys.modules |= {"cupyx": cupyx, "cupyx.scipy": cupyx.scipy, "cupyx.scipy.special": special}
+    binding = importlib.import_module("minidl.kernels.cuda.cublaslt")
+    binding.library = lambda: products

@@ -76,6 +76,6 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
-def linear(x: Any, w: Any, bias: Any) -> Any:
+def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
     """As `minidl.kernels.cpu` does it, with these products."""
-    return linear_of(x, w, bias, matmul)
+    return linear_of(x, w, bias, with_relu, matmul)

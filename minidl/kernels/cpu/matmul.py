@@ -28,8 +28,10 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
-def linear(x: Any, w: Any, bias: Any, product: Any = matmul) -> Any:
-    """The product of the rows of x with those of w. A matrix keeps its memory order: batch-innermost, it is quicker."""
+def linear(x: Any, w: Any, bias: Any, with_relu: bool = False, product: Any = matmul) -> Any:
+    """The product of the rows of x with those of w, cut off at 0 if that is wanted. A matrix keeps its memory order:
+    batch-innermost, it is quicker.
+    """
     flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     if flat.strides[0] < flat.strides[1]:
         out = product(w, flat.T).T
@@ -37,4 +39,6 @@ def linear(x: Any, w: Any, bias: Any, product: Any = matmul) -> Any:
         out = product(flat, w.T)
     if bias is not None:
         out += bias
+    if with_relu:
+        np.maximum(out, 0, out=out)
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])

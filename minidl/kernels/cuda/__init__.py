@@ -1,14 +1,14 @@
 """The kernels on NVIDIA GPUs, over CuPy's arrays; see `minidl.kernels` for the contract.
 
-What CuPy does well (products of matrices, sums, arithmetic) is left to it; the rest are CUDA kernels in the .cu files beside
-this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers: ``bits``,
-``uniform``, ``normal`` and ``keep``; and to capture steps, ``Graph``, ``Drawn`` and ``suitable``.
+What CuPy does well (sums, arithmetic) is left to it, and products of matrices to cublasLt; the rest are CUDA kernels in the .cu
+files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers:
+``bits``, ``uniform``, ``normal`` and ``keep``; and to capture steps, ``Graph``, ``Drawn`` and ``suitable``.
 """
 
 from ..reference import recurrent_step
 from .capture import Drawn, Graph, suitable
 from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
-from .elementwise import add_at, erf, linear, matmul, relu, relu_grad, running_extreme, share, sum
+from .elementwise import add_at, erf, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
 from .pool import (
@@ -21,6 +21,7 @@ from .pool import (
     sum_pool2d_spread,
     unfold,
 )
+from .products import linear, matmul
 from .random import bits, keep, normal, uniform
 from .resize import resample
 from .traced import blockwise, fused

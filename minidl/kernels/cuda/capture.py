@@ -45,7 +45,7 @@ def refuse(what: str) -> None:
 
 @contextlib.contextmanager
 def suitable() -> Iterator[None]:
-    """Inside, everything is done in the way in which it can be captured: products by our own kernel, not by cuBLAS."""
+    """Inside, everything is done in the way in which it can be captured: nothing is sorted that can be searched for."""
     before, here.suitable = here.suitable, True
     try:
         yield

@@ -1,9 +1,7 @@
 // Convolution and its partial derivatives as matrix products whose factors are never laid out in memory ("implicit GEMM").
 //
 // A picture's columns (what the window sees at each position, as one column) would be K * L times as large as the picture.
-// Here each block of threads makes a tile of the product, TILE x TILE numbers, and walks along the dimension that is summed
-// over, DEPTH steps at a time. It fetches the two strips it needs into shared memory, looking up each number where it really
-// stands, and every thread multiplies 4 x 4 numbers out of them. So a number is fetched once for the 64 products it is in.
+// Here the strips that a tile of the product needs (tiles.cuh) are fetched by looking up each number where it really stands.
 //
 //                 rows of the tile     columns                  summed over
 //   forward       filters f            positions (n, i, j)      what the window sees (c, k, l)
@@ -12,28 +10,7 @@
 //
 // Every sum is in an order that depends on the sizes alone, so results are the same every time.
 
-#define TILE 64
-#define DEPTH 16
-#define PITCH (TILE + 4)  // the length of a row in shared memory: with 64 all of a column would lie in one bank
-#define THREADS 256       // as 16 x 16, each for 4 x 4 numbers of the tile
-
-// One step: every thread adds DEPTH products to each of its numbers.
-__device__ inline void multiply(const real (*a)[PITCH], const real (*b)[PITCH], real (&sum)[4][4]) {
-  int top = threadIdx.x / 16 * 4, left = threadIdx.x % 16 * 4;
-#pragma unroll
-  for (int d = 0; d < DEPTH; d++) {
-    real row[4], column[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      row[i] = a[d][top + i];
-      column[i] = b[d][left + i];
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-      for (int j = 0; j < 4; j++) sum[i][j] += row[i] * column[j];
-  }
-}
+#include "tiles.cuh"
 
 // A place in a dimension made of three, the last running fastest. Going on by a few places takes no division.
 struct Triple {

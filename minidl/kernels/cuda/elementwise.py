@@ -1,4 +1,4 @@
-"""Element by element, sums, and products of matrices: what CuPy does well is left to it."""
+"""Element by element, and sums: what CuPy does well is left to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...shapes import Window
 from .capture import here, refuse
-from .conv import conv2d
 from .loader import launch, plain, single
+
+MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it takes longer than the rest of a training step
 
 
 @single
@@ -43,55 +43,6 @@ def share(function: Callable[[slice], None], n_items: int, products: int) -> Non
     """``function`` for all items at once: the GPU shares out its work by itself."""
     if n_items:
         function(slice(0, n_items))
-
-
-def matmul(a: Any, b: Any, out: Any = None) -> Any:
-    """The matrix product of the last two dimensions, in ``out`` if there is one; the others broadcast."""
-    if here.suitable and a.dtype.kind == "f" and max(map(_batch, (a, b))) < 2**16:
-        made = own_matmul(a, b)
-        if out is None:
-            return made
-        out[...] = made
-        return out
-    if a.dtype == np.float16 and max(a.ndim, b.ndim) > 2 and out is None:  # cuBLAS is not asked for such batches
-        return cupy.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.float16)
-    return cupy.matmul(a, b, out=out)
-
-
-ONE_PIXEL = Window((1, 1))
-MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it takes longer than the rest of a training step
-
-
-def _batch(a: Any) -> int:
-    return math.prod(a.shape[:-2])
-
-
-def own_matmul(a: Any, b: Any) -> Any:
-    """The same without cuBLAS, which CuPy does not let into a captured step.
-
-    A product of matrices is a convolution with a window of one pixel: rows of ``a`` are filters, rows of ``b`` channels, and a
-    batch is groups of them.
-    """
-    rows, columns = a.ndim > 1, b.ndim > 1
-    a, b = a if rows else a[None], b if columns else b[:, None]
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    (m, k), n, size = a.shape[-2:], b.shape[-1], math.prod(batch)
-    if size * m * n * k == 0:
-        out = cupy.zeros((*batch, m, n), a.dtype)
-    else:
-        filters = cupy.broadcast_to(a, (*batch, m, k)).reshape(size * m, k, 1, 1)
-        picture = cupy.broadcast_to(b, (*batch, k, n)).reshape(1, size * k, 1, n)
-        out = conv2d(picture, filters, None, ONE_PIXEL, size).reshape(*batch, m, n)
-    return out if rows and columns else out.reshape(*batch, *(m,) * rows, *(n,) * columns)
-
-
-def linear(x: Any, w: Any, bias: Any) -> Any:
-    """The rows of x times those of w, and the bias added."""
-    flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    out = matmul(flat, w.T)
-    if bias is not None:
-        out += bias
-    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
 
 
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:

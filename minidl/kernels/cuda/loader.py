@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 BLOCK = 256  # threads in a block, where a kernel does not ask for another number
+INCLUDED = r'(?m)^#include "(\w+\.cuh)"$'
 C_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
     "float32": "float", "float64": "double",
@@ -19,7 +21,9 @@ C_NAMES = {
 
 def source(file: str, text: str = "") -> str:
     """The text of a file, with what stands before every one, and ``text``; errors are counted by the file's own lines."""
-    return f'{(HERE / "common.cuh").read_text()}\n{text}#line 1 "{file}.cu"\n{(HERE / f"{file}.cu").read_text()}'
+    own = (HERE / f"{file}.cu").read_text()
+    before = "".join((HERE / name).read_text() for name in ("common.cuh", *re.findall(INCLUDED, own)))
+    return f'{before}\n{text}#line 1 "{file}.cu"\n{re.sub(INCLUDED, "", own)}'
 
 
 @cache

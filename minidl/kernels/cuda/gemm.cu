@@ -1,0 +1,62 @@
+// Products of matrices, for where cublasLt is not: out = a @ b, then the bias of each column is added, and relu.
+//
+// A factor may lie transposed in memory; either way neighbouring threads fetch what are neighbours there. A batch of products is
+// so many tiles more. Where the sums are long and the tiles few (100 x 512 numbers of 4096 products each are 16 tiles, for a GPU
+// that could do a hundred at a time), the sums are cut into `splits` parts of `length`, a block for each, and added up afterwards,
+// always in the same order.
+#include "tiles.cuh"
+
+// DEPTH steps of the sum for TILE lines; step k of a line is at line * down + k * across.
+__device__ inline void fetch(real (*strip)[PITCH], const real* x, int first, int lines, int start, int stop, int down, int across) {
+  for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
+    int line = across == 1 ? e / DEPTH : e % TILE, d = across == 1 ? e % DEPTH : e / TILE;
+    bool there = first + line < lines && start + d < stop;
+    strip[d][line] = there ? x[(first + line) * down + (start + d) * across] : real(0);
+  }
+}
+
+__device__ inline real finished(real sum, const real* bias, int column, int with_bias, int with_relu) {
+  if (with_bias) sum += bias[column];
+  return with_relu && sum <= 0 ? real(0) : sum;  // NaN stays
+}
+
+// (batch, M, K) @ (batch, K, N) -> (batch, M, N), or with splits (splits, batch, M, N). From one matrix of a factor to the next
+// it is `step` numbers, 0 where all have the same.
+extern "C" __global__ void __launch_bounds__(THREADS) gemm(
+    const real* a, const real* b, const real* bias, real* out, int batch, int M, int N, int K, int turned_a, int turned_b,
+    int step_a, int step_b, int splits, int length, int with_bias, int with_relu) {
+  __shared__ real rows[DEPTH][PITCH], columns[DEPTH][PITCH];
+  int across = (N + TILE - 1) / TILE, down = (M + TILE - 1) / TILE;
+  int first_column = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
+  int number = blockIdx.x / (across * down), matrix = number % batch, split = number / batch;
+  int stop = min((split + 1) * length, K);
+  a += matrix * step_a;
+  b += matrix * step_b;
+  real sum[4][4] = {};
+  for (int start = split * length; start < stop; start += DEPTH) {
+    fetch(rows, a, first_row, M, start, stop, turned_a ? 1 : K, turned_a ? M : 1);
+    fetch(columns, b, first_column, N, start, stop, turned_b ? K : 1, turned_b ? 1 : N);
+    __syncthreads();
+    multiply(rows, columns, sum);
+    __syncthreads();
+  }
+  for (int i = 0; i < 4; i++) {
+    int row = first_row + threadIdx.x / 16 * 4 + i;
+    if (row >= M) break;
+    for (int j = 0; j < 4; j++) {
+      int column = first_column + threadIdx.x % 16 * 4 + j;
+      if (column >= N) break;
+      out[(number * M + row) * N + column] = splits > 1 ? sum[i][j] : finished(sum[i][j], bias, column, with_bias, with_relu);
+    }
+  }
+}
+
+// The parts of sums that were cut, added up, and what follows the product.
+extern "C" __global__ void add_parts(
+    const real* parts, const real* bias, real* out, int n, int N, int splits, int with_bias, int with_relu) {
+  int t = THREAD;
+  if (t >= n) return;
+  real sum = 0;
+  for (int s = 0; s < splits; s++) sum += parts[s * n + t];
+  out[t] = finished(sum, bias, t % N, with_bias, with_relu);
+}

@@ -1,0 +1,223 @@
+"""cublasLt on a machine without a GPU: NumPy computes what the descriptors of a product say, down columns as it counts.
+
+`Library` has the functions that minidl calls, and keeps the descriptors itself; `Real` has them kept by NVIDIA's library, where
+the wheel is installed, which works without a GPU, and reads them back there. Both are stricter than the library: every matrix
+has to lie in the memory of an array that is alive, as even as was promised, and memory to work in must be what was asked for.
+"""
+
+import ctypes
+import functools
+import itertools
+import weakref
+
+import numpy as np
+
+from . import capture
+
+P = ctypes.c_void_p
+TYPES = {0: np.float32, 1: np.float64, 2: np.float16}
+ROUNDED = {77: 10, 75: 7, 74: 10}  # TF32, bfloat16, float16: bits that are left of a fraction
+ATTRIBUTES = {  # of cublasLt.h: the name and type by the number, and what it is until it is set
+    "MatmulDesc": {
+        0: ("compute", ctypes.c_int32, 0), 1: ("scale", ctypes.c_int32, 0), 3: ("transa", ctypes.c_int32, 0),
+        4: ("transb", ctypes.c_int32, 0), 7: ("epilogue", ctypes.c_uint32, 1), 8: ("bias", P, None), 11: ("aux", P, None),
+        12: ("aux_ld", ctypes.c_int64, 0), 13: ("aux_stride", ctypes.c_int64, 0),
+    },
+    "MatrixLayout": {
+        0: ("type", ctypes.c_uint32, 0), 2: ("rows", ctypes.c_uint64, 0), 3: ("columns", ctypes.c_uint64, 0),
+        4: ("ld", ctypes.c_int64, 0), 5: ("batch", ctypes.c_int32, 1), 6: ("stride", ctypes.c_int64, 0),
+    },
+    "MatmulPreference": {
+        1: ("workspace", ctypes.c_uint64, 0), 3: ("reductions", ctypes.c_uint32, 7), 5: ("aligned_a", ctypes.c_uint32, 256),
+        6: ("aligned_b", ctypes.c_uint32, 256), 7: ("aligned_c", ctypes.c_uint32, 256), 8: ("aligned_d", ctypes.c_uint32, 256),
+    },
+}  # fmt: skip
+BIAS, RELU, AUX, DRELU, BGRAD, BGRADA, BGRADB = 4, 2, 128, 8, 16, 256, 512
+alive = weakref.WeakValueDictionary()  # arrays whose place in memory somebody has asked for
+
+
+def _address(x):
+    return 0 if x is None else x if isinstance(x, int) else ctypes.cast(x, P).value or 0
+
+
+def _memory(place, dtype, shape, strides):
+    """An array at a place in the memory of one that is alive, and nowhere else; strides count elements."""
+    assert place in alive, f"no array begins at {place:#x}"
+    root = whole = alive[place].a
+    while (root := getattr(root, "base", None)) is not None:
+        whole = root if isinstance(root, np.ndarray) else whole
+    whole = whole if whole.flags.c_contiguous else whole.T
+    strides = [n * np.dtype(dtype).itemsize for n in strides]
+    return np.ndarray(shape, dtype, whole, place - whole.ctypes.data, strides)  # NumPy refuses what is longer
+
+
+def _matrices(place, layout):
+    """(batch, rows, columns)."""
+    shape = layout["batch"], layout["rows"], layout["columns"]
+    assert layout["ld"] >= layout["rows"]
+    return _memory(place, TYPES[layout["type"]], shape, (layout["stride"], 1, layout["ld"]))
+
+
+def _factor(x, turned, compute):
+    x = rounded(x, ROUNDED[compute]) if compute in ROUNDED else x
+    return x.swapaxes(1, 2) if turned else x
+
+
+def rounded(x, bits):
+    """float32 with so many bits of its fraction left, half to even."""
+    low = 23 - bits
+    words = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    words = words + (1 << low - 1) - 1 + (words >> low & 1)
+    return np.where(np.isfinite(x), (words >> low << low).astype(np.uint32).view(np.float32), x)
+
+
+def arrays(product, a, b, d, places):
+    """What a product reads and writes, from descriptors as dicts: both factors, the result, the bias and the mask."""
+    found, how, (rows, columns) = (
+        [_matrices(*m) for m in zip(places, (a, b, d))],
+        product["epilogue"],
+        (d["rows"], d["columns"]),
+    )
+    bias = mask = None
+    assert found[0].dtype == found[1].dtype and a["batch"] == b["batch"] == d["batch"]
+    if how & (BIAS | BGRAD | BGRADA | BGRADB):
+        assert d["batch"] == 1
+        bias = _memory(product["bias"], TYPES[d["type"]], (columns if how == BGRADB else rows,), (1,))
+    if how & AUX:
+        ld, step = product["aux_ld"], product["aux_stride"]
+        assert ld % 128 == step % 128 == 0 and ld >= rows
+        mask = _memory(product["aux"], np.uint8, (d["batch"], -(-rows // 8), columns), (step // 8, 1, ld // 8))
+    return *found, bias, mask
+
+
+def multiply(product, a, b, out, bias, mask):
+    """What ``cublasLtMatmul`` does."""
+    how, compute = product["epilogue"], product["compute"]
+    wide = np.float64 if compute == 70 else np.float32
+    a, b = _factor(a, product["transa"], compute), _factor(b, product["transb"], compute)
+    assert product["scale"] == (compute == 70) and a.shape[2] == b.shape[1] and out.shape[1:] == (a.shape[1], b.shape[2])
+    found = a.astype(wide, copy=False) @ b.astype(wide, copy=False)
+    if how & BIAS:
+        found = found + bias[:, None]
+    if how & RELU:
+        found = np.where(found <= 0, wide(0), found)
+    if how & DRELU:
+        found = found * np.unpackbits(mask, 1, found.shape[1], "little")
+    elif how & AUX:
+        mask[...] = np.packbits(found > 0, 1, "little")
+    if how & BGRAD:
+        bias[...] = found[0].sum(1)
+    elif how == BGRADA:
+        bias[...] = a[0].sum(1)
+    elif how == BGRADB:
+        bias[...] = b[0].sum(0)
+    out[...] = found
+
+
+class Library:
+    """The functions of the library, with the same arguments, which are addresses where C has pointers."""
+
+    def __init__(self, stream):
+        self.stream, self.count, self.kept, self.log = stream, itertools.count(1), {}, []
+        self.algorithms = {}  # what was promised to each
+        for kind in ATTRIBUTES:
+            for what in ("Create", "SetAttribute", "Destroy"):
+                setattr(self, f"cublasLt{kind}{what}", functools.partial(getattr(self, f"_{what.lower()}"), kind))
+
+    def cublasLtGetStatusName(self, code):
+        return b"CUBLAS_STATUS_%d" % code
+
+    cublasLtGetStatusString = cublasLtGetStatusName
+
+    def cublasLtCreate(self, place):
+        P.from_address(_address(place)).value = next(self.count)
+        return 0
+
+    def _create(self, kind, place, *args):
+        made = {name: value for name, _, value in ATTRIBUTES[kind].values()}
+        made.update(zip([name for name, *_ in ATTRIBUTES[kind].values()], args))
+        number = P.from_address(_address(place)).value = next(self.count)
+        self.kept[number] = kind, made
+        return 0
+
+    def _setattribute(self, kind, made, number, place, size):
+        name, type, _ = ATTRIBUTES[kind][number]
+        if size != ctypes.sizeof(type):
+            return 7
+        self._kept(kind, made)[name] = type.from_address(_address(place)).value
+        return 0
+
+    def _destroy(self, kind, made):
+        self._kept(kind, made)
+        del self.kept[_address(made)]
+        return 0
+
+    def _kept(self, kind, made):
+        found, attributes = self.kept[_address(made)]
+        assert found == kind
+        return attributes
+
+    def cublasLtMatmulAlgoGetHeuristic(self, handle, product, a, b, c, d, wishes, n, choice, count):
+        of, matrices = self._kept("MatmulDesc", product), [dict(self._kept("MatrixLayout", m)) for m in (a, b, c, d)]
+        wishes = self._kept("MatmulPreference", wishes)
+        narrow = of["scale"] == 1 and of["epilogue"] & ~(RELU | BIAS) > 1
+        assert n == 1 and wishes["reductions"] & 1 == 0  # in place would not be the same every time
+        ctypes.c_int.from_address(_address(count)).value = int(not narrow)
+        if narrow:
+            return 15
+        k = matrices[0]["rows"] if of["transa"] else matrices[0]["columns"]
+        number = next(self.count)
+        bits = {name: of[name] or 0 for name in ("bias", "aux")}
+        self.algorithms[number] = {name: of[name] for name in ("transa", "transb", "epilogue")}, matrices, dict(wishes), bits
+        address = _address(choice)
+        ctypes.c_uint64.from_address(address).value = number
+        ctypes.c_size_t.from_address(address + 64).value = min(wishes["workspace"], 4 * 1024) if k > 64 else 0
+        ctypes.c_int.from_address(address + 72).value = 0
+        return 0
+
+    def cublasLtMatmul(self, handle, product, one, a, of_a, b, of_b, zero, c, of_c, d, of_d, algorithm, work, size, stream):
+        of, places = dict(self._kept("MatmulDesc", product)), [_address(x) for x in (a, b, d)]
+        matrices = [self._kept("MatrixLayout", m) for m in (of_a, of_b, of_c, of_d)]
+        number = ctypes.c_uint64.from_address(_address(algorithm)).value
+        known, as_chosen, wishes, bits = self.algorithms[number]
+        assert as_chosen == matrices and all(of[name] == value for name, value in known.items()), (
+            "an algorithm for another product"
+        )
+        for name, place in zip("abcd", (a, b, c, d)):
+            assert _address(place) % wishes[f"aligned_{name}"] == 0, f"{name} is less even than was promised"
+        assert all(not kept or of[name] % kept == 0 for name, kept in bits.items())
+        number_type = ctypes.c_double if of["scale"] else ctypes.c_float
+        assert (number_type.from_address(_address(one)).value, number_type.from_address(_address(zero)).value) == (1, 0)
+        assert _address(c) == _address(d) and _address(stream) == self.stream(), "another stream than the current one"
+        used = [*places, *(of[name] for name in ("bias", "aux") if of[name])]
+        if size:
+            _memory(_address(work), np.uint8, (size,), (1,))[...] = 0xFF
+            used.append(_address(work))
+        run = functools.partial(multiply, of, *arrays(of, *matrices[:2], matrices[3], places))
+        with np.errstate(all="ignore"):
+            run()
+        self.log.append(of | {"a": matrices[0], "b": matrices[1], "d": matrices[3]})
+        capture.note(run, [alive[place] for place in used])
+        return 0
+
+
+class Real(Library):
+    """Descriptors are NVIDIA's; only what needs a GPU is done here."""
+
+    def __init__(self, stream, real):
+        super().__init__(stream)
+        self.real = real
+        self.cublasLtGetStatusName, self.cublasLtGetStatusString = real.cublasLtGetStatusName, real.cublasLtGetStatusString
+        for kind in ATTRIBUTES:
+            for what in ("Create", "SetAttribute", "Destroy"):
+                setattr(self, f"cublasLt{kind}{what}", getattr(real, f"cublasLt{kind}{what}"))
+
+    def _kept(self, kind, made):
+        read, found = getattr(self.real, f"cublasLt{kind}GetAttribute"), {}
+        read.argtypes = P, ctypes.c_int, P, ctypes.c_size_t, P
+        for number, (name, type, _) in ATTRIBUTES[kind].items():
+            value, written = type(), ctypes.c_size_t()
+            code = read(made, number, ctypes.byref(value), ctypes.sizeof(type), ctypes.byref(written))
+            assert code == 0 and written.value == ctypes.sizeof(type), f"{kind} {name}"
+            found[name] = value.value
+        return found

@@ -1,0 +1,382 @@
+"""Products of matrices on a GPU: our own kernel, and what cublasLt is told of them.
+
+The library needs a GPU only to choose an algorithm and to run it. So NumPy plays that part: it computes what the descriptors
+say, down columns as the library counts. The descriptors are kept by the stand-in, and once more by NVIDIA's library itself,
+where its wheel is installed, and are read back from there.
+"""
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import itertools
+import math
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+from standin import cublaslt as standin
+from standin import strict
+from test_cuda_kernels import DTYPES, REAL, close, hard
+
+from minidl.kernels.cuda import cublaslt, loader, products
+from minidl.kernels.cuda.capture import Graph
+
+cupy = loader.cupy
+on_standin = pytest.mark.skipif(REAL, reason="the stand-in is what is tested")
+KEPT_BY = ["a GPU's library"] if REAL else ["the stand-in", "NVIDIA's library"]
+
+
+@functools.cache
+def wheel():
+    """The folder with NVIDIA's library, or None."""
+    found = importlib.util.find_spec("nvidia")
+    places = [] if found is None else [p for d in found.submodule_search_locations for p in pathlib.Path(d).glob("cu*")]
+    return next((p for p in places if any((p / "lib").glob("libcublasLt.so.*"))), None)
+
+
+def nvidias():
+    if wheel() is None:
+        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+    return cublaslt.prepared(ctypes.CDLL(str(next((wheel() / "lib").glob("libcublasLt.so.*")))))
+
+
+@pytest.fixture(params=KEPT_BY)
+def library(request, monkeypatch):
+    """Whoever keeps the descriptors; on a machine with a GPU the library as it is."""
+    found, stream = cublaslt.library() if REAL else None, strict.products.stream
+    if not REAL:
+        found = standin.Library(stream) if request.param == KEPT_BY[0] else standin.Real(stream, nvidias())
+        monkeypatch.setattr(cublaslt, "library", lambda: found)
+    forget()
+    yield found
+    forget()
+
+
+def forget():
+    cublaslt.plan.cache_clear()
+    cublaslt._handle.cache_clear()
+
+
+def drawn(seed, *shape, dtype=np.float32):
+    return cupy.asarray(np.random.default_rng(seed).normal(size=shape).astype(dtype))
+
+
+def wide(x):
+    return x.get().astype(np.float64)
+
+
+def forms(x):
+    """The same numbers in several ways in memory: along rows, down columns, with gaps, backwards, in another order."""
+    yield x
+    yield turned(x)
+    gaps = cupy.zeros((*x.shape[:-2], x.shape[-2] + 1, x.shape[-1] + 3), x.dtype)
+    gaps[..., 1:, 2:-1] = x
+    yield gaps[..., 1:, 2:-1]
+    yield cupy.ascontiguousarray(x[..., ::-1])[..., ::-1]
+    if x.ndim > 2:
+        yield cupy.ascontiguousarray(x.swapaxes(0, -2)).swapaxes(0, -2)
+
+
+def turned(x):
+    return cupy.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def made(a, b, *args, **options):
+    out = cupy.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+    assert cublaslt.product(a, b, out, *args, **options)
+    return out
+
+
+# -- cublasLt
+
+
+SHAPES = [
+    ((5, 3), (3, 7)),
+    ((1, 6), (6, 1)),
+    ((4, 1), (1, 5)),
+    ((70, 130), (130, 33)),
+    ((3, 4, 5), (3, 5, 2)),
+    ((2, 3, 4, 5), (2, 3, 5, 2)),
+    ((1, 4, 5), (3, 5, 2)),  # one for all
+    ((3, 4, 5), (5, 2)),
+    ((2, 1, 4, 5), (3, 5, 2)),  # each with each, and no stride says how that goes on
+    ((2, 3, 4, 5), (2, 1, 5, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16])
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_what_is_described_is_the_product(library, shapes, dtype):
+    a, b = (drawn(i, *shape, dtype=dtype) for i, shape in enumerate(shapes))
+    for left, right in itertools.product(forms(a), forms(b)):
+        close(made(left, right).get(), np.matmul(wide(a), wide(b)))
+
+
+def test_nothing_is_copied_that_the_library_can_find():
+    a, b = drawn(0, 3, 4, 5), drawn(1, 5, 2)
+    for x in (a, turned(a), a[:, 1:, :3], a[::2], cupy.broadcast_to(a[:1], a.shape)):
+        assert cublaslt._seen(x, x.shape[:1])[0] is x
+    for x, (transposed, ld, stride) in ((b, (False, 2, 0)), (b.T, (True, 2, 0)), (b[:, :1].T, (True, 2, 0))):
+        _, matrix, flag = cublaslt._seen(x, (3,))
+        assert (flag, matrix.ld, matrix.batch, matrix.stride) == (transposed, ld, 3, stride)
+
+
+def test_where_the_result_goes(library):
+    """A part of a larger array, also of several batches; and where the library cannot write, by way of a copy."""
+    a, b = drawn(0, 2, 3, 4, 5), drawn(1, 2, 3, 5, 6)
+    wanted = np.matmul(wide(a), wide(b))
+    for shape, where in [((2, 3, 9, 8), np.s_[:, :, 2:6, 1:7]), ((4, 3, 4, 6), np.s_[::2]), ((2, 3, 4, 12), np.s_[..., ::2])]:
+        whole = cupy.zeros(shape, np.float32)
+        products.matmul(a, b, whole[where])
+        close(whole[where].get(), wanted)
+        assert (whole != 0).sum().item() == wanted.size
+    down = cupy.empty((2, 3, 6, 4), np.float32)
+    products.matmul(a, b, down.swapaxes(-1, -2))
+    close(down.get(), wanted.swapaxes(-1, -2))
+
+
+def test_what_follows_the_product(library):
+    a, b, bias = drawn(0, 6, 5), drawn(1, 5, 200), drawn(2, 200)
+    product = wide(a) @ wide(b)
+    for left, right in itertools.product((a, turned(a)), (b, turned(b))):
+        close(made(left, right, epilogue="bias", bias=bias).get(), product + wide(bias))
+        close(made(left, right, epilogue="relu").get(), np.maximum(product, 0))
+        close(made(left, right, epilogue="relu_bias", bias=bias).get(), np.maximum(product + wide(bias), 0))
+        sums = cupy.empty(200, np.float32), cupy.empty(6, np.float32)
+        close(made(left, right, epilogue="bgrada", bias=sums[0]).get(), product)
+        close(made(left, right, epilogue="bgradb", bias=sums[1]).get(), product)
+        close(sums[0].get(), wide(b).sum(0))
+        close(sums[1].get(), wide(a).sum(1))
+
+
+def test_the_gradient_of_relu_from_its_bits(library):
+    """Forward a linear layer and relu; backward, the next layer's product, with relu's rule and the sum for the bias."""
+    x, w, bias, g, v = drawn(0, 6, 5), drawn(1, 200, 5), drawn(2, 200), drawn(3, 6, 7), drawn(4, 7, 200)
+    bits, sums = cupy.empty((6, 16 * math.ceil(200 / 128)), np.uint8), cupy.empty(200, np.float32)
+    for after, add in (("relu_aux_bias", wide(bias)), ("relu_aux", 0)):
+        out = made(x, w.T, epilogue=after, bias=bias if "bias" in after else None, aux=bits)
+        before = wide(x) @ wide(w).T + add
+        close(out.get(), np.maximum(before, 0))
+        wanted = np.where(before > 0, wide(g) @ wide(v), 0)
+        close(made(g, v, epilogue="drelu", aux=bits).get(), wanted)
+        close(made(g, v, epilogue="drelu_bgrad", bias=sums, aux=bits).get(), wanted)
+        close(sums.get(), wanted.sum(0))
+
+
+def test_a_batch_with_bits(library):
+    a, b = drawn(0, 3, 4, 5), drawn(1, 3, 5, 130)
+    bits = cupy.zeros((3, 4, 32), np.uint8)
+    close(made(a, b, epilogue="relu_aux", aux=bits).get(), np.maximum(np.matmul(wide(a), wide(b)), 0))
+    ones = made(cupy.ones_like(a), cupy.ones_like(b), epilogue="drelu", aux=bits).get()
+    np.testing.assert_array_equal(ones, np.where(np.matmul(wide(a), wide(b)) > 0, 5, 0))
+
+
+@pytest.mark.parametrize(
+    ("compute", "least", "most"), [("fp32", 0, 1e-5), ("tf32", 1e-5, 5e-4), ("fp16", 1e-5, 5e-4), ("bf16", 5e-4, 1e-2)]
+)
+def test_rounded_factors(library, compute, least, most):
+    a, b = drawn(0, 60, 300), drawn(1, 300, 50)
+    wanted = wide(a) @ wide(b)
+    error = np.linalg.norm(made(a, b, compute).get() - wanted) / np.linalg.norm(wanted)
+    assert least <= error <= most
+    close(made(a.astype(np.float64), b.astype(np.float64), compute).get(), wanted)  # of float32 only
+
+
+def test_rounding_is_to_the_nearest_and_to_even():
+    """Against NumPy's float16, where it has as many bits."""
+    x = np.random.default_rng(0).normal(size=9999).astype(np.float32)
+    x[:5] = 1 + 2**-11, 1 + 3 * 2**-11, -1 - 2**-11, math.inf, math.nan
+    np.testing.assert_array_equal(standin.rounded(x, 10)[abs(x) > 1e-4], x.astype(np.float16).astype(np.float32)[abs(x) > 1e-4])
+
+
+def test_a_plan_is_made_once(library):
+    a, b = drawn(0, 6, 8), drawn(1, 8, 4)
+    for _ in range(3):
+        made(a, b)
+        made(turned(a), b)
+    assert cublaslt.plan.cache_info().misses == 2
+    odd = drawn(0, 6, 9)[:, 1:]  # begins at 4 bytes after an even place, where some algorithms cannot fetch
+    made(odd, b)
+    made(odd, b)
+    assert cublaslt.plan.cache_info().misses == 3
+    if isinstance(library, standin.Library) and not isinstance(library, standin.Real):
+        assert len(library.kept) == 3 * 5
+        forget()
+        assert not library.kept
+
+
+@on_standin
+def test_products_are_captured(library):
+    """As part of a graph: nothing waits, and the memory to work in is the graph's own."""
+    x, w, bias, graph = drawn(0, 4, 100), drawn(1, 3, 100), drawn(2, 3), Graph()
+    products.linear(x, w, bias, True)
+    waits, found, wanted = len(strict.SYNCS), [], []
+    out = graph.capture(lambda: products.linear(x * 1, w, bias, True) * 1)
+    for _ in range(3):
+        graph.launch()
+        found.append(out * 1)
+        wanted.append(products.linear(x, w, bias, True))
+        x *= 2
+    assert len(strict.SYNCS) == waits
+    for f, w in zip(found, wanted):
+        np.testing.assert_array_equal(f.get(), w.get())
+    assert (found[0] != found[1]).any().item()
+
+
+@on_standin
+def test_the_stand_in_is_strict():
+    a, b, out = drawn(0, 6, 8), drawn(1, 8, 4), cupy.empty((6, 4), np.float32)
+    assert cublaslt.product(a, b, out)
+    of = [cublaslt.Matrix(0, *sizes, 1, 0) for sizes in ((4, 8, 4), (8, 6, 8), (4, 6, 4))]
+    args = (0, tuple(of[:2]), of[2], (False, False), 68, 1, 0)
+    places = [x.data.ptr for x in (b, a, out)]
+    cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(*places, 0, 0)
+    with pytest.raises(AssertionError, match="less even"):
+        cublaslt.Plan(*args, (256, 4, 4, 0, 0)).run(places[0] + 4, *places[1:], 0, 0)
+    with pytest.raises(AssertionError, match="no array begins"):
+        cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(places[0] + 4, *places[1:], 0, 0)
+    small = drawn(0, 7, 4)
+    with pytest.raises(ValueError, match="size of buffer"):
+        cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(small.data.ptr, *places[1:], 0, 0)
+    with pytest.raises(AssertionError):
+        wrong = 0, (of[0], of[1]._replace(rows=7)), *args[2:]
+        cublaslt.Plan(*wrong, (4, 4, 4, 0, 0)).run(*places, 0, 0)
+
+
+# -- the binding beside NVIDIA's header
+
+
+def test_numbers_and_signatures_are_those_of_the_header():
+    if wheel() is None or not (wheel() / "include" / "cublasLt.h").exists():
+        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+    text = "".join((wheel() / "include" / name).read_text() for name in ("cublasLt.h", "cublas_api.h"))
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    numbers = {}
+    for name, value in re.findall(r"(CUBLAS\w+)\s*=\s*([^,}]+)[,}\s]", text):
+        with contextlib.suppress(NameError):  # of another header
+            numbers[name] = eval(value, {}, numbers)
+    assert numbers["CUBLAS_STATUS_NOT_SUPPORTED"] == cublaslt.NOT_SUPPORTED
+    for name, number in cublaslt.EPILOGUES.items():
+        assert number == numbers[f"CUBLASLT_EPILOGUE_{name.upper() or 'DEFAULT'}"]
+    long = {"fp32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF", "fp16": "32F_FAST_16F", "fp64": "64F"}
+    for name, number in cublaslt.COMPUTE.items():
+        assert number == numbers[f"CUBLAS_COMPUTE_{long[name]}"]
+    long = {
+        "bias": "BIAS_POINTER", "aux": "EPILOGUE_AUX_POINTER", "aux_ld": "EPILOGUE_AUX_LD",
+        "aux_stride": "EPILOGUE_AUX_BATCH_STRIDE", "batch": "BATCH_COUNT", "stride": "STRIDED_BATCH_OFFSET",
+        "workspace": "MAX_WORKSPACE_BYTES",
+        "reductions": "REDUCTION_SCHEME_MASK", "compute": "COMPUTE_TYPE", "scale": "SCALE_TYPE", "columns": "COLS",
+    } | {f"aligned_{x}": f"MIN_ALIGNMENT_{x.upper()}_BYTES" for x in "abcd"}  # fmt: skip
+    tables = {"MATMUL_DESC": cublaslt.OF_PRODUCT, "MATRIX_LAYOUT": cublaslt.OF_MATRIX, "MATMUL_PREF": cublaslt.OF_PREFERENCE}
+    known = dict(zip(tables, standin.ATTRIBUTES.values()))
+    for kind, table in tables.items():
+        for name, number in [*((n, a[0]) for n, a in table.items()), *((a[0], n) for n, a in known[kind].items())]:
+            assert number == numbers[f"CUBLASLT_{kind}_{long.get(name, name.upper())}"]
+    of_c = {
+        "int": ctypes.c_int,
+        "int32_t": ctypes.c_int,
+        "uint64_t": ctypes.c_uint64,
+        "int64_t": ctypes.c_int64,
+        "size_t": ctypes.c_size_t,
+    }
+    numbered = "MatmulDescAttributes MatrixLayoutAttribute MatmulPreferenceAttributes".split()
+    of_c |= dict.fromkeys([f"cublasLt{name}_t" for name in numbered], ctypes.c_int)
+    of_c |= dict.fromkeys(["cublasComputeType_t", "cudaDataType", "cudaDataType_t"], ctypes.c_int)
+    for name, types in cublaslt.SIGNATURES.items():
+        given = re.search(rf"CUBLASWINAPI cublasLt{name}\((.*?)\);", text, re.DOTALL)[1].split(",")
+        words = [re.sub(r"const ", "", argument).strip() for argument in given]
+        assert [ctypes.c_void_p if re.search(r"\*|\[\]", w) else of_c.get(w.split()[0], ctypes.c_void_p) for w in words] == [
+            *types
+        ], name
+    assert ctypes.sizeof(cublaslt.Choice) == 64 + 8 + 4 + 4 + 16
+
+
+def fresh(monkeypatch):
+    """The binding as it is before anyone has put something in the library's place."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    spec = importlib.util.spec_from_file_location("minidl.kernels.cuda.fresh", cublaslt.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_errors_are_the_librarys_own_words(monkeypatch):
+    binding, found = fresh(monkeypatch), nvidias()
+    monkeypatch.setattr(binding, "library", lambda: found)
+    with pytest.raises(RuntimeError, match=r"cublasLtMatmulDescCreate says: .* \(CUBLAS_STATUS_INVALID_VALUE\)"):
+        binding._ask("MatmulDescCreate", None, 68, 0)
+    if not REAL:
+        with pytest.raises(RuntimeError, match=r"cublasLtCreate says: .* \(CUBLAS_STATUS_NOT_INITIALIZED\)"):
+            binding._handle(0)
+
+
+@on_standin
+def test_without_the_library_products_are_our_own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", None)
+    binding = fresh(monkeypatch)
+    with pytest.warns(UserWarning, match="cublasLt cannot be loaded, .* pip install nvidia-cublas"):
+        assert binding.library() is None
+    assert binding.library() is None  # said once
+    monkeypatch.setattr(cublaslt, "library", binding.library)
+    a, b, bias, log = drawn(0, 6, 5), drawn(1, 3, 5), drawn(2, 3), len(strict.products.log)
+    close(products.linear(a, b, bias, True).get(), np.maximum(wide(a) @ wide(b).T + wide(bias), 0))
+    assert len(strict.products.log) == log
+
+
+def test_the_library_is_found_where_it_is_installed(monkeypatch):
+    pytest.importorskip("cuda.pathfinder", reason="pip install cuda-pathfinder nvidia-cublas")
+    if wheel() is None:
+        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+    assert fresh(monkeypatch).library().cublasLtGetVersion() >= 120000
+
+
+# -- our own kernel
+
+
+OWN = [
+    ((5, 3), (3, 7)),
+    ((70, 33), (33, 65)),
+    ((3, 600), (600, 5)),  # sums that are cut
+    ((2, 1, 5, 9), (3, 9, 4)),
+    ((9, 8, 16), (9, 16, 9)),
+    ((2, 4, 1100), (1100, 3)),
+    ((6, 0), (0, 2)),
+]
+
+
+def own(a, b, bias=None, with_relu=False):
+    out = cupy.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+    products.own(a, b, out, bias, with_relu)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float16])
+@pytest.mark.parametrize("shapes", OWN, ids=str)
+def test_our_kernel(shapes, dtype):
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=shape).astype(dtype) for shape in (*shapes, shapes[1][-1:]))
+    wanted = np.matmul(a.astype(np.float64), b.astype(np.float64))
+    left, right = (np.ascontiguousarray(x.swapaxes(-1, -2)) for x in (a, b))
+    close(hard(own, a, b), wanted, dtype)
+    close(hard(lambda a, b: own(a.swapaxes(-1, -2), b.swapaxes(-1, -2)), left, right), wanted, dtype)
+    close(hard(lambda a, b, bias: own(a.swapaxes(-1, -2), b, bias, True), left, b, bias), np.maximum(wanted + bias, 0), dtype)
+    close(hard(lambda a, b: own(a, b.swapaxes(-1, -2), None, True), a, right), np.maximum(wanted, 0), dtype)
+
+
+def test_how_sums_are_cut():
+    """By the sizes alone: 16 tiles of 4096 products each become 256 blocks, and enough tiles are left as they are."""
+    cuts = []
+    for m, n, k in ((100, 512, 4096), (100, 10, 512), (1024, 1024, 4096), (4, 4, 200)):
+        tiles = math.ceil(m / 64) * math.ceil(n / 64)
+        cuts.append(products.parts(tiles, k))
+    assert cuts == [16, 2, 1, 1]
+
+
+@pytest.mark.parametrize("product", [own, lambda a, b, bias, relu: products.linear(a, b.T, bias, relu)])
+def test_nan_goes_through_relu(product):
+    a = cupy.asarray(np.array([[math.nan, 1], [1, -1], [math.inf, 1]], np.float32))
+    found = product(a, cupy.ones((2, 3), np.float32), cupy.zeros(3, np.float32), True).get()
+    np.testing.assert_array_equal(found, np.repeat([[math.nan], [0], [math.inf]], 3, 1))
