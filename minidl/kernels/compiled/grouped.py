@@ -1,11 +1,12 @@
 """Convolution in small groups: tap by tap, for there is no matrix to multiply with.
 
-Pictures are (C, H, W * N), the images innermost, with their padding: what a tap sees of a row of pixels is a row of the output,
-moved aside. So the innermost loop is long.
+Pictures are (C, H, W * N), the images innermost: what a tap sees of a row of pixels is a part of a row of the output, moved
+aside. So the innermost loop is long, and there is no need for padding: taps beyond the edge are left out.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,96 +21,113 @@ from .compile import loop, part, parts, shared
 from .mathematics import f32
 
 FEW = 64  # taps times channels that a filter sees: with more, a matrix product is quicker
+AT_ONCE = 3  # taps, so that a row is read and written once for all of them
 
 
-@loop
-def _add_row(row, pixels, factors, step, reach, n):
-    """Add to a row of the output what it sees of a row of pixels through each tap, times the tap's factor.
+@functools.lru_cache(1000)
+def _runs(window: Window, width: int, count: int) -> Any:
+    """How a row of the window meets a row of pixels: a table of (first tap, taps, first position, positions, first pixel).
 
-    ``step`` pixels lie from position to position, and ``reach`` from tap to tap.
+    Positions are put together where their pixels lie side by side, and taps if all of `AT_ONCE` meet pixels.
     """
-    if step == 1 and factors.size == 3:  # at a time, so that the row is read and written once
-        a, b, c = factors[0], factors[1], factors[2]
-        second, third = pixels[reach * n :], pixels[2 * reach * n :]
-        for i in range(row.size):
-            row[i] += a * pixels[i] + b * second[i] + c * third[i]
-    else:
-        for tap in range(factors.size):
-            seen, factor = pixels[tap * reach * n :], factors[tap]
-            if step == 1:
-                for i in range(row.size):
-                    row[i] += factor * seen[i]
-            else:
-                for j in range(row.size // n):
-                    here, there = row[j * n : (j + 1) * n], seen[j * step * n : (j * step + 1) * n]
-                    for i in range(n):
-                        here[i] += factor * there[i]
+    found: list[list[int]] = []
+    for first in range(0, window.kernel[1], AT_ONCE):
+        taps = range(first, min(first + AT_ONCE, window.kernel[1]))
+        open_runs: dict[tuple[int, int], list[int]] = {}
+        for j in range(count):
+            pixels = {t: j * window.stride[1] + t * window.dilation[1] - window.before[1] for t in taps}
+            met = [t for t in taps if 0 <= pixels[t] < width]
+            now = [(first, AT_ONCE)] if len(met) == AT_ONCE else [(t, 1) for t in met]
+            open_runs = {which: open_runs.get(which, [*which, j, 0, pixels[which[0]]]) for which in now}
+            for which, run in open_runs.items():
+                if not run[3]:
+                    found.append(run)
+                run[3] += 1
+            if window.stride[1] > 1:
+                open_runs = {}
+    return np.array(found, np.int64).reshape(-1, 5)
 
 
 @loop
-def _dot(a, b):
-    total = f32(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
+def _add_row(row, pixels, factors, runs, reach, n):
+    """Add to a row of the output what it sees of a row of pixels through each tap, times the tap's factor."""
+    for r in range(len(runs)):
+        tap, taps, j, count, pixel = runs[r]
+        here, first = row[j * n : (j + count) * n], pixels[pixel * n :]
+        if taps == 1:
+            factor = factors[tap]
+            for i in range(here.size):
+                here[i] += factor * first[i]
+        else:
+            second, third, a, b, c = first[reach * n :], first[2 * reach * n :], factors[tap], factors[tap + 1], factors[tap + 2]
+            for i in range(here.size):
+                here[i] += a * first[i] + b * second[i] + c * third[i]
 
 
 @loop
-def _add_products(row, pixels, to, step, reach, n):
+def _add_products(row, pixels, to, runs, reach, n):
     """Add to each tap's place the sum of a row of the output times what it sees through the tap."""
-    if step == 1 and to.size == 3:
-        second, third, x, y, z = pixels[reach * n :], pixels[2 * reach * n :], f32(0), f32(0), f32(0)
-        for i in range(row.size):
-            x += row[i] * pixels[i]
-            y += row[i] * second[i]
-            z += row[i] * third[i]
-        to[0] += x
-        to[1] += y
-        to[2] += z
-    else:
-        for tap in range(to.size):
-            seen = pixels[tap * reach * n :]
-            if step == 1:
-                to[tap] += _dot(row, seen[: row.size])
-            else:
-                for j in range(row.size // n):
-                    to[tap] += _dot(row[j * n : (j + 1) * n], seen[j * step * n : (j * step + 1) * n])
+    for r in range(len(runs)):
+        tap, taps, j, count, pixel = runs[r]
+        here, first, x = row[j * n : (j + count) * n], pixels[pixel * n :], f32(0)
+        if taps == 1:
+            for i in range(here.size):
+                x += here[i] * first[i]
+        else:
+            second, third, y, z = first[reach * n :], first[2 * reach * n :], f32(0), f32(0)
+            for i in range(here.size):
+                x += here[i] * first[i]
+                y += here[i] * second[i]
+                z += here[i] * third[i]
+            to[tap + 1] += y
+            to[tap + 2] += z
+        to[tap] += x
 
 
 @shared
-def _conv(parts, x, w, bias, out, stride, dilation, n, groups):
-    """(C, padded H, padded W * N), (F, C / G, K, L), (F,) -> (F, I, J * N)."""
+def _conv(parts, x, w, bias, out, rows, runs, reach, n, groups):
+    """(C, H, W * N), (F, C / G, K, L), (F,) -> (F, I, J * N); ``rows``: see `_of`."""
     for p in prange(parts):
         first, last = part(len(w), p, parts)
+        step, spread, above = rows
         c, each = w.shape[1], len(w) // groups
         for f in range(first, last):
             for i in range(out.shape[1]):
                 out[f, i, :] = bias[f]
                 for own in range(c):
                     for k in range(w.shape[2]):
-                        pixels = x[f // each * c + own, i * stride[0] + k * dilation[0]]
-                        _add_row(out[f, i], pixels, w[f, own, k], stride[1], dilation[1], n)
+                        h = i * step + k * spread - above
+                        if 0 <= h < x.shape[1]:
+                            _add_row(out[f, i], x[f // each * c + own, h], w[f, own, k], runs, reach, n)
 
 
 @shared
-def _conv_weight_grad(parts, x, g, out, stride, dilation, n, groups):
-    """(C, padded H, padded W * N), (F, I, J * N) -> (F, C / G, K, L)."""
+def _conv_weight_grad(parts, x, g, out, rows, runs, reach, n, groups):
+    """(C, H, W * N), (F, I, J * N) -> (F, C / G, K, L)."""
     for p in prange(parts):
         first, last = part(len(out), p, parts)
+        step, spread, above = rows
         c, each = out.shape[1], len(out) // groups
         for f in range(first, last):
             out[f] = 0
             for i in range(g.shape[1]):
                 for own in range(c):
                     for k in range(out.shape[2]):
-                        pixels = x[f // each * c + own, i * stride[0] + k * dilation[0]]
-                        _add_products(g[f, i], pixels, out[f, own, k], stride[1], dilation[1], n)
+                        h = i * step + k * spread - above
+                        if 0 <= h < x.shape[1]:
+                            _add_products(g[f, i], x[f // each * c + own, h], out[f, own, k], runs, reach, n)
 
 
-def _flat(x: Any, window: Window) -> Any:
-    """(N, C, H, W) as (C, H, W * N), with the padding."""
-    x = batch_last(x, window)
+def _flat(x: Any) -> Any:
+    """(N, C, H, W) as (C, H, W * N)."""
+    x = batch_last(x, Window((1, 1)))
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
+
+
+def _of(window: Window, width: int, count: int) -> Any:
+    """What the loops know of a window: stride, dilation and padding from row to row, and `_runs` and dilation within one."""
+    rows, reach = (window.stride[0], window.dilation[0], window.before[0]), window.dilation[1]
+    return rows, _runs(window, width, count), reach
 
 
 def _is_few(x: Any, w: Any, groups: int) -> bool:
@@ -123,7 +141,7 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     n, (i, j), b = len(x), window.out_size(x.shape[2:]), np.zeros(len(w), np.float32) if bias is None else bias
     out = np.empty((len(w), i, j * n), np.float32)
     count = parts(len(w), as_bytes(out.size * w[0].size))
-    _conv(count, _flat(x, window), np.ascontiguousarray(w), b, out, window.stride, window.dilation, n, groups)
+    _conv(count, _flat(x), np.ascontiguousarray(w), b, out, *_of(window, x.shape[3], j), n, groups)
     return out.reshape(len(w), i, j, n).transpose(3, 0, 1, 2)
 
 
@@ -139,5 +157,5 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     if not f or not _is_few(x, out, groups) or g.dtype != np.float32:
         return cpu.conv2d_weight_grad(x, g, window, groups)
     count = parts(f, as_bytes(g.size * out[0].size))
-    _conv_weight_grad(count, _flat(x, window), _flat(g, Window((1, 1))), out, window.stride, window.dilation, n, groups)
+    _conv_weight_grad(count, _flat(x), _flat(g), out, *_of(window, x.shape[3], g.shape[3]), n, groups)
     return out
