@@ -31,20 +31,18 @@ def _runs(window: Window, width: int, count: int) -> Any:
     Positions are put together where their pixels lie side by side, and taps if all of `AT_ONCE` meet pixels.
     """
     found: list[list[int]] = []
+    step, reach, left = window.stride[1], window.dilation[1], window.before[1]
     for first in range(0, window.kernel[1], AT_ONCE):
         taps = range(first, min(first + AT_ONCE, window.kernel[1]))
-        open_runs: dict[tuple[int, int], list[int]] = {}
+        before: dict[tuple[int, int], list[int]] = {}
         for j in range(count):
-            pixels = {t: j * window.stride[1] + t * window.dilation[1] - window.before[1] for t in taps}
-            met = [t for t in taps if 0 <= pixels[t] < width]
-            now = [(first, AT_ONCE)] if len(met) == AT_ONCE else [(t, 1) for t in met]
-            open_runs = {which: open_runs.get(which, [*which, j, 0, pixels[which[0]]]) for which in now}
-            for which, run in open_runs.items():
-                if not run[3]:
-                    found.append(run)
+            met = [t for t in taps if 0 <= j * step + t * reach - left < width]
+            starts = [(first, AT_ONCE)] if len(met) == AT_ONCE else [(t, 1) for t in met]
+            now = {(t, n): before.get((t, n)) or [t, n, j, 0, j * step + t * reach - left] for t, n in starts}
+            found += [run for run in now.values() if not run[3]]
+            for run in now.values():
                 run[3] += 1
-            if window.stride[1] > 1:
-                open_runs = {}
+            before = now if step == 1 else {}
     return np.array(found, np.int64).reshape(-1, 5)
 
 
@@ -59,7 +57,13 @@ def _add_row(row, pixels, factors, runs, reach, n):
             for i in range(here.size):
                 here[i] += factor * first[i]
         else:
-            second, third, a, b, c = first[reach * n :], first[2 * reach * n :], factors[tap], factors[tap + 1], factors[tap + 2]
+            second, third, a, b, c = (
+                first[reach * n :],
+                first[2 * reach * n :],
+                factors[tap],
+                factors[tap + 1],
+                factors[tap + 2],
+            )
             for i in range(here.size):
                 here[i] += a * first[i] + b * second[i] + c * third[i]
 

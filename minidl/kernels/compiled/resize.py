@@ -1,60 +1,107 @@
-"""Weighted sums along some dimensions, each output in one pass over its terms."""
+"""Weighted sums along one or two dimensions, each output in one pass over its terms.
+
+Of two dimensions that lie one inside the other in memory, as the height and width of pictures do, the outer one is done first,
+a row of the output at a time, and the inner one while that row is in the cache.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numba import prange
 
 from .. import cpu
 from ..cpu import resize
-from .compile import loop
+from ..cpu.order import order_of
+from .compile import loop, part, parts, shared
 from .mathematics import f32
 
+u64 = np.uint64  # an index that is known not to count from the end
 
-@loop
-def _apply(x, out, starts, sources, weights):
-    """(L, n, inner) -> (L, size, inner): output o is the sum over the terms from ``starts[o]`` to ``starts[o + 1]``."""
-    for k in range(len(x)):
-        for o in range(out.shape[1]):
-            _sum_rows(x[k], out[k, o], sources[starts[o] : starts[o + 1]], weights[starts[o] : starts[o + 1]])
+# A map as a list of terms (starts, sources, weights): output o is the sum over those from ``starts[o]`` to ``starts[o + 1]``.
+ITSELF = np.arange(2), np.zeros(1, np.int64), np.ones(1, np.float32)
 
 
 @loop
-def _sum_rows(x, to, sources, weights):
-    if sources.size == 2:
-        a, b, v, w = x[sources[0]], x[sources[1]], weights[0], weights[1]
-        for i in range(to.size):
-            to[i] = v * a[i] + w * b[i]
-        return
-    to[:] = f32(0)
-    for source, weight in zip(sources, weights):
-        a = x[source]
-        for i in range(to.size):
-            to[i] += weight * a[i]
+def _sums(x, out, n, terms, first, last):
+    """Outputs first to last of a map of runs of ``n`` numbers."""
+    starts, sources, weights = terms
+    n = u64(n)
+    for o in range(first, last):
+        t, end, to = starts[o], starts[o + 1], u64(o - first) * n
+        if end - t >= 2:
+            a, b, v, w = u64(sources[t]) * n, u64(sources[t + 1]) * n, weights[t], weights[t + 1]
+            for i in range(n):
+                out[to + i] = v * x[a + i] + w * x[b + i]
+            t += 2
+        else:
+            out[to : to + n] = 0
+        for more in range(t, end):
+            a, v = u64(sources[more]) * n, weights[more]
+            for i in range(n):
+                out[to + i] += v * x[a + i]
 
 
-class _Map:
-    """One dimension's map as a list of terms for each output."""
+@loop
+def _sum_each(x, out, terms):
+    """All outputs of a map of single numbers."""
+    starts, sources, weights = terms
+    for o in range(out.size):
+        total = f32(0)
+        for t in range(starts[o], starts[o + 1]):
+            total += weights[t] * x[sources[t]]
+        out[o] = total
 
-    def __init__(self, groups: Any, size: int, dtype: Any) -> None:
-        self.size, found = size, []
-        for to, terms in groups:
-            places = np.arange(*to) if isinstance(to, tuple) else to
-            for source, weight in terms:
-                read = np.arange(*source) if isinstance(source, tuple) else source
-                factors = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float32), places.shape)
-                found.append((places, read, factors))
-        to, source, weight = (np.concatenate(parts) for parts in zip(*found))
-        order = np.argsort(to, kind="stable")
-        self.terms = np.searchsorted(to[order], np.arange(size + 1)), source[order], weight[order]
 
-    def __call__(self, x: Any, out: Any) -> None:
-        """From (L, n, inner) to (L, size, inner)."""
-        _apply(x, out, *self.terms)
+@shared
+def _resample(parts, x, out, outer, inner, width, n):
+    """(L, I * J * n) -> (L, P, Q * n), by a map from I to P and one from J to Q; ``width`` is J * n."""
+    for p in prange(parts):
+        size, row = out.shape[1], np.empty(width, np.float32)
+        first, last = part(len(x) * size, p, parts)
+        for k in range(first, last):
+            o, to = k % size, out[k // size, k % size]
+            _sums(x[k // size], row, width, outer, o, o + 1)
+            if n == 1:
+                _sum_each(row, to, inner)
+            else:
+                _sums(row, to, n, inner, 0, to.size // n)
+
+
+def _terms(groups: Any, size: int) -> Any:
+    """A map as a list of terms."""
+    found = []
+    for to, terms in groups:
+        places = np.arange(*to) if isinstance(to, tuple) else to
+        for source, weight in terms:
+            read = np.arange(*source) if isinstance(source, tuple) else source
+            factors = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float32), places.shape)
+            found.append((places, read, factors))
+    to, source, weight = (np.concatenate(parts) for parts in zip(*found))
+    order = np.argsort(to, kind="stable")
+    return np.searchsorted(to[order], np.arange(size + 1)), source[order], weight[order]
 
 
 def resample(x: Any, maps: Any) -> Any:
-    """As `minidl.kernels.cpu` does it, with another loop inside."""
-    fits = x.dtype == np.float32 and x.size and all(groups for _, groups, _ in maps)
-    return resize.resample(x, maps, _Map) if fits else cpu.resample(x, maps)
+    """In the memory order of x, from the outermost of the mapped dimensions to the innermost."""
+    if x.dtype != np.float32 or not x.size or not all(groups for _, groups, _ in maps) or resize.repeats(x.shape, maps):
+        return cpu.resample(x, maps)
+    order = order_of(x)
+    now, axes = np.ascontiguousarray(x.transpose(order)), {order.index(dim): (groups, size) for dim, groups, size in maps}
+    done = 0
+    for axis, (groups, size) in sorted(axes.items(), key=lambda item: item[0]):
+        if axis < done:  # with the one before it
+            continue
+        before, (n, *rest) = now.shape[:axis], now.shape[axis:]
+        outer, p, inner, q = ITSELF, 1, _terms(groups, size), size
+        if axis + 1 in axes:
+            outer, p, (groups, q), (n, *rest), done = inner, q, axes[axis + 1], rest, axis + 2
+            inner = _terms(groups, q)
+        width = n * math.prod(rest)
+        out = np.empty((math.prod(before), p, q * math.prod(rest)), np.float32)
+        count = parts(len(out) * p, 2 * (now.nbytes + out.nbytes))
+        _resample(count, now.reshape(len(out), now.size // len(out)), out, outer, inner, width, math.prod(rest))
+        now = out.reshape(*before, *([p] if done > axis else []), q, *rest)
+    return now.transpose([order.index(d) for d in range(now.ndim)])

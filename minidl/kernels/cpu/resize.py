@@ -66,8 +66,13 @@ def _pick(x: Any, source: Any, weight: Any) -> Any:
     return part if weight is None or isinstance(weight, float) else part * weight
 
 
+def repeats(shape: tuple[int, ...], maps: Any) -> dict[int, int]:
+    """How often each slice along a mapped dimension is repeated, one beside the other, if that is all the maps do."""
+    times = {dim: _times(shape[dim], groups, size) for dim, groups, size in maps}
+    return times if all(times.values()) else {}
+
+
 def _times(n: int, groups: Any, size: int) -> int:
-    """How often each slice is repeated, one beside the other, if that is all the map does; else 0."""
     r = len(groups)
     for k, (to, [(source, weight), *more]) in enumerate(groups):
         plain = isinstance(to, tuple) and isinstance(source, tuple) and weight is None and not more
@@ -82,14 +87,12 @@ def _repeat(x: Any, times: dict[int, int]) -> Any:
     wide = [m for d in order for m in (x.shape[d], times.get(d, 1))]
     y, out = x.transpose(order).reshape([m for d in order for m in (x.shape[d], 1)]), np.empty(wide, x.dtype)
     threads.run(lambda part: np.copyto(out[part], y[part]), threads.parts(wide[0], 2 * out.nbytes))
-    whole = out.reshape([n * r for n, r in zip(wide[::2], wide[1::2])])
-    return whole.transpose([order.index(d) for d in range(x.ndim)])
+    return out.reshape([n * r for n, r in zip(wide[::2], wide[1::2])]).transpose([order.index(d) for d in range(x.ndim)])
 
 
-def resample(x: Any, maps: Any, kind: Any = _Map) -> Any:
+def resample(x: Any, maps: Any) -> Any:
     """In the memory order of x; what lies around all mapped dimensions is cut into blocks, which the threads share."""
-    times = {dim: _times(x.shape[dim], groups, size) for dim, groups, size in maps}
-    if all(times.values()):
+    if times := repeats(x.shape, maps):
         return _repeat(x, times)
     order = order_of(x)
     y = np.ascontiguousarray(x.transpose(order))
@@ -99,7 +102,7 @@ def resample(x: Any, maps: Any, kind: Any = _Map) -> Any:
     for dim, groups, size in maps:
         axis = order.index(dim) - first
         n, inner, shape[axis] = shape[axis], math.prod(shape[axis + 1 :]), size
-        steps.append((kind(groups, size, x.dtype), n, inner))
+        steps.append((_Map(groups, size, x.dtype), n, inner))
     out = np.empty((lead, math.prod(shape)), x.dtype)
 
     def work(part: slice) -> None:
