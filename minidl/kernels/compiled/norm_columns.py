@@ -1,0 +1,190 @@
+"""Normalisation of columns: what is normalised together lies in steps of B. See `minidl.kernels.compiled.norm`.
+
+The threads share A; where that is little they share R, the moments of their pieces are put together, and then each writes its
+piece of the result. The innermost loop is always along B, in the order of memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from .compile import loop, part, shared
+from .mathematics import f32
+
+RUN = 4096  # numbers that are gone over twice, for their mean and then for their distance from it, while they are in the cache
+
+
+@loop
+def _moments(x, own_center, mean, square):
+    """Mean of each column of x, (R, B), and the sum of its squared distances from it; from 0 if the center is not its own."""
+    r, b = x.shape
+    step, center, total = max(RUN // b, 1), np.zeros(b, np.float32), np.empty(b, np.float32)
+    mean[:] = 0
+    square[:] = 0
+    for n in range(0, r, step):
+        some = x[n : n + step]
+        more = len(some)
+        if own_center:
+            _distances(some, some[0], total)
+            for j in range(b):
+                center[j] = some[0, j] + total[j] / f32(more)
+        _squares(some, center, total)
+        for j in range(b):
+            distance = center[j] - mean[j]
+            square[j] += total[j] + distance * distance * n * more / (n + more)
+            mean[j] += distance * more / (n + more)
+
+
+@loop
+def _distances(x, origin, total):
+    """The sums of the columns' distances from numbers near them, which are small, and so is what rounding takes from them."""
+    total[:] = 0
+    for r in range(len(x)):
+        for j in range(total.size):
+            total[j] += x[r, j] - origin[j]
+
+
+@loop
+def _squares(x, center, total):
+    total[:] = 0
+    for r in range(len(x)):
+        for j in range(total.size):
+            total[j] += (x[r, j] - center[j]) * (x[r, j] - center[j])
+
+
+@loop
+def _put_together(mean, square, n, center, variance):
+    """Center and variance from the moments of some pieces of n rows, (pieces, B)."""
+    pieces, b = mean.shape
+    for j in range(b):
+        total, squares = mean[0, j], square[0, j]
+        for p in range(1, pieces):
+            before, after = part(n, p, pieces)
+            distance, share = mean[p, j] - total, (after - before) / after
+            squares += square[p, j] + distance * distance * before * share
+            total += distance * share
+        center[j], variance[j] = total, squares / n
+
+
+@loop
+def _inverse_root(variance, eps, scale):
+    for j in range(scale.size):
+        scale[j] = 1 / math.sqrt(variance[j] + eps)
+
+
+@loop
+def _scale(x, out, center, scale, weight, bias, first, last):
+    """Rows first to last of the output."""
+    run = len(x) // weight.size
+    for w in range(first // run, -(-last // run)):
+        factor, shift = weight[w], bias[w]
+        for r in range(max(first, w * run), min(last, w * run + run)):
+            for j in range(scale.size):
+                out[r, j] = (x[r, j] - center[j]) * (scale[j] * factor) + shift
+
+
+@shared
+def columns(parts, x, out, weight, bias, center, variance, eps, own_center, own_variance):
+    """`normalise` where B is not 1: x and out (A, R, B), center and variance (A, B), weight and bias (1 or A, W)."""
+    a, n, b = x.shape
+    pieces = parts if a < parts else 1
+    mean, square = np.empty((a, pieces, b)), np.empty((a, pieces, b))
+    if own_variance and pieces > 1:
+        for p in prange(parts):
+            first, last = part(n, p, parts)
+            for i in range(a):
+                _moments(x[i, first:last], own_center, mean[i, p], square[i, p])
+        for i in range(a):
+            _put_together(mean[i], square[i], n, center[i], variance[i])
+    for p in prange(parts):
+        scale = np.empty(b, np.float32)
+        (low, high), (first, last) = _share(p, parts, a, n, pieces)
+        for i in range(low, high):
+            if own_variance and pieces == 1:
+                _moments(x[i], own_center, mean[i, 0], square[i, 0])
+                _put_together(mean[i], square[i], n, center[i], variance[i])
+            k = i if len(weight) > 1 else 0
+            _inverse_root(variance[i], eps, scale)
+            _scale(x[i], out[i], center[i], scale, weight[k], bias[k], first, last)
+
+
+@loop
+def _share(p, parts, a, n, pieces):
+    """Part p of A with all of R; or, where R is in pieces, of R with all of A."""
+    return (part(a, p, parts), (0, n)) if pieces == 1 else ((0, a), part(n, p, parts))
+
+
+@loop
+def _products(g, x, center, scale, weight, first, last, total, g_weight, g_bias):
+    """Of rows first to last: the sums of ``g * weight`` and of ``g * weight * (x - center) * scale`` by column, into ``total``,
+    (2, B); and what the weights get, which is added.
+    """
+    n, b = x.shape
+    run, some = n // weight.size, np.empty((2, b), np.float32)
+    step = max(RUN // b, 1)
+    total[:] = 0
+    for w in range(first // run, -(-last // run)):
+        stop = min(last, w * run + run)
+        for start in range(max(first, w * run), stop, step):
+            _add_up(g[start : min(start + step, stop)], x[start:stop], center, some[0], some[1])
+            for j in range(b):
+                some[1, j] *= scale[j]
+            for i in range(2):
+                for j in range(b):
+                    total[i, j] += some[i, j] * weight[w]
+            g_bias[w] += some[0].sum()
+            g_weight[w] += some[1].sum()
+
+
+@loop
+def _add_up(g, x, center, some, other):
+    """The sums of g and of ``g * (x - center)`` by column."""
+    some[:] = 0
+    other[:] = 0
+    for r in range(len(g)):
+        for j in range(some.size):
+            some[j] += g[r, j]
+            other[j] += g[r, j] * (x[r, j] - center[j])
+
+
+@loop
+def _grad(g, x, out, center, scale, weight, shift, stretch, first, last):
+    """Rows first to last of the gradient: ``g * weight``, and what would shift or stretch all of the column taken out."""
+    run = len(x) // weight.size
+    for w in range(first // run, -(-last // run)):
+        factor = weight[w]
+        for r in range(max(first, w * run), min(last, w * run + run)):
+            for j in range(scale.size):
+                out[r, j] = (g[r, j] * factor - shift[j] - (x[r, j] - center[j]) * stretch[j]) * scale[j]
+
+
+@shared
+def columns_grad(parts, g, x, out, weight, center, variance, eps, own_center, own_variance, g_weight, g_bias):
+    """`normalise_grad` where B is not 1; ``g_weight`` and ``g_bias``, (parts, 1 or A, W), are added to."""
+    a, n, b = x.shape
+    pieces = parts if a < parts else 1
+    totals = np.empty((a, pieces, 2, b))
+    if pieces > 1:
+        for p in prange(parts):
+            scale = np.empty(b, np.float32)
+            first, last = part(n, p, parts)
+            for i in range(a):
+                k = i if len(weight) > 1 else 0
+                _inverse_root(variance[i], eps, scale)
+                _products(g[i], x[i], center[i], scale, weight[k], first, last, totals[i, p], g_weight[p, k], g_bias[p, k])
+    for p in prange(parts):
+        scale, shift, stretch = np.empty(b, np.float32), np.empty(b, np.float32), np.empty(b, np.float32)
+        (low, high), (first, last) = _share(p, parts, a, n, pieces)
+        for i in range(low, high):
+            k = i if len(weight) > 1 else 0
+            _inverse_root(variance[i], eps, scale)
+            if pieces == 1:
+                _products(g[i], x[i], center[i], scale, weight[k], first, last, totals[i, 0], g_weight[p, k], g_bias[p, k])
+            total = totals[i].sum(0)
+            for j in range(b):
+                shift[j] = total[0, j] / n if own_center else 0.0
+                stretch[j] = total[1, j] / n * scale[j] if own_variance else 0.0
+            _grad(g[i], x[i], out[i], center[i], scale, weight[k], shift, stretch, first, last)
