@@ -175,7 +175,8 @@ def test_a_batch_with_bits(library):
 
 
 @pytest.mark.parametrize(
-    ("compute", "least", "most"), [("fp32", 0, 1e-5), ("tf32", 1e-5, 5e-4), ("fp16", 1e-5, 5e-4), ("bf16", 5e-4, 1e-2)]
+    ("compute", "least", "most"),
+    [("float32", 0, 1e-5), ("tf32", 1e-5, 5e-4), ("float16", 1e-5, 5e-4), ("bfloat16", 5e-4, 1e-2)],
 )
 def test_rounded_factors(library, compute, least, most):
     a, b = drawn(0, 60, 300), drawn(1, 300, 50)
@@ -227,23 +228,28 @@ def test_products_are_captured(library):
 
 
 @on_standin
-def test_the_stand_in_is_strict():
+def test_the_stand_in_is_strict(monkeypatch):
     a, b, out = drawn(0, 6, 8), drawn(1, 8, 4), cupy.empty((6, 4), np.float32)
+    plans, run = [], cublaslt.Plan.run
+    monkeypatch.setattr(cublaslt.Plan, "run", lambda plan, *places: plans.append((plan, places)) or run(plan, *places))
     assert cublaslt.product(a, b, out)
-    of = [cublaslt.Matrix(0, *sizes, 1, 0) for sizes in ((4, 8, 4), (8, 6, 8), (4, 6, 4))]
-    args = (0, tuple(of[:2]), of[2], (False, False), 68, 1, 0)
-    places = [x.data.ptr for x in (b, a, out)]
-    cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(*places, 0, 0)
-    with pytest.raises(AssertionError, match="less even"):
-        cublaslt.Plan(*args, (256, 4, 4, 0, 0)).run(places[0] + 4, *places[1:], 0, 0)
-    with pytest.raises(AssertionError, match="no array begins"):
-        cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(places[0] + 4, *places[1:], 0, 0)
+    ((plan, places),) = plans
     small = drawn(0, 7, 4)
-    with pytest.raises(ValueError, match="size of buffer"):
-        cublaslt.Plan(*args, (4, 4, 4, 0, 0)).run(small.data.ptr, *places[1:], 0, 0)
-    with pytest.raises(AssertionError):
-        wrong = 0, (of[0], of[1]._replace(rows=7)), *args[2:]
-        cublaslt.Plan(*wrong, (4, 4, 4, 0, 0)).run(*places, 0, 0)
+    for wrong, kind, said in [
+        ((places[0] + 4, *places[1:]), AssertionError, "less even"),
+        ((places[0] + 512, *places[1:]), AssertionError, "no array begins"),
+        ((small.data.ptr, *places[1:]), (ValueError, AssertionError), "size of buffer|less even"),
+    ]:
+        with pytest.raises(kind, match=said):
+            run(plan, *wrong)
+    other = cublaslt.plan(0, plan_of(9, 8, 4), (False, False), "float32", "", 0, (4, 4, 4, 0, 0))
+    other.choice, other.algorithm = plan.choice, plan.algorithm
+    with pytest.raises(AssertionError, match="another product"):
+        run(other, *places)
+
+
+def plan_of(m, k, n):
+    return tuple(cublaslt.Matrix(0, *sizes, 1, 0) for sizes in ((n, k, n), (k, m, k), (n, m, n)))
 
 
 # -- the binding beside NVIDIA's header
@@ -261,7 +267,7 @@ def test_numbers_and_signatures_are_those_of_the_header():
     assert numbers["CUBLAS_STATUS_NOT_SUPPORTED"] == cublaslt.NOT_SUPPORTED
     for name, number in cublaslt.EPILOGUES.items():
         assert number == numbers[f"CUBLASLT_EPILOGUE_{name.upper() or 'DEFAULT'}"]
-    long = {"fp32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF", "fp16": "32F_FAST_16F", "fp64": "64F"}
+    long = {"float32": "32F", "tf32": "32F_FAST_TF32", "bfloat16": "32F_FAST_16BF", "float16": "32F_FAST_16F", "float64": "64F"}
     for name, number in cublaslt.COMPUTE.items():
         assert number == numbers[f"CUBLAS_COMPUTE_{long[name]}"]
     long = {

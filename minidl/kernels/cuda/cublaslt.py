@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
-TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # the library's numbers for them
-# How numbers are multiplied: "tf32", "bf16" and "fp16" round factors in float32 to so many bits, for the tensor cores. Sums are
-# in float32 all the same.
-COMPUTE = {"fp32": 68, "tf32": 77, "bf16": 75, "fp16": 74, "fp64": 70}
+TYPES = {"f": (0, 4), "d": (1, 8), "e": (2, 2), "E": (14, 2)}  # the library's number for each, bfloat16 the last, and its bytes
+# What factors in float32 are rounded to, for the tensor cores; sums are in float32 all the same.
+COMPUTE = {"float32": 68, "tf32": 77, "bfloat16": 75, "float16": 74, "float64": 70}
 # What follows the product. With the first, `bias` (n,) is added to each row; "aux" keeps a bit for each number, whether relu
 # let it through, which "drelu" reads. "bgrad" puts sums in `bias`: of the result's columns (n,); of b's columns (n,) for
 # "bgrada"; of a's rows (m,) for "bgradb".
@@ -142,24 +141,26 @@ class Plan:
     """
 
     def __init__(
-        self, device: int, factors: tuple[Matrix, Matrix], result: Matrix, turned: tuple[bool, bool], compute: int,
-        epilogue: int, aux_ld: int, aligned: tuple[int, ...],
+        self, device: int, matrices: tuple[Matrix, ...], turned: tuple[bool, bool], compute: str, epilogue: str, aux_ld: int,
+        aligned: tuple[int, ...],
     ) -> None:  # fmt: skip
-        scale = TYPES["float64" if compute == COMPUTE["fp64"] else "float32"]
-        self.handle, self.lock = _handle(device), threading.Lock()
-        self.one, self.zero = ((ctypes.c_double if scale else ctypes.c_float)(x) for x in (1, 0))
-        self.product = self._new("MatmulDesc", compute, scale)
-        _set("MatmulDesc", self.product, OF_PRODUCT, transa=turned[0], transb=turned[1], epilogue=epilogue)
+        wide = compute == "float64"
+        self.handle, self.lock, self.pointed = _handle(device), threading.Lock(), (0, 0)
+        self.one, self.zero = (ctypes.byref((ctypes.c_double if wide else ctypes.c_float)(x)) for x in (1, 0))
+        self.product = self._new("MatmulDesc", COMPUTE[compute], TYPES["d" if wide else "f"][0])
+        how = {"transa": turned[0], "transb": turned[1], "epilogue": EPILOGUES[epilogue]}
+        _set("MatmulDesc", self.product, OF_PRODUCT, **how)
         self.point(*aligned[3:])  # only how even these numbers are is looked at here
         if aux_ld:
-            _set("MatmulDesc", self.product, OF_PRODUCT, aux_ld=aux_ld, aux_stride=aux_ld * result.columns)
-        self.matrices = [self._matrix(*matrix) for matrix in (*factors, result)]
+            _set("MatmulDesc", self.product, OF_PRODUCT, aux_ld=aux_ld, aux_stride=aux_ld * matrices[2].columns)
+        self.matrices = [self._matrix(*matrix) for matrix in matrices]
         wishes, count, choice = self._new("MatmulPreference"), ctypes.c_int(), Choice()
         places = dict(zip(("aligned_a", "aligned_b", "aligned_c", "aligned_d"), (*aligned[:3], aligned[2])))
         _set("MatmulPreference", wishes, OF_PREFERENCE, workspace=MOST_WORKSPACE, reductions=REPEATABLE, **places)
         args = self.handle, self.product, *self.matrices, self.matrices[2], wishes, 1, ctypes.byref(choice), ctypes.byref(count)
         _ask("MatmulAlgoGetHeuristic", *args)
         self.choice = choice if count.value and choice.state == 0 else None
+        self.algorithm = ctypes.byref(choice)
 
     def _new(self, kind: str, *args: int) -> Any:
         made = P()
@@ -174,40 +175,45 @@ class Plan:
 
     def point(self, bias: int, aux: int) -> None:
         """Say where bias and mask are, if there are any."""
-        _set("MatmulDesc", self.product, OF_PRODUCT, **{n: p for n, p in (("bias", bias), ("aux", aux)) if p})
+        if self.pointed != (bias, aux):
+            _set("MatmulDesc", self.product, OF_PRODUCT, **{n: p for n, p in (("bias", bias), ("aux", aux)) if p})
+            self.pointed = bias, aux
 
     def run(self, first: int, second: int, result: int, bias: int, aux: int) -> None:
         """Have it made, from and to these places, by the current stream. What it works in is given back to the pool at once:
         whoever takes it next does so later in the same stream.
         """
         assert self.choice is not None
-        work = cupy.empty(self.choice.workspace, np.uint8) if self.choice.workspace else None
+        size = self.choice.workspace
+        work = cupy.empty(size, np.uint8) if size else None
         with self.lock:
             self.point(bias, aux)
             _ask(
-                "Matmul", self.handle, self.product, ctypes.byref(self.one), first, self.matrices[0], second, self.matrices[1],
-                ctypes.byref(self.zero), result, self.matrices[2], result, self.matrices[2], ctypes.byref(self.choice),
-                None if work is None else work.data.ptr, self.choice.workspace, cupy.cuda.get_current_stream().ptr,
+                "Matmul", self.handle, self.product, self.one, first, self.matrices[0], second, self.matrices[1], self.zero,
+                result, self.matrices[2], result, self.matrices[2], self.algorithm,
+                None if work is None else work.data.ptr, size, cupy.cuda.get_current_stream().ptr,
             )  # fmt: skip
 
 
 plan = functools.lru_cache(4096)(Plan)
 
 
-def _lying(x: Any) -> tuple[Matrix, bool] | None:
-    """How the library sees ``x``, and whether it is to turn that round; None if no stride says how to go on from row to row,
+@functools.lru_cache(4096)
+def _lying(shape: tuple[int, ...], strides: tuple[int, ...], dtype: str) -> tuple[Matrix, bool] | None:
+    """How the library sees an array, and whether it is to turn that round; None if no stride says how to go on from row to row,
     column to column and matrix to matrix.
     """
-    (*batch, rows, columns), strides = x.shape, [n // x.itemsize for n in x.strides]
-    down, right = (columns if rows == 1 else strides[-2]), (rows if columns == 1 else strides[-1])
-    steps = [(n, stride) for n, stride in zip(batch, strides) if n != 1] or [(1, 0)]  # one element goes nowhere
-    count, step = math.prod(batch), steps[-1][1]
-    if step < 0 or any(outer[1] != inner[0] * inner[1] for outer, inner in zip(steps, steps[1:])):
+    type, nbytes = TYPES[dtype]
+    (*batch, rows, columns), steps = shape, [n // nbytes for n in strides]
+    down, right = (columns if rows == 1 else steps[-2]), (rows if columns == 1 else steps[-1])
+    on = [(n, step) for n, step in zip(batch, steps) if n != 1] or [(1, 0)]  # one element goes nowhere
+    count, step = math.prod(batch), on[-1][1]
+    if step < 0 or any(outer[1] != inner[0] * inner[1] for outer, inner in zip(on, on[1:])):
         return None
     if down >= columns and (columns == 1 or right == 1):
-        return Matrix(TYPES[x.dtype.name], columns, rows, down, count, step), False
+        return Matrix(type, columns, rows, down, count, step), False
     if right >= rows and (rows == 1 or down == 1):
-        return Matrix(TYPES[x.dtype.name], rows, columns, right, count, step), True
+        return Matrix(type, rows, columns, right, count, step), True
     return None
 
 
@@ -215,7 +221,7 @@ def _seen(x: Any, batch: tuple[int, ...]) -> tuple[Any, Matrix, bool]:
     """A factor for products with this ``batch``, or a copy if there must be one, and how it lies."""
     if x.shape[:-2] != batch:
         x = cupy.broadcast_to(x, (*batch, *x.shape[-2:]))
-    found = _lying(x)
+    found = _lying(x.shape, x.strides, x.dtype.char)
     return (x, *found) if found else _seen(cupy.ascontiguousarray(x), batch)
 
 
@@ -223,7 +229,7 @@ def _even(place: int) -> int:
     return min(256, place & -place)
 
 
-def product(a: Any, b: Any, out: Any, compute: str = "fp32", epilogue: str = "", bias: Any = None, aux: Any = None) -> bool:
+def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = "", bias: Any = None, aux: Any = None) -> bool:
     """``out = a @ b``, and what the epilogue says; False if the library cannot do that, and then nothing is done.
 
     Parameters
@@ -233,34 +239,26 @@ def product(a: Any, b: Any, out: Any, compute: str = "fp32", epilogue: str = "",
     out : array
         (..., m, n), of the factors' type or, if that is narrow, of float32.
     compute : str
-        For factors in float32, one of ``COMPUTE``.
+        What factors in float32 are rounded to, one of ``COMPUTE``.
     epilogue : str
         One of ``EPILOGUES``.
     bias, aux : array, optional
         What the epilogue reads or writes. ``aux`` are bits: uint8, (..., m, 16 * ceil(n / 128)).
     """
-    found = _lying(out)
+    found = _lying(out.shape, out.strides, out.dtype.char)
     if found is None or found[1]:
         whole = cupy.empty(out.shape, out.dtype)
         done = product(a, b, whole, compute, epilogue, bias, aux)
-        out[...] = whole
+        if done:
+            out[...] = whole
         return done
-    first, *of_first = _seen(b, out.shape[:-2])
-    second, *of_second = _seen(a, out.shape[:-2])
-    compute = {"float32": compute, "float64": "fp64"}.get(a.dtype.name, "fp32")
+    first, of_first, turn_first = _seen(b, out.shape[:-2])
+    second, of_second, turn_second = _seen(a, out.shape[:-2])
+    matrices, turned = (of_first, of_second, found[0]), (turn_first, turn_second)
+    how = compute if a.dtype.char == "f" else "float64" if a.dtype.char == "d" else "float32"
     places = [0 if x is None else x.data.ptr for x in (first, second, out, bias, aux)]
-    factors, turned = zip(of_first, of_second)
     bits = 0 if aux is None else 8 * aux.shape[-1]
-    made = plan(
-        cupy.cuda.get_device_id(),
-        factors,
-        found[0],
-        turned,
-        COMPUTE[compute],
-        EPILOGUES[epilogue],
-        bits,
-        tuple(map(_even, places)),
-    )
+    made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, bits, tuple(map(_even, places)))
     if made.choice is None:
         return False
     made.run(*places)

@@ -24,7 +24,7 @@ def multiply(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False
     (some sums in float64, sizes of 0). Whether ours is the quicker somewhere has not been measured.
     """
     after = "_".join(name for name, wanted in (("relu", with_relu), ("bias", bias is not None)) if wanted)
-    if not a.shape[-1] or cublaslt.library() is None or not cublaslt.product(a, b, out, "fp32", after, bias):
+    if not a.shape[-1] or cublaslt.library() is None or not cublaslt.product(a, b, out, "float32", after, bias):
         own(a, b, out, bias, with_relu)
 
 
