@@ -33,10 +33,7 @@ def linear(x: Any, w: Any, bias: Any, with_relu: bool = False, product: Any = ma
     batch-innermost, it is quicker.
     """
     flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    if flat.strides[0] < flat.strides[1]:
-        out = product(w, flat.T).T
-    else:
-        out = product(flat, w.T)
+    out = product(w, flat.T).T if flat.strides[0] < flat.strides[1] else product(flat, w.T)
     if bias is not None:
         out += bias
     if with_relu:
