@@ -9,10 +9,11 @@ minidl need not be installed, nor what else it wants (for that there is the fold
 downloaded, and no setting of the machine or the GPU is changed. The stages, each a process of its own, so that one that breaks
 leaves the others alone:
 
-* kernels: the CUDA kernels against the loops that define them (tests/test_cuda_kernels.py);
+* kernels: CUDA kernels against the loops that define them, products by cublasLt (tests/test_cuda_{kernels,products}.py);
 * gradients: ops on the GPU against finite differences, to order two;
 * parity: values and gradients of layers, and the losses of twenty training steps, against PyTorch on the same GPU;
 * times: the same layers and steps, forward and backward, in turns; float32 without TF32 on both sides, and once more with it;
+  products of matrices also by minidl's own kernel, which stands in for cublasLt where that is not;
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
@@ -116,6 +117,9 @@ LAYERS = {
         [(1, 2, 3, 4)] * 3,
     ),
 }
+
+
+PRODUCTS = [(100, 4096, 512), (100, 512, 10), (1024, 4096, 512), (4096, 4096, 4096)]  # (M, K) @ (K, N); the first two are small
 
 
 def tensors(library, device, what, dtype, seed=0):
@@ -308,6 +312,19 @@ def layer_call(side, name, what, backward):
     return call_and_back
 
 
+def product_call(side, shape, own=False):
+    """A function of no arguments that makes a product of matrices, on minidl's side also by its own kernel."""
+    library, _, device = side
+    m, k, n = shape
+    a, b = (x.detach() for x in tensors(library, device, [(m, k), (k, n)], "float32"))
+    if not own:
+        return lambda: library.matmul(a, b)
+    from minidl.kernels.cuda import products
+
+    out = (a @ b)._array
+    return lambda: products.own(a._array, b._array, out)
+
+
 def times(args):
     sides = libraries(args.smoke)
     turns, seconds = (1, 0) if args.smoke else (5, 0.25)
@@ -327,6 +344,12 @@ def times(args):
         for backward in (False, True):
             title = f"{name}, forward and backward" if backward else f"{name}, forward"
             timed(title, lambda side: layer_call(side, name, shapes[args.smoke], backward))  # noqa: B023
+    for shape in [(3, 4, 5)] if args.smoke else PRODUCTS:
+        makers = {name: lambda name=name: product_call(sides[name], shape) for name in sides}  # noqa: B023
+        makers["own kernel"] = lambda: product_call(sides["minidl"], shape, own=True)  # noqa: B023
+        three = {**sides, "own kernel": sides["minidl"]}
+        title = "product {} x {} x {}".format(*shape)
+        tried("times", title, lambda: {"ok": True, "ratio": None, "ms": milliseconds(three, makers, turns, seconds)})  # noqa: B023
     if "PyTorch" in sides and not args.smoke:  # PyTorch as it comes has TF32 in convolutions; all of it, for the record
         torch = sides["PyTorch"][0]
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
@@ -495,7 +518,7 @@ def main():
             add([{"stage": stage, "name": "all", "ok": True, "stopped": "no time was left"}])
         elif stage == "kernels":
             some = ["-k", "block and float32 or emulator"] if args.smoke else []
-            add([run_tests("CUDA kernels", ["test_cuda_kernels.py"], some, limit)])
+            add([run_tests("CUDA kernels", ["test_cuda_kernels.py", "test_cuda_products.py"], some, limit)])
         elif stage == "suite":
             for i, files in enumerate([] if args.smoke else SUITE):
                 left = args.seconds - (time.perf_counter() - start)
