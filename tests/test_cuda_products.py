@@ -26,6 +26,7 @@ from minidl.kernels.cuda.capture import Graph
 
 cupy = loader.cupy
 on_standin = pytest.mark.skipif(REAL, reason="the stand-in is what is tested")
+MISSING = "NVIDIA's library is not installed: pip install 'minidl[cublas-check]'"
 KEPT_BY = ["a GPU's library"] if REAL else ["the stand-in", "NVIDIA's library"]
 
 
@@ -39,7 +40,7 @@ def wheel():
 
 def nvidias():
     if wheel() is None:
-        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+        pytest.skip(MISSING)
     return cublaslt.prepared(ctypes.CDLL(str(next((wheel() / "lib").glob("libcublasLt.so.*")))))
 
 
@@ -257,7 +258,7 @@ def plan_of(m, k, n):
 
 def test_numbers_and_signatures_are_those_of_the_header():
     if wheel() is None or not (wheel() / "include" / "cublasLt.h").exists():
-        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+        pytest.skip(MISSING)
     text = "".join((wheel() / "include" / name).read_text() for name in ("cublasLt.h", "cublas_api.h"))
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     numbers = {}
@@ -333,9 +334,9 @@ def test_without_the_library_products_are_our_own(monkeypatch):
 
 
 def test_the_library_is_found_where_it_is_installed(monkeypatch):
-    pytest.importorskip("cuda.pathfinder", reason="pip install cuda-pathfinder nvidia-cublas")
+    pytest.importorskip("cuda.pathfinder", reason=MISSING)
     if wheel() is None:
-        pytest.skip("NVIDIA's library is not installed: pip install nvidia-cublas")
+        pytest.skip(MISSING)
     assert fresh(monkeypatch).library().cublasLtGetVersion() >= 120000
 
 
