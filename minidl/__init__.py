@@ -8,8 +8,10 @@ __version__ = "0.1.0"
 from math import e, inf, nan, pi
 
 from . import (
+    amp,
     autograd,
     backend,
+    backends,
     compiler,
     cuda,
     distributed,
@@ -27,13 +29,15 @@ from . import (
     vision,
 )
 from ._tensor import Tensor
+from .amp import GradScaler, autocast, get_autocast_dtype, is_autocast_enabled
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd import functional as _functional  # noqa: F401 (so that `minidl.autograd.functional` is there)
+from .backends import get_float32_matmul_precision, set_float32_matmul_precision
 from .checkpoints import Checkpoints
 from .compiler import CompileWarning, compile
 from .devices import device
-from .dtypes import bool_ as bool
 from .dtypes import (
+    bfloat16,
     double,
     dtype,
     finfo,
@@ -54,6 +58,7 @@ from .dtypes import (
     short,
     uint8,
 )
+from .dtypes import bool_ as bool
 from .dtypes import float_ as float
 from .dtypes import int_ as int
 from .functions.arithmetic import (
@@ -383,6 +388,7 @@ __all__ = [
     "Checkpoints",
     "CompileWarning",
     "Generator",
+    "GradScaler",
     "ShapeError",
     "Size",
     "Tensor",
@@ -403,6 +409,7 @@ __all__ = [
     "amax",
     "amin",
     "aminmax",
+    "amp",
     "any",
     "arange",
     "arccos",
@@ -425,11 +432,14 @@ __all__ = [
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "autocast",
     "autograd",
     "avg_pool1d",
     "backend",
+    "backends",
     "baddbmm",
     "bernoulli",
+    "bfloat16",
     "bilinear",
     "bincount",
     "bitwise_and",
@@ -538,8 +548,10 @@ __all__ = [
     "full_like",
     "gather",
     "ge",
+    "get_autocast_dtype",
     "get_default_device",
     "get_default_dtype",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "get_rng_state",
     "greater",
@@ -569,6 +581,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "is_autocast_enabled",
     "is_complex",
     "is_floating_point",
     "is_grad_enabled",
@@ -713,6 +726,7 @@ __all__ = [
     "selu_",
     "set_default_device",
     "set_default_dtype",
+    "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",

@@ -11,12 +11,13 @@ import importlib
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from . import backend
+from .kernels import precision
 
 
 class device:
@@ -185,15 +186,27 @@ def on_host(array: Any) -> Any:
     return moved(array, CPU)
 
 
-def use(array: Any) -> None:
-    """From now on CuPy works on the GPU of ``array``; see `kept`."""
+def use(array: Any, node: Any = None) -> None:
+    """From now on CuPy works on the GPU of ``array``, and products are as precise as when ``node`` was recorded; see `kept`."""
+    if node is not None:
+        precision.here.autocast = node.precision
     if type(array) in backend.gpu_types and array.data.device_id != backend.gpu.xp.cuda.runtime.getDevice():
         backend.gpu.xp.cuda.Device(array.data.device_id).use()
 
 
 def kept() -> Any:
-    """After a ``with`` block of this, CuPy works on the GPU that it worked on before."""
-    return contextlib.nullcontext() if backend.gpu is None else backend.gpu.xp.cuda.Device()
+    """After a ``with`` block of this, CuPy works on the GPU that it worked on before, and as precisely."""
+    return contextlib.nullcontext() if backend.gpu is None else _kept()
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    before = precision.here.autocast
+    try:
+        with backend.gpu.xp.cuda.Device():
+            yield
+    finally:
+        precision.here.autocast = before
 
 
 def is_pinned(array: Any) -> bool:

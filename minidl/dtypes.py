@@ -55,6 +55,22 @@ float16 = half = dtype("float16")
 float32 = float_ = dtype("float32")
 float64 = double = dtype("float64")
 
+
+class Narrow:
+    """A type of numbers that products take on a GPU (see `minidl.autocast`), and no tensor holds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"minidl.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+bfloat16 = Narrow("bfloat16")  # float32 cut to 16 bits: as large, with 8 bits of precision
+
 _of: dict[Any, dtype] = {d.dtype: d for d in (bool_, uint8, int8, int16, int32, int64, float16, float32, float64)}
 _of |= {bool: bool_, int: int64, float: float32}  # float: see set_default_dtype
 

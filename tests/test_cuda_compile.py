@@ -16,6 +16,9 @@ FILES = sorted(path.stem for path in HERE.glob("*.cu"))
 ARCHITECTURES = ("80", "90", "100")  # A100, H100 and H200, B200
 TYPES = [("float", "int"), ("double", "int")]  # of numbers, and of the numbers of taps
 MORE = {"pool": [("float", "signed char"), ("double", "signed char"), ("long long", "int")], "scatter": [("long long", "int")]}
+MORE |= {
+    file: [("float", "int", f"-DOPERAND={o}") for o in ("tf32", "bf16", "f16")] for file in ("conv", "gemm")
+}  # tensor cores
 KERNEL = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers",
@@ -29,8 +32,8 @@ def test_it_compiles_and_nothing_spills(file, arch):
     own = (HERE / f"{file}.cu").read_text()
     names = re.findall(r'^extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', own, re.MULTILINE)
     source = (HERE / "common.cuh").read_text() + f'\n#line 1 "{file}.cu"\n' + own
-    for real, tap in TYPES + MORE.get(file, []):
-        log = nvrtc.compile(source, f"{file}.cu", arch, (f"-DREAL={real}", f"-DTAP={tap}", f"-I{HERE}"))
+    for real, tap, *operand in TYPES + MORE.get(file, []):
+        log = nvrtc.compile(source, f"{file}.cu", arch, (f"-DREAL={real}", f"-DTAP={tap}", f"-I{HERE}", *operand))
         assert "warning" not in log, log
         found = {name: tuple(map(int, numbers)) for name, *numbers in KERNEL.findall(log)}
         assert names and sorted(found) == sorted(names)

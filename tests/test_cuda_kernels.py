@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from standin import emulator, strict
 from test_kernels import numbers, seeds, windows
 
-from minidl.kernels import reference
+from minidl.kernels import precision, reference
 from minidl.shapes import Window
 
 try:
@@ -143,17 +143,17 @@ def definition(x, w, g, window, groups):
     return out, gx, gw
 
 
+SEVERAL_TILES = [  # window, size of the picture, number of pictures, channels, filters, groups
+    (Window((3, 3), (1, 1), (1, 1), (1, 1)), (9, 11), 2, 5, 67, 1),  # one tile and a bit, in every direction
+    (Window((3, 2), (2, 3), (2, 0), (1, 1), (1, 2)), (13, 9), 5, 70, 9, 1),
+    (Window((1, 1)), (9, 8), 3, 33, 65, 1),
+    (Window((2, 2), (1, 2)), (7, 7), 13, 16, 24, 2),  # groups large enough for tiles
+    (Window((3, 3), (2, 2), (1, 1), (1, 1)), (12, 10), 2, 12, 24, 12),  # and too small
+]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("window", "size", "n", "channels", "filters", "groups"),
-    [
-        (Window((3, 3), (1, 1), (1, 1), (1, 1)), (9, 11), 2, 5, 67, 1),  # one tile and a bit, in every direction
-        (Window((3, 2), (2, 3), (2, 0), (1, 1), (1, 2)), (13, 9), 5, 70, 9, 1),
-        (Window((1, 1)), (9, 8), 3, 33, 65, 1),
-        (Window((2, 2), (1, 2)), (7, 7), 13, 16, 24, 2),  # groups large enough for tiles
-        (Window((3, 3), (2, 2), (1, 1), (1, 1)), (12, 10), 2, 12, 24, 12),  # and too small
-    ],
-)
+@pytest.mark.parametrize(("window", "size", "n", "channels", "filters", "groups"), SEVERAL_TILES)
 def test_convolutions_over_several_tiles(dtype, window, size, n, channels, filters, groups):
     x = numbers(0, n, channels, *size, dtype=dtype)
     w = numbers(1, filters, channels // groups, *window.kernel, dtype=dtype)
@@ -162,6 +162,40 @@ def test_convolutions_over_several_tiles(dtype, window, size, n, channels, filte
     close(hard(cuda.conv2d, x, w, None, window, groups), out)
     close(hard(cuda.conv2d_input_grad, g, w, window, groups, size), gx)
     close(hard(cuda.conv2d_weight_grad, x, g, window, groups), gw)
+
+
+def rounded(x, operands):
+    """float32 to the bits that the tensor cores take, in float64; halves as in IEEE 754, but of tf32 away from zero."""
+    if operands == "float16":
+        return x.astype(np.float16).astype(np.float64)
+    bits = {"tf32": 11, "bfloat16": 8}[operands]
+    fraction, exponent = np.frexp(x.astype(np.float64))
+    whole = np.ldexp(fraction, bits)
+    whole = np.rint(whole) if operands == "bfloat16" else np.copysign(np.floor(np.abs(whole) + 0.5), whole)
+    return np.ldexp(whole, exponent - bits)
+
+
+BARS = {"tf32": 5e-4, "bfloat16": 1e-2, "float16": 5e-4}  # how far from products that nothing was rounded for, by norm
+
+
+@pytest.mark.parametrize("operands", BARS)
+@pytest.mark.parametrize(("window", "size", "n", "channels", "filters", "groups"), [SEVERAL_TILES[i] for i in (1, 3, 4)])
+def test_convolutions_on_the_tensor_cores(operands, window, size, n, channels, filters, groups, monkeypatch):
+    monkeypatch.setitem(precision.allowed, "conv", operands)
+    x, w = numbers(0, n, channels, *size, dtype=np.float32), numbers(1, filters, channels // groups, *window.kernel)
+    w = w.astype(np.float32)
+    g = numbers(2, n, filters, *window.out_size(size), dtype=np.float32)
+    found = (
+        hard(cuda.conv2d, x, w, None, window, groups),
+        hard(cuda.conv2d_input_grad, g, w, window, groups, size),
+        hard(cuda.conv2d_weight_grad, x, g, window, groups),
+    )
+    as_they_are = definition(x, w, g, window, groups)
+    by_formula = groups > 1 and min(filters, channels) // groups < 8  # in float32
+    for own, exact, same in zip(found, as_they_are, definition(*(rounded(a, operands) for a in (x, w, g)), window, groups)):
+        close(own, exact if by_formula else same)
+        assert np.linalg.norm(own - exact) <= BARS[operands] * np.linalg.norm(exact)
+        assert by_formula or np.linalg.norm(own - exact) > 1e-5 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

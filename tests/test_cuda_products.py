@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from standin import cublaslt as standin
 from standin import strict
-from test_cuda_kernels import DTYPES, REAL, close, hard
+from test_cuda_kernels import BARS, DTYPES, REAL, close, hard, rounded
 
+from minidl.kernels import precision
 from minidl.kernels.cuda import cublaslt, loader, products
 from minidl.kernels.cuda.capture import Graph
 
@@ -371,6 +372,31 @@ def test_our_kernel(shapes, dtype):
     close(hard(lambda a, b: own(a.swapaxes(-1, -2), b.swapaxes(-1, -2)), left, right), wanted, dtype)
     close(hard(lambda a, b, bias: own(a.swapaxes(-1, -2), b, bias, True), left, b, bias), np.maximum(wanted + bias, 0), dtype)
     close(hard(lambda a, b: own(a, b.swapaxes(-1, -2), None, True), a, right), np.maximum(wanted, 0), dtype)
+
+
+@pytest.mark.parametrize("operands", BARS)
+@pytest.mark.parametrize("shapes", [OWN[i] for i in (1, 2, 4)], ids=str)
+def test_our_kernel_on_the_tensor_cores(shapes, operands, monkeypatch):
+    monkeypatch.setitem(precision.allowed, "matmul", operands)
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    left = np.ascontiguousarray(a.swapaxes(-1, -2))
+    found, exact = hard(lambda a, b: own(a.swapaxes(-1, -2), b), left, b), np.matmul(a.astype(float), b.astype(float))
+    close(found, np.matmul(rounded(a, operands), rounded(b, operands)))
+    assert 1e-5 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < BARS[operands]
+    close(hard(own, a.astype(float), b.astype(float)), exact)  # float64 stays what it is
+
+
+@pytest.mark.parametrize("product", [own, lambda a, b: products.matmul(a, b)], ids=["own", "cublasLt"])
+@pytest.mark.parametrize("operands", BARS)
+def test_what_is_not_finite_or_too_large(product, operands, monkeypatch):
+    """Of float16 that is all beyond 65504, and what is below 6e-8 vanishes."""
+    monkeypatch.setitem(precision.allowed, "matmul", operands)
+    inf, nan = math.inf, math.nan
+    x = np.array([[inf, -inf, nan, 1e38, 7e4, 1e-9, 0.0]], np.float32).T
+    wanted = [inf, -inf, nan, inf, inf, 0, 0] if operands == "float16" else x.ravel()
+    found = product(cupy.asarray(x), cupy.ones((1, 1), np.float32)).get().ravel()
+    np.testing.assert_allclose(found, wanted, rtol=4e-3)
 
 
 def test_how_sums_are_cut():

@@ -38,7 +38,7 @@ HOUSE = [
         "cuda",
         "autograd.functional",
     },  # the last is written with ops, and only named as in PyTorch
-    {"optim", "vision", "vision.models", "compiler", "profiler", "checkpoints"},
+    {"optim", "vision", "vision.models", "compiler", "profiler", "checkpoints", "amp", "backends"},
     {"inspect", "onnx"},
     {"__init__"},
     {"exercises", "bench", "__main__"},

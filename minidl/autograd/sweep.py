@@ -66,7 +66,7 @@ def sweep(
             if g is None or (needed is not None and node not in needed):
                 continue
             if backend.gpu is not None:
-                devices.use(g)
+                devices.use(g, node)
             if isinstance(g, np.generic):  # NumPy makes numbers of arrays without dimensions; a rule may write into a copy of g
                 g = np.asarray(g)
             if node.hooks or node.retained is not None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.precision import here
 from .mode import enable_grad, mode
 
 
@@ -149,12 +150,12 @@ _births = itertools.count()
 class Node:
     """A step on the tape: its parents, and how a gradient of its output becomes gradients of theirs."""
 
-    __slots__ = ("__weakref__", "birth", "dtype", "hooks", "parents", "retained", "shape", "site")
+    __slots__ = ("__weakref__", "birth", "dtype", "hooks", "parents", "precision", "retained", "shape", "site")
 
     def __init__(self, parents: Sequence[Any], out: Any) -> None:
         self.parents = parents
         self.shape, self.dtype = out.shape, out.dtype
-        self.birth = next(_births)
+        self.birth, self.precision = next(_births), here.autocast  # its rules will multiply in the same way
         self.site = call_site(4)  # not here, in the subclass's __init__, nor in what calls that
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.retained: weakref.ref[Any] | None = None

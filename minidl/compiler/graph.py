@@ -217,7 +217,7 @@ def _same(a: list[Any], b: list[Any]) -> bool:
 def _culprit(error: Exception) -> str:
     """The op or effect that raised an error in a program's run."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code is Program.run.__code__:
+        if frame.f_code is Program._run.__code__:
             function = frame.f_locals["function"]
             return str(getattr(function, "name", getattr(function, "__name__", function)))
     return "the result"

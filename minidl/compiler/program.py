@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..autograd.mode import mode
 from ..autograd.op import Op
+from ..kernels.precision import here as precision
 
 
 class Ref(NamedTuple):
@@ -83,6 +84,13 @@ class Program:
 
     def run(self, inputs: list[Any]) -> list[Any]:
         """The values of the outputs."""
+        before = precision.autocast
+        try:
+            return self._run(inputs)
+        finally:
+            precision.autocast = before  # if it stopped between `autocast`'s beginning and end
+
+    def _run(self, inputs: list[Any]) -> list[Any]:
         values, watcher = self.values.copy(), mode.watcher
         values[: self.n_inputs] = inputs
         for function, is_op, args, places, out, drop in self.lines:

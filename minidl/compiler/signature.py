@@ -12,6 +12,7 @@ import numpy as np
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, source
 from ..dtypes import get_default_dtype
+from ..kernels import precision
 from ..nn.module import Module
 from .program import Ref
 
@@ -82,7 +83,8 @@ def describe(layout: Any, inputs: list[Any]) -> tuple[Any, ...]:
         kinds.append((array.shape, array.dtype, array.flags.c_contiguous, source(t) is not None))
     places = list(map(id, inputs))
     same = () if len(set(places)) == len(places) else tuple(map(places.index, places))  # one tensor as two arguments
-    return layout, tuple(kinds), same, mode.recording, get_default_dtype()
+    switches = mode.recording, get_default_dtype(), precision.here.autocast, *precision.allowed.values()
+    return layout, tuple(kinds), same, *switches
 
 
 def makeup(modules: list[Module]) -> list[Any]:

@@ -16,7 +16,8 @@ from . import capture
 
 P = ctypes.c_void_p
 TYPES = {0: np.float32, 1: np.float64, 2: np.float16}
-ROUNDED = {77: 10, 75: 7, 74: 10}  # TF32, bfloat16, float16: bits that are left of a fraction
+ROUNDED = {77: 10, 75: 7}  # TF32, bfloat16: bits that are left of a fraction
+FP16 = 74
 ATTRIBUTES = {  # of cublasLt.h: the name and type by the number, and what it is until it is set
     "MatmulDesc": {
         0: ("compute", ctypes.c_int32, 0), 1: ("scale", ctypes.c_int32, 0), 3: ("transa", ctypes.c_int32, 0),
@@ -59,7 +60,10 @@ def _matrices(place, layout):
 
 
 def _factor(x, turned, compute):
-    x = rounded(x, ROUNDED[compute]) if compute in ROUNDED else x
+    if compute == FP16:  # with its range
+        x = x.astype(np.float16).astype(np.float32)
+    elif compute in ROUNDED:
+        x = rounded(x, ROUNDED[compute])
     return x.swapaxes(1, 2) if turned else x
 
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <ucontext.h>
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <functional>
 #include <string>
@@ -57,6 +58,7 @@ static int next;                                        // ... and the first of 
 static std::deque<Stack> stacks;
 static std::vector<Stack*> resting;
 static std::vector<uint64_t> published;                 // what each thread offers to the others of its warp
+static std::vector<std::array<unsigned, 6>> factors;    // the same for a product of the tensor cores
 static jmp_buf scheduler;
 static int current;
 static std::function<void()> body;
@@ -117,7 +119,7 @@ inline void shuffle(unsigned& seed) {
   }
 }
 inline void run_block(int n, unsigned order) {          // order: 0 forward, 1 backward, else shuffled by this seed
-  threads.resize(n); turn.resize(n); published.assign(n, 0);
+  threads.resize(n); turn.resize(n); published.assign(n, 0); factors.assign(n, {});
   for (int i = 0; i < n; i++) {
     threads[i].state = READY;
     threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
@@ -148,6 +150,24 @@ template <class T> T exchange(T v, int lane) {          // every thread of a war
   warp_barrier();
   return r;
 }
+
+// Tensor cores: sum (16 x 8) += a (16 x k) b (k x 8), with N numbers in a register, in the layout of the PTX instruction; `number` says
+// which number a register holds, or its half.
+template <int N, class F> void multiply(float* sum, const unsigned* a, const unsigned* b, F number) {
+  factors[current] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  warp_barrier();
+  auto at = [&](int lane, int which, int k) { return number(factors[(current & ~31) + lane][which], k % N); };
+  for (int i = 0; i < 4; i++) {
+    int row = current % 32 / 4 + i / 2 * 8, column = current % 4 * 2 + i % 2;
+    for (int k = 0; k < 8 * N; k++) {
+      int deep = k / N % 4, half = k / (4 * N);
+      sum[i] += at(row % 8 * 4 + deep, row / 8 + 2 * half, k) * at(column * 4 + deep, 4 + half, k);
+    }
+  }
+  warp_barrier();
+}
+inline float of_bits(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
+inline unsigned bits_of(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
 
 // The kinds of a kernel's arguments: a letter for the element, '=' for a number, '*' for an array, 'c' for a constant one, and the
 // size in bytes. The letter of a structure, which is given by value, is 'V'.
@@ -187,6 +207,27 @@ template <class T> T __shfl_xor_sync(unsigned, T v, int mask) { return emu::exch
 template <class T> T __shfl_down_sync(unsigned, T v, int n) {
   int lane = emu::current & 31;
   return emu::exchange(v, lane + n < 32 ? lane + n : lane);
+}
+// What product.cuh writes in PTX: numbers rounded for the tensor cores (halves away from zero in tf32, to even ones in 16 bits), and
+// their products.
+inline unsigned one_tf32(float x) { return isnan(x) ? 0x7fffe000u : (emu::bits_of(x) + 0x1000u) & ~0x1fffu; }
+inline unsigned one_bf16(float x) {
+  unsigned bits = emu::bits_of(x);
+  return isnan(x) ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+inline unsigned one_f16(float x) { _Float16 h = x; uint16_t bits; memcpy(&bits, &h, 2); return bits; }
+inline unsigned two_bf16(float low, float high) { return one_bf16(low) | one_bf16(high) << 16; }
+inline unsigned two_f16(float low, float high) { return one_f16(low) | one_f16(high) << 16; }
+inline void mma_tf32(float* sum, const unsigned* a, const unsigned* b) {
+  emu::multiply<1>(sum, a, b, [](unsigned bits, int) { return emu::of_bits(bits & ~0x1fffu); });
+}
+inline void mma_bf16(float* sum, const unsigned* a, const unsigned* b) {
+  emu::multiply<2>(sum, a, b, [](unsigned bits, int half) { return emu::of_bits(bits >> 16 * half << 16); });
+}
+inline void mma_f16(float* sum, const unsigned* a, const unsigned* b) {
+  emu::multiply<2>(sum, a, b, [](unsigned bits, int half) {
+    uint16_t own = bits >> 16 * half; _Float16 h; memcpy(&h, &own, 2); return float(h);
+  });
 }
 // What g++ calls for an index outside an array of known size (-fsanitize=bounds), in place of its library's function.
 extern "C" __attribute__((used)) void __ubsan_handle_out_of_bounds_abort(void*, void*) {

@@ -2,7 +2,8 @@
 
 What CuPy does well (sums, arithmetic) is left to it, and products of matrices to cublasLt; the rest are CUDA kernels in the .cu
 files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers:
-``bits``, ``uniform``, ``normal`` and ``keep``; and to capture steps, ``Graph``, ``Drawn`` and ``suitable``.
+``bits``, ``uniform``, ``normal`` and ``keep``; ``unscale`` for gradients; and to capture steps, ``Graph``, ``Drawn`` and
+``suitable``.
 """
 
 from ..reference import recurrent_step
@@ -25,6 +26,7 @@ from .products import linear, matmul
 from .random import bits, keep, normal, uniform
 from .resize import resample
 from .traced import blockwise, fused
+from .unscale import unscale
 
 __all__ = [
     "Drawn",
@@ -67,4 +69,5 @@ __all__ = [
     "sum_pool2d_spread",
     "unfold",
     "uniform",
+    "unscale",
 ]

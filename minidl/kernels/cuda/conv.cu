@@ -26,7 +26,7 @@ struct Triple {
 // out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, row(i, k), column(j, l)] * w[f, c, k, l]. C and F are of one group.
 extern "C" __global__ void __launch_bounds__(THREADS) forward(
     const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
-  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
   Window window = AS_WINDOW;
   int group = blockIdx.z, positions = N * I * J, taps = C * K * L;
   int first_f = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
@@ -34,68 +34,61 @@ extern "C" __global__ void __launch_bounds__(THREADS) forward(
   int across = threadIdx.x % TILE, p = first_p + across;
   Triple at(p, I, J), seen(threadIdx.x / TILE, K, L);
   const real* picture = x + (at.a * groups + group) * C * H * W;
-  real sum[4][4] = {};
+  Sums sums;
   for (int start = 0; start < taps; start += DEPTH) {
     for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
       int f = first_f + e / DEPTH, tap = start + e % DEPTH;
-      a[e % DEPTH][e / DEPTH] = f < F && tap < taps ? w[(group * F + f) * taps + tap] : real(0);
+      a[e % DEPTH][e / DEPTH] = Sums::fetched(f < F && tap < taps ? w[(group * F + f) * taps + tap] : real(0));
     }
     for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
       int row = window.row(at.b, seen.b), column = window.column(at.c, seen.c);
       bool there = p < positions && seen.a < C && window.inside(row, column);
-      b[d][across] = there ? picture[(seen.a * H + row) * W + column] : real(0);
+      b[d][across] = Sums::fetched(there ? picture[(seen.a * H + row) * W + column] : real(0));
       seen.advance(THREADS / TILE);
     }
     __syncthreads();
-    multiply(a, b, sum);
+    sums.add(a, b);
     __syncthreads();
   }
-  for (int j = 0; j < 4; j++) {
-    int q = first_p + threadIdx.x % 16 * 4 + j;
-    if (q >= positions) break;
-    for (int i = 0; i < 4; i++) {
-      int f = first_f + threadIdx.x / 16 * 4 + i;
-      if (f >= F) break;
-      int filter = group * F + f;
-      out[(q / (I * J) * groups * F + filter) * (I * J) + q % (I * J)] = sum[i][j] + (with_bias ? bias[filter] : real(0));
-    }
+#pragma unroll
+  for (int e = 0; e < 16; e++) {
+    int f = first_f + Sums::row(e), q = first_p + Sums::column(e), filter = group * F + f;
+    if (f < F && q < positions)
+      out[(q / (I * J) * groups * F + filter) * (I * J) + q % (I * J)] = sums.sum[e] + (with_bias ? bias[filter] : real(0));
   }
 }
 
 // gx[n, c, row, column] = sum over f, k, l of g[n, f, i, j] * w[f, c, k, l], where tap (k, l) at (i, j) falls on that pixel.
 extern "C" __global__ void __launch_bounds__(THREADS) input_grad(
     const real* g, const real* w, real* gx, int N, int C, int F, int groups, WINDOW) {
-  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
   Window window = AS_WINDOW;
   int group = blockIdx.z, pixels = N * H * W, taps = F * K * L;
   int first_c = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
   int across = threadIdx.x % TILE, p = first_p + across;
   Triple at(p, H, W), seen(threadIdx.x / TILE, K, L);
   const real* picture = g + (at.a * groups + group) * F * I * J;
-  real sum[4][4] = {};
+  Sums sums;
   for (int start = 0; start < taps; start += DEPTH) {
     for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
       int c = first_c + e / DEPTH, tap = start + e % DEPTH, f = tap / (K * L);
-      a[e % DEPTH][e / DEPTH] = c < C && tap < taps ? w[((group * F + f) * C + c) * K * L + tap % (K * L)] : real(0);
+      real there = c < C && tap < taps ? w[((group * F + f) * C + c) * K * L + tap % (K * L)] : real(0);
+      a[e % DEPTH][e / DEPTH] = Sums::fetched(there);
     }
     for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
       int i = window.position(at.b, seen.b), j = window.position_across(at.c, seen.c);
       bool there = p < pixels && seen.a < F && i >= 0 && j >= 0;
-      b[d][across] = there ? picture[(seen.a * I + i) * J + j] : real(0);
+      b[d][across] = Sums::fetched(there ? picture[(seen.a * I + i) * J + j] : real(0));
       seen.advance(THREADS / TILE);
     }
     __syncthreads();
-    multiply(a, b, sum);
+    sums.add(a, b);
     __syncthreads();
   }
-  for (int j = 0; j < 4; j++) {
-    int q = first_p + threadIdx.x % 16 * 4 + j;
-    if (q >= pixels) break;
-    for (int i = 0; i < 4; i++) {
-      int c = first_c + threadIdx.x / 16 * 4 + i;
-      if (c >= C) break;
-      gx[((q / (H * W) * groups + group) * C + c) * (H * W) + q % (H * W)] = sum[i][j];
-    }
+#pragma unroll
+  for (int e = 0; e < 16; e++) {
+    int c = first_c + Sums::row(e), q = first_p + Sums::column(e);
+    if (c < C && q < pixels) gx[((q / (H * W) * groups + group) * C + c) * (H * W) + q % (H * W)] = sums.sum[e];
   }
 }
 
@@ -105,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) input_grad(
 // of the GPU has work. Their sums, (splits, F, C, K, L), are added up afterwards.
 extern "C" __global__ void __launch_bounds__(THREADS) weight_grad(
     const real* x, const real* g, real* gw, int N, int C, int F, int groups, int splits, int length, WINDOW) {
-  __shared__ real a[DEPTH][PITCH], b[DEPTH][PITCH];
+  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
   Window window = AS_WINDOW;
   int group = blockIdx.z % groups, split = blockIdx.z / groups, taps = C * K * L;
   int first_f = blockIdx.y * TILE, first_t = blockIdx.x * TILE;
@@ -114,28 +107,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) weight_grad(
   int d = threadIdx.x % DEPTH, across = threadIdx.x / DEPTH;
   Triple at(split * length + d, I, J);
   Triple tap[4] = {{first_t + across, K, L}, {first_t + across + 16, K, L}, {first_t + across + 32, K, L}, {first_t + across + 48, K, L}};
-  real sum[4][4] = {};
+  Sums sums;
   for (int start = split * length; start < stop; start += DEPTH) {
     bool position = start + d < stop;
 #pragma unroll
     for (int r = 0; r < 4; r++) {
       int f = first_f + across + 16 * r, row = window.row(at.b, tap[r].b), column = window.column(at.c, tap[r].c);
       bool seen = position && tap[r].a < C && window.inside(row, column);
-      a[d][across + 16 * r] = position && f < F ? g[(((at.a * groups + group) * F + f) * I + at.b) * J + at.c] : real(0);
-      b[d][across + 16 * r] = seen ? x[(((at.a * groups + group) * C + tap[r].a) * H + row) * W + column] : real(0);
+      real slope = position && f < F ? g[(((at.a * groups + group) * F + f) * I + at.b) * J + at.c] : real(0);
+      real pixel = seen ? x[(((at.a * groups + group) * C + tap[r].a) * H + row) * W + column] : real(0);
+      a[d][across + 16 * r] = Sums::fetched(slope);
+      b[d][across + 16 * r] = Sums::fetched(pixel);
     }
     at.advance(DEPTH);
     __syncthreads();
-    multiply(a, b, sum);
+    sums.add(a, b);
     __syncthreads();
   }
-  for (int i = 0; i < 4; i++) {
-    int f = first_f + threadIdx.x / 16 * 4 + i;
-    if (f >= F) break;
-    for (int j = 0; j < 4; j++) {
-      int tap = first_t + threadIdx.x % 16 * 4 + j;
-      if (tap >= taps) break;
-      gw[((split * groups + group) * F + f) * taps + tap] = sum[i][j];
-    }
+#pragma unroll
+  for (int e = 0; e < 16; e++) {
+    int f = first_f + Sums::row(e), t = first_t + Sums::column(e);
+    if (f < F && t < taps) gw[((split * groups + group) * F + f) * taps + t] = sums.sum[e];
   }
 }

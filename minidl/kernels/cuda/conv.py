@@ -8,16 +8,21 @@ from typing import Any
 import cupy
 
 from ...shapes import Window
+from .cores import operands
 from .loader import launch, plain, single, window
 from .pool import max_pool
 
-TILE = 64  # as in conv.cu
+TILE = 64  # as in tiles.cuh
 FINE = 8  # filters or channels in a group: with fewer, most of a tile would be empty
 BLOCKS = 512  # that a GPU should have to work on at a time, at least
 
 
 def _file(filters: int, channels: int, groups: int) -> str:
     return "conv_fine" if groups > 1 and min(filters, channels) < FINE else "conv"
+
+
+def _types(file: str, dtype: Any) -> dict[str, Any]:
+    return {"real": dtype, "operand": operands(dtype, "conv")} if file == "conv" else {"real": dtype}
 
 
 def _tiles(n: int) -> int:
@@ -33,7 +38,7 @@ def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
     threads = out.size if file == "conv_fine" else (_tiles(positions), _tiles(f), groups)
     given = plain(x), plain(w), plain(w if bias is None else bias), out
     sizes = n, c // groups, f, groups, int(bias is not None), window(win, size)
-    launch(file, "forward", threads, *given, *sizes, real=x.dtype)
+    launch(file, "forward", threads, *given, *sizes, **_types(file, x.dtype))
     return out
 
 
@@ -43,7 +48,8 @@ def conv2d_input_grad(g: Any, w: Any, win: Window, groups: int, size: tuple[int,
     n, f, c = g.shape[0], g.shape[1] // groups, w.shape[1]
     gx, file = cupy.empty((n, c * groups, *size), g.dtype), _file(f, c, groups)
     threads = gx.size if file == "conv_fine" else (_tiles(n * math.prod(size)), _tiles(c), groups)
-    launch(file, "input_grad", threads, plain(g), plain(w), gx, n, c, f, groups, window(win, size), real=g.dtype)
+    given = plain(g), plain(w), gx, n, c, f, groups, window(win, size)
+    launch(file, "input_grad", threads, *given, **_types(file, g.dtype))
     return gx
 
 
@@ -64,7 +70,7 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     sums = cupy.empty((splits, *shape), x.dtype)
     grid = _tiles(taps), _tiles(f), groups * splits
     given = plain(x), plain(g), sums, *sizes, splits, length, window(win, size)
-    launch("conv", "weight_grad", grid, *given, real=x.dtype)
+    launch("conv", "weight_grad", grid, *given, **_types("conv", x.dtype))
     return sums[0] if splits == 1 else sums.sum(0)
 
 

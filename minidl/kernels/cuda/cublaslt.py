@@ -79,8 +79,8 @@ def library() -> Any:
     except (ImportError, OSError, RuntimeError) as error:  # not found is a RuntimeError
         wheel = "nvidia-cublas-cu12" if cupy.cuda.runtime.runtimeGetVersion() < 13000 else "nvidia-cublas"
         warnings.warn(
-            "minidl: cublasLt cannot be loaded, so products of matrices are those of minidl's own kernel, which has no tensor "
-            f"cores; pip install {wheel} ({str(error).splitlines()[0]})",
+            "minidl: cublasLt cannot be loaded, so products of matrices are those of minidl's own kernel; "
+            f"pip install {wheel} ({str(error).splitlines()[0]})",
             stacklevel=2,
         )
         return None

@@ -7,11 +7,11 @@
 #include "tiles.cuh"
 
 // DEPTH steps of the sum for TILE lines; step k of a line is at line * down + k * across.
-__device__ inline void fetch(real (*strip)[PITCH], const real* x, int first, int lines, int start, int stop, int down, int across) {
+__device__ inline void fetch(real (*strip)[Sums::PITCH], const real* x, int first, int lines, int start, int stop, int down, int across) {
   for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
     int line = across == 1 ? e / DEPTH : e % TILE, d = across == 1 ? e % DEPTH : e / TILE;
     bool there = first + line < lines && start + d < stop;
-    strip[d][line] = there ? x[(first + line) * down + (start + d) * across] : real(0);
+    strip[d][line] = Sums::fetched(there ? x[(first + line) * down + (start + d) * across] : real(0));
   }
 }
 
@@ -25,29 +25,27 @@ __device__ inline real finished(real sum, const real* bias, int column, int with
 extern "C" __global__ void __launch_bounds__(THREADS) gemm(
     const real* a, const real* b, const real* bias, real* out, int batch, int M, int N, int K, int turned_a, int turned_b,
     int step_a, int step_b, int splits, int length, int with_bias, int with_relu) {
-  __shared__ real rows[DEPTH][PITCH], columns[DEPTH][PITCH];
+  __shared__ real rows[DEPTH][Sums::PITCH], columns[DEPTH][Sums::PITCH];
   int across = (N + TILE - 1) / TILE, down = (M + TILE - 1) / TILE;
   int first_column = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
   int number = blockIdx.x / (across * down), matrix = number % batch, split = number / batch;
   int stop = min((split + 1) * length, K);
   a += matrix * step_a;
   b += matrix * step_b;
-  real sum[4][4] = {};
+  Sums sums;
   for (int start = split * length; start < stop; start += DEPTH) {
     fetch(rows, a, first_row, M, start, stop, turned_a ? 1 : K, turned_a ? M : 1);
     fetch(columns, b, first_column, N, start, stop, turned_b ? K : 1, turned_b ? 1 : N);
     __syncthreads();
-    multiply(rows, columns, sum);
+    sums.add(rows, columns);
     __syncthreads();
   }
-  for (int i = 0; i < 4; i++) {
-    int row = first_row + threadIdx.x / 16 * 4 + i;
-    if (row >= M) break;
-    for (int j = 0; j < 4; j++) {
-      int column = first_column + threadIdx.x % 16 * 4 + j;
-      if (column >= N) break;
-      out[(number * M + row) * N + column] = splits > 1 ? sum[i][j] : finished(sum[i][j], bias, column, with_bias, with_relu);
-    }
+#pragma unroll
+  for (int e = 0; e < 16; e++) {
+    int row = first_row + Sums::row(e), column = first_column + Sums::column(e);
+    if (row >= M || column >= N) continue;
+    real sum = sums.sum[e];
+    out[(number * M + row) * N + column] = splits > 1 ? sum : finished(sum, bias, column, with_bias, with_relu);
   }
 }
 

@@ -15,7 +15,7 @@ BLOCK = 256  # threads in a block, where a kernel does not ask for another numbe
 INCLUDED = r'(?m)^#include "(\w+\.cuh)"$'
 C_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
-    "float32": "float", "float64": "double",
+    "float32": "float", "float64": "double", "tf32": "tf32", "bfloat16": "bf16", "float16": "f16",
 }  # fmt: skip
 
 
@@ -28,7 +28,8 @@ def source(file: str, text: str = "") -> str:
 
 @cache
 def _module(file: str, text: str, types: tuple[tuple[str, Any], ...], device: int) -> Any:
-    options = tuple(f"-D{name.upper()}={C_NAMES[np.dtype(dtype).name]}" for name, dtype in types)
+    named = {name: dtype if isinstance(dtype, str) else np.dtype(dtype).name for name, dtype in types}
+    options = tuple(f"-D{name.upper()}={C_NAMES[dtype]}" for name, dtype in named.items())
     return cupy.RawModule(code=source(file, text), options=options)
 
 

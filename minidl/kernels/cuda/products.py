@@ -9,6 +9,7 @@ import cupy
 import numpy as np
 
 from . import cublaslt
+from .cores import operands
 from .loader import launch, plain
 
 TILE = 64  # as in tiles.cuh
@@ -24,13 +25,15 @@ def multiply(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False
     (some sums in float64, sizes of 0). Whether ours is the quicker somewhere has not been measured.
     """
     after = "_".join(name for name, wanted in (("relu", with_relu), ("bias", bias is not None)) if wanted)
-    if not a.shape[-1] or cublaslt.library() is None or not cublaslt.product(a, b, out, "float32", after, bias):
+    compute = operands(a.dtype, "matmul")
+    if not a.shape[-1] or cublaslt.library() is None or not cublaslt.product(a, b, out, compute, after, bias):
         own(a, b, out, bias, with_relu)
 
 
 def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> None:
     """The same by gemm.cu. float16, only a way to keep numbers, is computed in float32."""
     dtype = np.dtype(np.float32 if out.dtype == np.float16 else out.dtype)
+    types = {"real": dtype, "operand": operands(dtype, "matmul")}
     whole = out if out.dtype == dtype and out.flags.c_contiguous else cupy.empty(out.shape, dtype)
     a, b, bias = (x if x is None else x.astype(dtype, copy=False) for x in (a, b, bias))
     (*batch, m, n), k, count = out.shape, a.shape[-1], math.prod(out.shape[:-2])
@@ -41,9 +44,9 @@ def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> 
     after = int(bias is not None), int(with_relu)
     bias = a if bias is None else bias
     sizes = count, m, n, k, turned_a, turned_b, step_a, step_b, splits, -(-k // splits)
-    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, *after, real=dtype)
+    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, *after, **types)
     if splits > 1:
-        launch("gemm", "add_parts", out.size, to, bias, whole, out.size, n, splits, *after, real=dtype)
+        launch("gemm", "add_parts", out.size, to, bias, whole, out.size, n, splits, *after, **types)
     if whole is not out:
         out[...] = whole
 

@@ -66,13 +66,19 @@ def text(steps: Steps, n_numbers: int) -> str:
     lines += [f"real v{i} = {a}[t];" for i, a in enumerate(arrays) if f"v{i}" in read]
     lines += [f"auto v{n + k} = {FORMULAS[name].format(*operands)};" for k, (name, operands) in enumerate(steps.steps)]
     lines += [f"a{i}[t] = v{value};" for i, value in steps.stores]
+    return defines(n, n_numbers, " \\\n  ".join(lines))
+
+
+def defines(n_arrays: int, n_numbers: int, steps: str) -> str:
+    """What traced.cu wants to be told: besides the steps, over arrays ``a0``, ``a1`` and so on, how many these are."""
+    arrays = [f"a{i}" for i in range(n_arrays)]
     defined = {
-        "N_ARRAYS": n,
+        "N_ARRAYS": n_arrays,
         "N_NUMBERS": max(n_numbers, 1),
-        "MOST": most(n, n_numbers),
+        "MOST": most(n_arrays, n_numbers),
         "ARRAYS": ", ".join(f"real* {a}" for a in arrays),
         "FOUND": " ".join(f"real* {a} = all.arrays[{i}][which];" for i, a in enumerate(arrays)),
-        "STEPS": " \\\n  ".join(lines),
+        "STEPS": steps,
     }
     return "".join(f"#define {name} {value}\n" for name, value in defined.items())
 
@@ -136,8 +142,8 @@ def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], l
         read = _reader(function, counted, rows[0][0], found, dtype)
         said = given(numbers, dtype) if here.graph is None else told(read, dtype, max(n, 1))
         for start in range(0, len(rows), most(n_arrays, n)):
-            packed, blocks = _packed([arrays for _, arrays in rows[start : start + most(n_arrays, n)]], most(n_arrays, n))
-            launch("traced", "many", (blocks,), packed, said, text=written, real=dtype)
+            table, blocks = packed([arrays for _, arrays in rows[start : start + most(n_arrays, n)]], most(n_arrays, n))
+            launch("traced", "many", (blocks,), table, said, text=written, real=dtype)
     return others
 
 
@@ -159,7 +165,7 @@ def _rows(n_arrays: int, most: int) -> Any:
     return np.dtype([*fields, ("count", np.int32)], align=True)
 
 
-def _packed(rows: list[Any], most: int) -> tuple[Any, int]:
+def packed(rows: list[Any], most: int) -> tuple[Any, int]:
     """Up to ``most`` rows of arrays, as the kernel takes them, and the number of blocks for them."""
     n_arrays, n = len(rows[0]), len(rows)
     made, sizes = np.zeros(1, _rows(n_arrays, most)), np.array([row[0].size for row in rows])
