@@ -33,7 +33,7 @@ def multiply(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False
 def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> None:
     """The same by gemm.cu. float16, only a way to keep numbers, is computed in float32."""
     dtype = np.dtype(np.float32 if out.dtype == np.float16 else out.dtype)
-    types = {"real": dtype, "operand": operands(dtype, "matmul")}
+    types: dict[str, Any] = {"real": dtype, "operand": operands(dtype, "matmul")}
     whole = out if out.dtype == dtype and out.flags.c_contiguous else cupy.empty(out.shape, dtype)
     a, b, bias = (x if x is None else x.astype(dtype, copy=False) for x in (a, b, bias))
     (*batch, m, n), k, count = out.shape, a.shape[-1], math.prod(out.shape[:-2])
