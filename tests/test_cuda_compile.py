@@ -16,9 +16,8 @@ FILES = sorted(path.stem for path in HERE.glob("*.cu"))
 ARCHITECTURES = ("80", "90", "100")  # A100, H100 and H200, B200
 TYPES = [("float", "int"), ("double", "int")]  # of numbers, and of the numbers of taps
 MORE = {"pool": [("float", "signed char"), ("double", "signed char"), ("long long", "int")], "scatter": [("long long", "int")]}
-MORE |= {
-    file: [("float", "int", f"-DOPERAND={o}") for o in ("tf32", "bf16", "f16")] for file in ("conv", "gemm")
-}  # tensor cores
+MORE["conv"] = [("float", "int", f"-DOPERAND={operand}") for operand in ("tf32", "bf16")]  # the tensor cores
+MORE["gemm"] = [("float", "int", "-DOPERAND=f16")]  # whose tiles are the same
 KERNEL = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers",
