@@ -2,8 +2,8 @@
 
 What CuPy does well (sums, arithmetic) is left to it, and products of matrices to cublasLt; the rest are CUDA kernels in the .cu
 files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers:
-``bits``, ``uniform``, ``normal`` and ``keep``; ``unscale`` for gradients; and to capture steps, ``Graph``, ``Drawn`` and
-``suitable``.
+``bits``, ``uniform``, ``normal`` and ``keep``; ``augmented`` for pictures, ``unscale`` for gradients; and to capture steps,
+``Graph``, ``Drawn`` and ``suitable``.
 """
 
 from ..reference import recurrent_step
@@ -12,6 +12,7 @@ from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_gra
 from .elementwise import add_at, erf, relu, relu_grad, running_extreme, share, sum
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
+from .pictures import augmented
 from .pool import (
     fold,
     max_pool2d,
@@ -32,6 +33,7 @@ __all__ = [
     "Drawn",
     "Graph",
     "add_at",
+    "augmented",
     "bits",
     "blockwise",
     "conv2d",
