@@ -91,8 +91,18 @@ def as_dtype(spec: Any) -> dtype:
             found = _of[np.dtype(spec)]
         except (KeyError, TypeError):
             held = ", ".join(dict.fromkeys(d.name for d in _of.values()))
-            raise TypeError(f"dtype {spec!r} is not one that tensors hold; they hold {held}") from None
+            named = " (devices are 'cpu', 'cuda' and 'cuda:N')" if isinstance(spec, str) else ""
+            raise TypeError(f"dtype {spec!r} is not one that tensors hold; they hold {held}{named}") from None
     return found
+
+
+def check_tensors(op: str, tensors: Any) -> None:
+    """Refuse what is no list of tensors, or of arrays: what has no dtype."""
+    if not isinstance(tensors, (tuple, list)):
+        raise TypeError(f"{op}: wants a list of tensors, got {type(tensors).__name__}")
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"{op}: wants tensors, but number {i} is {type(x).__name__}; make it one with tensor(...)")
 
 
 def get_default_dtype() -> dtype:

@@ -138,8 +138,9 @@ class Window(NamedTuple):
         """Itself, once it is also known that the window fits ``size`` at least once."""
         self.check_numbers(op)
         if min(self.out_size(size)) < 1:
-            reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))
-            padded = tuple(n + b + a for n, b, a in zip(size, self.before, self.after))
+            row = op.endswith("1d")  # a sequence stands as a picture of one row, of which the user knows nothing
+            reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel))[row:]
+            padded = tuple(n + b + a for n, b, a in zip(size, self.before, self.after))[row:]
             raise ShapeError(f"{op}: the window reaches over {reach} pixels but the padded input has {padded}")
         return self
 

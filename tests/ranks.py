@@ -36,6 +36,16 @@ def collectives():
             t = minidl.tensor(everyone[rank], dtype=dtype)
             distributed.all_reduce(t, op=distributed.ReduceOp[name])
             assert t.dtype == dtype and t.tolist() == numbers.astype(t.numpy().dtype).tolist(), (dtype, name)
+    one, other = (minidl.zeros(3), minidl.zeros(2, dtype=minidl.int64)) if rank else (minidl.zeros(2), minidl.zeros(2))
+    for call in (lambda: distributed.all_reduce(one), lambda: distributed.broadcast(other, 0)):
+        try:
+            call()
+        except RuntimeError as error:
+            assert "same call, with the same shape and dtype; here rank 0 " in str(error) and "of (2,), minidl.float32" in str(
+                error
+            )
+        else:
+            raise AssertionError("ranks with different tensors exchanged them")
     t = minidl.full((2, 2), float(rank))
     distributed.all_reduce(t, distributed.ReduceOp.AVG)
     assert t.tolist() == [[(size - 1) / 2] * 2] * 2

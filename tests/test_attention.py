@@ -662,3 +662,12 @@ def test_dropout_only_in_training():
     assert not np.array_equal(net(x, x).detach().numpy(), net(x, x).detach().numpy())
     net.eval()
     np.testing.assert_array_equal(net(x, x).detach().numpy(), net(x, x).detach().numpy())
+
+
+def test_masks_may_be_arrays_and_lists():
+    net, x = nn.MultiheadAttention(4, 2), minidl.randn(3, 2, 4)
+    for name, mask in (("attn_mask", np.triu(np.ones((3, 3), bool), 1)), ("key_padding_mask", np.array([[0, 0, 1]] * 2, bool))):
+        wanted = net(x, x, x, **{name: minidl.tensor(mask)})
+        for other in (mask, mask.tolist()):
+            for a, b in zip(net(x, x, x, **{name: other}), wanted):
+                np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())

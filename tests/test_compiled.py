@@ -100,13 +100,20 @@ def test_what_cannot_be_traced_is_numpys():
     def unknown(out, x):
         out[...] = np.arctan2(x, 2)
 
-    for function in (decides, unknown):
+    def by_method(out, x):
+        out[...] = x - x.mean()
+
+    def by_number(out, x):
+        out[...] = x * len(x)
+
+    for function in (decides, unknown, by_method, by_number):
         wanted, out = np.empty_like(x), np.empty_like(x)
         function(wanted, x)
         compiled.blockwise(function, out, x)
         np.testing.assert_array_equal(out, wanted)
-    with pytest.raises(symbols.Untraceable):
-        symbols.trace(lambda out, x: np.add.reduce(x), np.dtype(np.float32), 2)
+    for untraceable in (np.add.reduce, float, int, len, list, lambda x: x.sum(), lambda x: x.T, lambda x: [1, 2][x]):
+        with pytest.raises(symbols.Untraceable):
+            symbols.trace(lambda out, x, f=untraceable: f(x), np.dtype(np.float32), 2)
 
 
 def test_an_array_that_may_not_be_written_to_is_refused():

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 import minidl
+import minidl.nn.functional as F
+from minidl import nn
+from minidl.utils.data import DistributedSampler
 
+ATTEND = nn.MultiheadAttention(4, 2)
 A = minidl.ones(2, 3)
 V = minidl.arange(3)
 M = minidl.tensor([True, False, True])
@@ -36,6 +40,39 @@ TABLE = {
     ),
     "inner sizes": (lambda: minidl.inner(A, minidl.ones(4, 1)), RuntimeError, ["inner", "(2, 3)", "(4, 1)", "last"]),
     "cat of numbers": (lambda: minidl.cat([minidl.tensor(1.0), minidl.tensor(2.0)]), RuntimeError, ["cat", "stack"]),
+    "cat of a list": (lambda: minidl.cat([A, [1, 2]]), TypeError, ["cat", "number 1", "list", "tensor(...)"]),
+    "cat of a tensor": (lambda: minidl.cat(A), TypeError, ["cat", "list of tensors", "ndarray"]),
+    "stack of a number": (lambda: minidl.stack([A, 5]), TypeError, ["stack", "number 1", "int"]),
+    "stack of nothing": (lambda: minidl.stack([]), RuntimeError, ["stack", "at least one"]),
+    "hstack of a list": (lambda: minidl.hstack([[1, 2], A]), TypeError, ["hstack", "number 0", "list"]),
+    "vstack of a list": (lambda: minidl.vstack([[1, 2], A]), TypeError, ["vstack", "number 0", "list"]),
+    "dstack of a list": (lambda: minidl.dstack([[1, 2], A]), TypeError, ["dstack", "number 0", "list"]),
+    "column_stack of a list": (lambda: minidl.column_stack([[1, 2]]), TypeError, ["column_stack", "number 0", "list"]),
+    "block_diag of a list": (lambda: minidl.block_diag(A, [1, 2]), TypeError, ["block_diag", "number 1", "list"]),
+    "meshgrid of a number": (lambda: minidl.meshgrid(V, 5), TypeError, ["meshgrid", "number 1", "int"]),
+    "cartesian_prod of a list": (lambda: minidl.cartesian_prod(V, [1]), TypeError, ["cartesian_prod", "number 1", "list"]),
+    "atleast_1d of a list": (lambda: minidl.atleast_1d([A, [1]]), TypeError, ["atleast_1d", "number 1", "list"]),
+    "atleast_3d of a number": (lambda: minidl.atleast_3d(5), TypeError, ["atleast_3d", "number 0", "int"]),
+    "to a device of another name": (lambda: A.to("gpu"), TypeError, ["dtype 'gpu'", "devices are 'cpu', 'cuda' and 'cuda:N'"]),
+    "attention scale": (lambda: F.scaled_dot_product_attention(A, A, A, scale="x"), TypeError, ["scale", "number", "str"]),
+    "attention dropout": (lambda: F.scaled_dot_product_attention(A, A, A, dropout_p="x"), TypeError, ["dropout_p", "str"]),
+    "attention features of one sequence": (lambda: ATTEND(A, A, A), RuntimeError, ["features", "got query (2, 3), key (2, 3)"]),
+    "attention batches": (
+        lambda: ATTEND(minidl.ones(2, 3, 4), minidl.ones(2, 2, 4), minidl.ones(2, 2, 4)),
+        RuntimeError,
+        ["batches differ", "dimension 1", "query (2, 3, 4), key (2, 2, 4)"],
+    ),
+    "attention padding of one sequence": (
+        lambda: ATTEND(*[minidl.ones(3, 4)] * 3, key_padding_mask=minidl.ones(4)), RuntimeError, ["shape (3,), got (4,)"]
+    ),
+    "cell of one sequence": (lambda: nn.LSTMCell(3, 4)(minidl.ones(5)), RuntimeError, ["LSTMCell", "3 features", "input (5,)"]),
+    "cell hx": (lambda: nn.GRUCell(3, 4)(V.float(), minidl.ones(5)), RuntimeError, ["GRUCell", "4", "hx (5,)"]),
+    "conv1d window": (lambda: nn.Conv1d(2, 1, 9)(A), RuntimeError, ["conv1d", "over (9,)", "has (3,)"]),
+    "max_pool1d window": (lambda: F.max_pool1d(A, 4), RuntimeError, ["max_pool1d", "over 4", "has 3"]),
+    "avg_pool1d window": (lambda: F.avg_pool1d(A, 6, padding=1), RuntimeError, ["avg_pool1d", "over 6", "has 5"]),
+    "data parallel": (lambda: nn.parallel.DistributedDataParallel(3), TypeError, ["module must be a Module", "int"]),
+    "sampler of a number": (lambda: DistributedSampler(2.5), TypeError, ["DistributedSampler", "length", "float"]),
+    "sampler rank": (lambda: DistributedSampler(V, 2, 1.5), TypeError, ["DistributedSampler: rank", "float"]),
     "index of a number": (lambda: minidl.index_select(minidl.tensor(1.0), 0, V), RuntimeError, ["index_select", "1 dim"]),
     "matmul number": (lambda: A @ minidl.tensor(1.0), RuntimeError, ["matmul", "at least 1 dimension", "()"]),
     "mm dimensions": (lambda: A.mm(V.float()), RuntimeError, ["mm", "2 dimensions", "(3,)"]),

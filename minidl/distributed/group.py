@@ -205,6 +205,11 @@ def _begin(tensor: Any, group: Any, async_op: bool, op: str) -> Communicator:
         raise NotImplementedError(f"{op}: async_op=True is not supported: on a CPU nothing is gained by it; leave it out")
     if mode.watcher is not None:
         mode.watcher.seen(tensor, f"{op} exchanges it with other ranks")
+    if made.size > 1:
+        calls = made.all_gather_object(f"{op} of {tuple(tensor.shape)}, {tensor.dtype}")
+        if len(set(calls)) > 1:
+            said = "; ".join(f"rank {rank} {call}" for rank, call in enumerate(calls))
+            raise RuntimeError(f"{op}: every rank must make the same call, with the same shape and dtype; here {said}")
     return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import broadcast_to
 from ..autograd.op import numpy_names
-from ..dtypes import as_dtype
+from ..dtypes import as_dtype, check_tensors
 from ..ops.index import getitem
 from ..ops.layout import cat, constant_pad, narrow, reshape, transpose, unsqueeze
 from ..shapes import ShapeError, solid_dim, wrap_dim
@@ -22,7 +22,8 @@ from .shaping import atleast_2d, atleast_3d
 @numpy_names
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """``tensors`` of one shape joined along a new dimension ``dim``."""
-    if not len(tensors):
+    check_tensors("stack", tensors)
+    if not tensors:
         raise ShapeError("stack: wants at least one tensor")
     for i, x in enumerate(tensors):
         if tuple(x.shape) != tuple(tensors[0].shape):
@@ -32,27 +33,33 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
 
 def hstack(tensors: Sequence[Any]) -> Any:
     """Vectors joined end to end, anything else along dimension 1."""
+    check_tensors("hstack", tensors)
     return cat([reshape(x, (-1,)) if len(x.shape) < 2 else x for x in tensors], 0 if len(tensors[0].shape) < 2 else 1)
 
 
 def vstack(tensors: Sequence[Any]) -> Any:
     """Rows joined one below the other, anything else along dimension 0."""
+    check_tensors("vstack", tensors)
     return cat([reshape(x, (1, -1)) if len(x.shape) < 2 else x for x in tensors], 0)
 
 
 def dstack(tensors: Sequence[Any]) -> Any:
     """Tensors made three-dimensional (see `atleast_3d`) and joined along dimension 2."""
+    check_tensors("dstack", tensors)
     return cat([atleast_3d(x) for x in tensors], 2)
 
 
 def column_stack(tensors: Sequence[Any]) -> Any:
     """Vectors as columns side by side, anything else joined along dimension 1."""
+    check_tensors("column_stack", tensors)
     return cat([reshape(x, (-1, 1)) if len(x.shape) < 2 else x for x in tensors], 1)
 
 
 def block_diag(*tensors: Any) -> Any:
     """A matrix with ``tensors`` (matrices, or vectors as rows, or numbers) along its diagonal, and zeros around them."""
-    blocks = [atleast_2d(x) for x in tensors or (tensor([[]]),)]
+    tensors = tensors or (tensor([[]]),)
+    check_tensors("block_diag", tensors)
+    blocks = [atleast_2d(x) for x in tensors]
     if any(len(x.shape) != 2 for x in blocks):
         raise ShapeError(f"block_diag: wants at most 2 dimensions, got shapes {[tuple(x.shape) for x in tensors]}")
     width, rows, left = sum(x.shape[1] for x in blocks), [], 0
@@ -111,6 +118,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
         raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
+    check_tensors("meshgrid", tensors)
     n = len(tensors)
     sizes = tuple(math.prod(x.shape) for x in tensors)
     grids = [broadcast_to(reshape(x, (1,) * i + (-1,) + (1,) * (n - i - 1)), sizes) for i, x in enumerate(tensors)]
@@ -119,6 +127,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
 
 def cartesian_prod(*tensors: Any) -> Any:
     """All ways to take one element from each of several vectors, a row each; of one vector, the vector."""
+    check_tensors("cartesian_prod", tensors)
     if not tensors or any(len(x.shape) != 1 for x in tensors):
         raise ShapeError(f"cartesian_prod: wants one or more vectors, got shapes {[tuple(x.shape) for x in tensors]}")
     if len({x.dtype for x in tensors}) > 1:

@@ -12,6 +12,7 @@ from ..autograd import broadcast_to, differentiable
 from ..autograd.op import numpy_names
 from ..backend import xp
 from ..devices import on_host
+from ..dtypes import check_tensors
 from ..ops import layout
 from ..ops.index import windows
 from ..ops.layout import copy, diag_embed, flip, permute, reshape, transpose, unsqueeze
@@ -160,12 +161,12 @@ def diagflat(input: Any, offset: int = 0) -> Any:
 
 def atleast_1d(*tensors: Any) -> Any:
     """A tensor without dimensions as a vector; several, or a list of them, as a tuple."""
-    return _each(tensors, lambda x: x if len(x.shape) else reshape(x, (1,)))
+    return _each("atleast_1d", tensors, lambda x: x if len(x.shape) else reshape(x, (1,)))
 
 
 def atleast_2d(*tensors: Any) -> Any:
     """Vectors as matrices of one row; several, or a list of them, as a tuple."""
-    return _each(tensors, lambda x: x if len(x.shape) > 1 else reshape(x, (1, -1)))
+    return _each("atleast_2d", tensors, lambda x: x if len(x.shape) > 1 else reshape(x, (1, -1)))
 
 
 def atleast_3d(*tensors: Any) -> Any:
@@ -174,14 +175,15 @@ def atleast_3d(*tensors: Any) -> Any:
     def three(x: Any) -> Any:
         return x if len(x.shape) > 2 else unsqueeze(x, -1) if len(x.shape) == 2 else reshape(x, (1, -1, 1))
 
-    return _each(tensors, three)
+    return _each("atleast_3d", tensors, three)
 
 
-def _each(tensors: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
+def _each(op: str, tensors: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
     """``change`` of one tensor, or of each of several."""
-    if len(tensors) == 1 and not isinstance(tensors[0], (tuple, list)):
-        return change(tensors[0])
-    return tuple(change(x) for x in (tensors[0] if len(tensors) == 1 else tensors))
+    alone = len(tensors) == 1 and not isinstance(tensors[0], (tuple, list))
+    listed = tensors[0] if len(tensors) == 1 and not alone else tensors
+    check_tensors(op, listed)
+    return change(listed[0]) if alone else tuple(change(x) for x in listed)
 
 
 def fliplr(input: Any) -> Any:

@@ -83,8 +83,15 @@ class Symbol(NDArrayOperatorsMixin):
     def __getitem__(self, place: Any) -> Any:
         raise Untraceable("a part of an array")
 
-    def __bool__(self) -> bool:
-        raise Untraceable("a decision by the numbers")
+    def __bool__(self) -> Any:
+        raise Untraceable("a decision by the numbers, or one of them for Python")
+
+    __float__ = __int__ = __index__ = __complex__ = __len__ = __iter__ = __bool__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what NumPy asks of anything
+            raise AttributeError(name)
+        raise Untraceable(f"the array's {name}")
 
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
         """Itself."""

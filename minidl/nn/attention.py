@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autograd.tape import mark_changed, wrap
 from ..dtypes import bool_
-from ..functions.creation import arange, empty, zeros
+from ..functions.creation import arange, as_tensor, empty, zeros
 from ..functions.joining import chunk
 from ..ops.compare import logical_or
 from ..ops.elementwise import cos, exp, sin, where
@@ -128,16 +128,18 @@ class MultiheadAttention(Module):
             raise ShapeError(f"MultiheadAttention: wants 3 dimensions, or 2, for all of {self._said(query, key, value)}")
         if is_causal and attn_mask is None:
             raise RuntimeError("MultiheadAttention: is_causal=True says something about attn_mask; give it as well")
+        self._check(query, key, value, None if alone else 0 if self.batch_first else 1)
+        attn_mask, key_padding_mask = (None if mask is None else as_tensor(mask) for mask in (attn_mask, key_padding_mask))
         if alone:
             turn = {id(x): x[None] for x in (query, key, value)}
-            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         else:
             turn = {id(x): x if self.batch_first else transpose(x, 0, 1) for x in (query, key, value)}
         q, k, v = self._heads(*(turn[id(x)] for x in (query, key, value)))
         mask = None
         causal = is_causal and key_padding_mask is None and not need_weights
         if not causal:
-            mask = self._mask(attn_mask, key_padding_mask, q, k.shape[2] - (self.bias_k is not None) - self.add_zero_attn)
+            keys = k.shape[2] - (self.bias_k is not None) - self.add_zero_attn
+            mask = self._mask(attn_mask, key_padding_mask, q, keys, alone)
         p, weights = self.dropout if self.training else 0.0, None
         if need_weights:
             weights = F.dropout(attention_weights(q, k, mask, 1 / math.sqrt(self.head_dim)), p)
@@ -153,16 +155,16 @@ class MultiheadAttention(Module):
     def _said(self, *tensors: Any) -> str:
         return ", ".join(f"{name} {tuple(x.shape)}" for name, x in zip(("query", "key", "value"), tensors))
 
+    def _check(self, query: Any, key: Any, value: Any, batch: int | None) -> None:
+        """Refuse features and batches, which are along dimension ``batch``, that do not fit."""
+        said, sizes = self._said(query, key, value), (self.embed_dim, self.kdim, self.vdim)
+        if any(x.shape[-1] != size for x, size in zip((query, key, value), sizes)) or key.shape[:-1] != value.shape[:-1]:
+            raise ShapeError(f"MultiheadAttention: wants features {sizes}, and as many values as keys; got {said}")
+        if batch is not None and len({x.shape[batch] for x in (query, key, value)}) != 1:
+            raise ShapeError(f"MultiheadAttention: batches differ in dimension {batch}: {said}")
+
     def _heads(self, query: Any, key: Any, value: Any) -> list[Any]:
         """Queries, keys and values projected, (N, H, L or S, E / H)."""
-        sizes = self.embed_dim, self.kdim, self.vdim
-        if any(x.shape[2] != size for x, size in zip((query, key, value), sizes)) or key.shape[:2] != value.shape[:2]:
-            raise ShapeError(
-                f"MultiheadAttention: wants features {sizes}, and as many values as keys; "
-                f"got (N first) {self._said(query, key, value)}"
-            )
-        if len({x.shape[0] for x in (query, key, value)}) != 1:
-            raise ShapeError(f"MultiheadAttention: batches differ: (N first) {self._said(query, key, value)}")
         if self.in_proj_weight is not None and query is key and key is value:
             parts = chunk(linear(query, self.in_proj_weight, self.in_proj_bias), 3, 2)
         else:
@@ -180,7 +182,7 @@ class MultiheadAttention(Module):
                 others[i] = cat([others[i], zeros(n, 1, self.embed_dim, dtype=others[i].dtype, device=others[i].device)], 1)
         return [x.unflatten(2, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (q, *others)]
 
-    def _mask(self, attn_mask: Any, key_padding_mask: Any, q: Any, s: int) -> Any:
+    def _mask(self, attn_mask: Any, key_padding_mask: Any, q: Any, s: int, alone: bool) -> Any:
         """Both masks as one for `scaled_dot_product_attention`, where True means that a query may look."""
         n, h, length, _ = q.shape
         for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
@@ -195,9 +197,10 @@ class MultiheadAttention(Module):
                 )
             masks.append(attn_mask if len(attn_mask.shape) == 2 else attn_mask.reshape(n, h, length, s))
         if key_padding_mask is not None:
-            if tuple(key_padding_mask.shape) != (n, s):
+            wanted = (s,) if alone else (n, s)
+            if tuple(key_padding_mask.shape) != wanted:
                 raise ShapeError(
-                    f"MultiheadAttention: key_padding_mask must have shape {(n, s)}, got {tuple(key_padding_mask.shape)}"
+                    f"MultiheadAttention: key_padding_mask must have shape {wanted}, got {tuple(key_padding_mask.shape)}"
                 )
             masks.append(key_padding_mask.reshape(n, 1, 1, s))
         added = (self.bias_k is not None) + self.add_zero_attn

@@ -98,6 +98,8 @@ skip_all_reduce_unused_params
         for name, value in theirs.items():
             if value:
                 raise NotImplementedError(f"DistributedDataParallel: {name}={value!r} is not supported; leave it out")
+        if not isinstance(module, Module):
+            raise TypeError(f"DistributedDataParallel: module must be a Module, got {type(module).__name__}")
         if device_ids is not None and len(device_ids) != 1:
             raise ValueError(f"DistributedDataParallel: a rank has one device, got device_ids={device_ids}")
         if output_device is not None and output_device not in (device_ids or []):

@@ -270,6 +270,12 @@ class RNNCellBase(_Recurrent):
             name = self._get_name()
             raise ShapeError(f"{name}: wants input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}")
         alone = len(input.shape) == 1
+        if input.shape[-1] != self.input_size or any(tuple(x.shape) != (*input.shape[:-1], self.hidden_size) for x in states):
+            said = ", ".join(str(tuple(x.shape)) for x in states)
+            raise ShapeError(
+                f"{self._get_name()}: wants {self.input_size} features, input_size, and as many hx of {self.hidden_size}, "
+                f"hidden_size; got input {tuple(input.shape)} and hx {said}"
+            )
         if alone:
             input, states = input[None], [x[None] for x in states]
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh

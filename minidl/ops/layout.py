@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from .. import dtypes
@@ -197,6 +198,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
 
     An empty vector joins anything and adds nothing, so that a list may be collected from ``tensor([])`` on.
     """
+    dtypes.check_tensors("cat", tensors)
     if not tensors:
         raise ShapeError("cat: wants at least one tensor")
     solid = [x.shape != (0,) for x in tensors]
@@ -211,9 +213,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     if len({x.dtype for x in tensors}) > 1:
         common = dtypes.result_type(*tensors).dtype
         tensors = [x.astype(common, copy=False) for x in tensors]
-    ends = [0]
-    for x, counts in zip(tensors, solid):
-        ends.append(ends[-1] + (x.shape[dim] if counts else 0))
+    ends = [*accumulate((x.shape[dim] if counts else 0 for x, counts in zip(tensors, solid)), initial=0)]
     joined = [x for x, counts in zip(tensors, solid) if counts] or [first]
     return xp(first).concatenate(joined, axis=dim), (dim, ends)
 

@@ -352,6 +352,9 @@ def scaled_dot_product_attention(
     for i, x in enumerate((query, key, value, attn_mask)):
         if not hasattr(x, "shape") and not (i == 3 and x is None):
             _attention.op.refuse(i, x)
+    for name, number in (("dropout_p", dropout_p), ("scale", 0.0 if scale is None else scale)):
+        if not isinstance(number, (int, float)) and getattr(number, "ndim", 1):
+            raise TypeError(f"scaled_dot_product_attention: {name} must be a number, got {type(number).__name__}")
     if not 0 <= dropout_p <= 1:
         raise ValueError(f"scaled_dot_product_attention: dropout_p must lie between 0 and 1, got {dropout_p}")
     if enable_gqa:

@@ -5,6 +5,8 @@ it comes as out. What is kept need not be computed again, and x itself can be fo
 time and memory in every network.
 """
 
+import numpy as np
+
 
 def tanh_pullback(g, out):
     """The gradient of x, where out = np.tanh(x)."""
@@ -17,8 +19,6 @@ def tanh_pullback(g, out):
     # [mistake] The square is missing: the derivative is 1 - out**2.
     # return g * (1 - out)
     # [mistake] out is tanh(x) already; this takes the tanh of it once more.
-    # import numpy as np
-    #
     # return g * (1 - np.tanh(out) ** 2)
     # [end]
 

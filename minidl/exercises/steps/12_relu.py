@@ -4,6 +4,8 @@ relu(x) is x where x is positive, and 0 elsewhere. Its slope is 1 or 0, so the p
 through or stops it. At 0 itself there is no slope; everybody has agreed to say 0 there.
 """
 
+import numpy as np
+
 
 def relu_pullback(g, x):
     """The gradient of x, where out = np.maximum(x, 0)."""

@@ -21,7 +21,7 @@ def max_pool(x: Any, w: Window, cut: bool = False, with_taps: bool = False) -> t
     """The largest of each window, cut off below 0 if wanted, and if wanted the taps; one launch for all."""
     out, tap = cupy.empty((*x.shape[:2], *w.out_size(x.shape[2:])), x.dtype), np.dtype(taps_dtype(w))
     taps = cupy.empty(out.shape if with_taps else 1, tap)
-    lowest = x.dtype.type(-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    lowest = x.dtype.type(-np.inf if x.dtype.kind == "f" else 0 if x.dtype == bool else np.iinfo(x.dtype).min)
     geometry = window(w, x.shape[2:])
     numbers = out.size, int(cut), int(with_taps), lowest, geometry
     launch("pool", "max_pool2d", out.size, plain(x), out, taps, *numbers, real=x.dtype, tap=tap)

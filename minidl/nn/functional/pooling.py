@@ -35,6 +35,13 @@ def _in_a_row(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[Any
     return (1, *kernel), (1, *stride), (0, *per_dim(padding, 1, f"{op}: padding"))
 
 
+def _check_reach(op: str, input: Any, ceil_mode: bool, kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> None:
+    """Refuse a window that reaches beyond the input, in the words of whoever has no picture; see `shapes.Window.check`."""
+    reach, padded = dilation[1] * (kernel[1] - 1) + 1, input.shape[-1] + 2 * padding[1]
+    if reach >= padded + (max(stride[1], 1) if ceil_mode else 1):
+        raise ShapeError(f"{op}: the window reaches over {reach} elements but the padded input has {padded}")
+
+
 def _flat(out: Any) -> Any:
     return reshape(out, (*out.shape[:-2], out.shape[-1]))
 
@@ -53,8 +60,9 @@ def max_pool1d(
     Shapes: (N, C, L) or (C, L) -> the same with the positions for L.
     """
     window = _in_a_row("max_pool1d", kernel_size, stride, padding)
-    dilation = (1, *per_dim(dilation, 1, "max_pool1d: dilation"))
-    out = max_pool2d(_row("max_pool1d", input), *window, dilation, ceil_mode, return_indices)
+    dilation, row = (1, *per_dim(dilation, 1, "max_pool1d: dilation")), _row("max_pool1d", input)
+    _check_reach("max_pool1d", input, ceil_mode, *window, dilation)
+    out = max_pool2d(row, *window, dilation, ceil_mode, return_indices)
     return (_flat(out[0]), _flat(out[1])) if return_indices else _flat(out)
 
 
@@ -62,8 +70,9 @@ def avg_pool1d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
 ) -> Any:
     """The mean of each window; `avg_pool2d` of one row. Shapes: as `max_pool1d`."""
-    window = _in_a_row("avg_pool1d", kernel_size, stride, padding)
-    return _flat(avg_pool2d(_row("avg_pool1d", input), *window, ceil_mode, count_include_pad))
+    window, row = _in_a_row("avg_pool1d", kernel_size, stride, padding), _row("avg_pool1d", input)
+    _check_reach("avg_pool1d", input, ceil_mode, *window)
+    return _flat(avg_pool2d(row, *window, ceil_mode, count_include_pad))
 
 
 # -- to a given size

@@ -9,6 +9,7 @@ from typing import Any
 from ...distributed.group import get_rank, get_world_size
 from ...functions.sampling import randperm
 from ...random import Generator
+from ...shapes import as_index
 from .sampler import Sampler
 
 
@@ -41,8 +42,13 @@ class DistributedSampler(Sampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        self.num_replicas = get_world_size() if num_replicas is None else num_replicas
-        self.rank = get_rank() if rank is None else rank
+        if not hasattr(dataset, "__len__"):
+            raise TypeError(f"DistributedSampler: dataset must have a length; a {type(dataset).__name__} has none")
+        self.num_replicas = (
+            get_world_size() if num_replicas is None else as_index(num_replicas, "DistributedSampler: num_replicas")
+        )
+        self.rank = get_rank() if rank is None else as_index(rank, "DistributedSampler: rank")
+        seed = as_index(seed, "DistributedSampler: seed")
         if not 0 <= self.rank < self.num_replicas:
             raise ValueError(f"Invalid rank {self.rank}, rank should be in the interval [0, {self.num_replicas - 1}]")
         self.dataset, self.shuffle, self.seed, self.drop_last, self.epoch = dataset, shuffle, seed, drop_last, 0
