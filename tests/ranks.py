@@ -41,9 +41,7 @@ def collectives():
         try:
             call()
         except RuntimeError as error:
-            assert "same call, with the same shape and dtype; here rank 0 " in str(error) and "of (2,), minidl.float32" in str(
-                error
-            )
+            assert "same call, with the same shape and dtype; here rank 0 " in str(error) and "of (2,), float32" in str(error)
         else:
             raise AssertionError("ranks with different tensors exchanged them")
     t = minidl.full((2, 2), float(rank))

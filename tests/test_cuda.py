@@ -203,6 +203,13 @@ def test_ops_run_where_their_operands_are():
     cuda.set_device("cuda:0")
 
 
+@pytest.mark.parametrize("dtype", [minidl.bool, minidl.uint8, minidl.int64])
+def test_pooling_of_what_has_no_gradient(dtype):
+    x = minidl.tensor([[[[0, 1, 0, 0], [0, 0, 0, 0]]]], dtype=dtype, device="cpu")
+    out = F.max_pool2d(x.cuda(), 2)
+    assert out.dtype == dtype and out.cpu().tolist() == F.max_pool2d(x, 2).tolist() == [[[[1, 0]]]]
+
+
 def test_raw_arrays_of_cupy():
     x = minidl.ones(2, device="cuda")
     array = x._array + 1

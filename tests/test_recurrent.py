@@ -621,7 +621,7 @@ REFUSED = {
         r"the cell state in hx must have shape \(1, 2, 4\)",
     ),
     "cell_dims": (lambda: nn.LSTMCell(3, 4)(minidl.zeros(1, 2, 3)), ValueError, "LSTMCell: wants input"),
-    "cell_hx": (lambda: nn.GRUCell(3, 4)(minidl.zeros(2, 3), minidl.zeros(1, 4)), RuntimeError, "gru_cell: wants input"),
+    "cell_hx": (lambda: nn.GRUCell(3, 4)(minidl.zeros(2, 3), minidl.zeros(1, 4)), RuntimeError, "GRUCell: wants 3 features"),
     "cell_pair": (lambda: nn.LSTMCell(3, 4)(minidl.zeros(2, 3), minidl.zeros(2, 4)), TypeError, "hx must be a pair"),
     "lengths": (lambda: pack_padded_sequence(minidl.zeros(4, 3), [4, 2, 0]), RuntimeError, "at least 1"),
     "too_long": (lambda: pack_padded_sequence(minidl.zeros(4, 3), [5, 2, 1]), RuntimeError, "3 lengths of up to 5 do not fit"),

@@ -206,7 +206,7 @@ def _begin(tensor: Any, group: Any, async_op: bool, op: str) -> Communicator:
     if mode.watcher is not None:
         mode.watcher.seen(tensor, f"{op} exchanges it with other ranks")
     if made.size > 1:
-        calls = made.all_gather_object(f"{op} of {tuple(tensor.shape)}, {tensor.dtype}")
+        calls = made.all_gather_object(f"{op} of {tuple(tensor._array.shape)}, {tensor._array.dtype}")
         if len(set(calls)) > 1:
             said = "; ".join(f"rank {rank} {call}" for rank, call in enumerate(calls))
             raise RuntimeError(f"{op}: every rank must make the same call, with the same shape and dtype; here {said}")
