@@ -17,6 +17,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from standin import cublaslt as standin
 from standin import strict
 from test_cuda_kernels import BARS, DTYPES, REAL, close, hard, rounded
@@ -115,6 +117,31 @@ def test_what_is_described_is_the_product(library, shapes, dtype):
     a, b = (drawn(i, *shape, dtype=dtype) for i, shape in enumerate(shapes))
     for left, right in itertools.product(forms(a), forms(b)):
         close(made(left, right).get(), np.matmul(wide(a), wide(b)))
+
+
+@st.composite
+def views(draw, shape):
+    """An array of this shape as a view of another one, whose dimensions are in any order, with gaps and backwards."""
+    order = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.sampled_from([1, 1, 1, 2, -1])) for _ in shape]
+    whole = cupy.zeros([shape[d] * abs(steps[d]) + draw(st.integers(0, 1)) for d in order], np.float32)
+    parts = [slice(n - 1, None, -1) if step < 0 else slice(0, n * step, step) for n, step in zip(shape, steps)]
+    view = whole.transpose([order.index(d) for d in range(len(shape))])[tuple(parts)]
+    view[...] = drawn(draw(st.integers(0, 99)), *shape)
+    return view
+
+
+sizes = st.integers(1, 3)
+
+
+@pytest.mark.parametrize("multiply", [products.multiply, products.own], ids=["by the library", "by our kernel"])
+@given(st.data(), st.lists(sizes, max_size=2), sizes, sizes, sizes)
+def test_products_of_any_views(multiply, data, batch, m, k, n):
+    lead = [data.draw(st.sampled_from([batch, batch[1:], [1] * len(batch)])) for _ in range(2)]
+    a, b = data.draw(views((*lead[0], m, k))), data.draw(views((*lead[1], k, n)))
+    out = data.draw(views((*np.broadcast_shapes(*map(tuple, lead)), m, n)))
+    multiply(a, b, out)
+    close(out.get(), np.matmul(wide(a), wide(b)))
 
 
 def test_nothing_is_copied_that_the_library_can_find():
