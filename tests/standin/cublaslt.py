@@ -47,7 +47,7 @@ def _memory(place, dtype, shape, strides):
     root = whole = alive[place].a
     while (root := getattr(root, "base", None)) is not None:
         whole = root if isinstance(root, np.ndarray) else whole
-    whole = whole if whole.flags.c_contiguous else whole.T
+    whole = whole.transpose(np.argsort(whole.strides, kind="stable")[::-1])  # as it lies in memory
     strides = [n * np.dtype(dtype).itemsize for n in strides]
     return np.ndarray(shape, dtype, whole, place - whole.ctypes.data, strides)  # NumPy refuses what is longer
 
