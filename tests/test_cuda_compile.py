@@ -29,7 +29,7 @@ KERNEL = re.compile(
 @pytest.mark.parametrize("file", FILES)
 def test_it_compiles_and_nothing_spills(file, arch):
     own = (HERE / f"{file}.cu").read_text()
-    names = re.findall(r'^extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(', own, re.MULTILINE)
+    names = re.findall(r'^extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', own, re.MULTILINE)
     source = (HERE / "common.cuh").read_text() + f'\n#line 1 "{file}.cu"\n' + own
     for real, tap, *operand in TYPES + MORE.get(file, []):
         log = nvrtc.compile(source, f"{file}.cu", arch, (f"-DREAL={real}", f"-DTAP={tap}", f"-I{HERE}", *operand))

@@ -13,7 +13,7 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``add_at(out, index, values)``                             ``out[index] += values``, also where an index repeats
 ``blockwise(function, *arrays)``                           ``function(*arrays)``, in place and elementwise, in blocks
 ``fused(function, steps, again)``                          ``function(*step)`` for those that a kernel can do; the others
-``recurrent_step(name, dtype)``                            one of `sequences.steps` in fewer passes, or None
+``in_one(name, dtype)``                                    a function that takes fewer passes, or None: see below
 ``share(function, n, products)``                           ``function(slice)`` for slices of n items that do not meet
 ``running_extreme(x, dim, largest)``                       the largest (or smallest) element so far along ``dim``; NaN stays
 ``bits(n, seed, draw)``                                    n words of 32 random bits, the same for the same two numbers
@@ -39,6 +39,10 @@ Shapes are always those written here; the order in memory is the provider's own 
 ``normalise(x, weight, bias, dims, eps, ...)``              (x - center) / sqrt(variance + eps) * weight + bias, and these two
 ``normalise_grad(g, x, weight, center, ...)``              the gradients of x, weight and bias
 ========================================================= ===================================================================
+
+What takes several functions of these may be one pass in a provider, and is then asked for by name with ``in_one``: the steps of
+`minidl.sequences.steps` ("lstm", "lstm_back" and so on), "attention" (`minidl.sequences.attention`) and "conv2d_relu_pool_grad"
+(`minidl.ops.fused`). It may also say of arguments that it does not do it, by None.
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each
 of its three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to

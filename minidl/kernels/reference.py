@@ -55,8 +55,8 @@ def fused(function: Callable[..., None], steps: list[Any], again: Any = None) ->
     return steps
 
 
-def recurrent_step(name: str, dtype: Any) -> None:
-    """None: `minidl.sequences.steps` are as they should be read."""
+def in_one(name: str, dtype: Any) -> None:
+    """None: everything is in steps, as it should be read."""
 
 
 def share(function: Callable[[slice], None], n_items: int, products: int) -> None:

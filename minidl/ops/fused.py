@@ -34,6 +34,10 @@ def conv2d_relu_pool(
 def _conv_rule(
     g: Any, input: Any, weight: Any, out: Any, taps: Any, window: Any, groups: int, pool: Any, input_shape: Any, wanted: Any
 ) -> tuple[Any, ...]:
+    whole = None if isinstance(g, TensorBase) else kernels(g).in_one("conv2d_relu_pool_grad", g.dtype)
+    grads = None if whole is None else whole(g, input, weight, out, taps, window, groups, pool, wanted)
+    if grads is not None:
+        return grads
     g = _relu_grad(g, out)
     bias = sum(g, (0, 2, 3)) if wanted[2] else None
     if pool is not None:

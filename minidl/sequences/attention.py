@@ -63,6 +63,12 @@ def _by_weights(query: Any, key: Any, value: Any, mask: Any, scale: float, drops
     return matmul(weights if drops is None else weights * drops, value)
 
 
+def _whole(query: Any, value: Any, mask: Any) -> Any:
+    """What does all of it at once for arrays like these, or None."""
+    find = kernels(query).in_one("attention", query.dtype)
+    return None if find is None else find(query, value, mask)
+
+
 def _in_one(query: Any, key: Any, value: Any, scale: float) -> tuple[Any, Any]:
     """The same on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
     m = xp(query)
@@ -179,6 +185,10 @@ def _with_one(x: Any) -> Any:
 def _attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, scale: float = 1.0, causal: bool = False, p: float = 0.0
 ) -> tuple[Any, Any, Any]:
+    attend = _whole(query, value, attn_mask)
+    if attend is not None:
+        seed = seed_for(query) if p else 0
+        return *attend(query, key, value, attn_mask, scale, causal, p, seed).forward(), seed
     n, h, length, _ = query.shape
     plain = attn_mask is None and not causal and not p
     if plain and 0 < n * h * length * key.shape[2] * query.itemsize <= IN_ONE_BYTES:
@@ -236,6 +246,9 @@ def _attention_rule(
     inputs = query, key, value
     if isinstance(g, TensorBase):  # the sweep is recorded
         return _recorded(g, inputs, attn_mask, scale, causal, p, seed, wanted)
+    attend = _whole(query, value, attn_mask)
+    if attend is not None:
+        return attend(query, key, value, attn_mask, scale, causal, p, seed).backward(g, out, lse)
     g, query, key, value = map(_in_rows, (g, query, key, value))
     m, blocks = xp(g), _Blocks(query, key, attn_mask, causal, p, seed)
     gq, gk, gv = map(m.zeros_like, inputs)  # each in the memory order of its own
@@ -275,12 +288,18 @@ def _attention_rule(
 
 def _recorded(g: Any, inputs: Any, mask: Any, scale: float, causal: bool, p: float, seed: int, wanted: Any) -> Any:
     """The gradients by the textbook's form, differentiated so that they can be differentiated again."""
-    arrays = [getattr(x, "_array", x) for x in inputs]
-    blocks = _Blocks(arrays[0], arrays[1], mask, causal, p, seed)
+    q, k, v = (getattr(x, "_array", x) for x in inputs)
+    drops, attend = None, _whole(q, v, mask)
+    if p:
+        drops = (
+            _Blocks(q, k, mask, causal, p, seed).drops()
+            if attend is None
+            else attend(q, k, v, mask, scale, causal, p, seed).factors()
+        )
     if causal:
-        mask = blocks.m.tril(blocks.m.ones(blocks.shape[2:], bool))
+        mask = xp(q).tril(xp(q).ones((q.shape[2], k.shape[2]), bool))
     own = [reshape(x, tuple(x.shape)) for x in inputs]  # though two of them may be one tensor
-    again = _by_weights(own[0], own[1], own[2], mask, scale, blocks.drops() if p else None)
+    again = _by_weights(own[0], own[1], own[2], mask, scale, drops)
     found = iter(grad(again, [x for x, w in zip(own, wanted) if w], g, create_graph=True))
     return tuple(next(found) if w else None for w in wanted)
 

@@ -302,7 +302,7 @@ class _Forward:
     def __init__(self, kind: str, input: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, places: Any) -> None:
         m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.input, self.w_hr, self.turns = m, input, w_hr, _Turns()
-        self.step = kernels(input).recurrent_step(kind, input.dtype) or KINDS[kind].step
+        self.step = kernels(input).in_one(kind, input.dtype) or KINDS[kind].step
         self.out, self.h, self.c = places
         halves = _halves(kind, input.dtype, device_of(input))
         self.halves, self.unscaled = (halves, 1 - halves), None if len(input) >= MANY_ROWS else halves
@@ -367,7 +367,7 @@ class _Backward:
     def __init__(self, kind: str, g_places: Any, input: Any, w_ih: Any, w_hh: Any, w_hr: Any, wanted: tuple[bool, ...]) -> None:
         self.g_out, gh, gc = g_places
         self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns()
-        self.back = kernels(gh).recurrent_step(f"{kind}_back", gh.dtype) or KINDS[kind].back
+        self.back = kernels(gh).in_one(f"{kind}_back", gh.dtype) or KINDS[kind].back
         self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
         self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
         self.g_input = self.m.empty_like(input) if wanted[0] else None

@@ -12,7 +12,7 @@ from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax
 from .matmul import linear, matmul
 from .norm import normalise, normalise_grad
 from .pool import max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
-from .recurrent import recurrent_step
+from .recurrent import in_one
 from .resize import resample
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "erf",
+    "in_one",
     "linear",
     "log_softmax",
     "log_softmax_at",
@@ -31,7 +32,6 @@ __all__ = [
     "max_pool2d_taps",
     "normalise",
     "normalise_grad",
-    "recurrent_step",
     "resample",
     "softmax",
     "softmax_grad",

@@ -125,6 +125,6 @@ STEPS = {
 }
 
 
-def recurrent_step(name: str, dtype: Any) -> Any:
+def in_one(name: str, dtype: Any) -> Any:
     """The step of this name on float32."""
     return STEPS.get(name) if dtype == np.float32 else None

@@ -1,6 +1,6 @@
 """Quick loops on the CPU, in NumPy; see `minidl.kernels` for the contract."""
 
-from ..reference import recurrent_step
+from ..reference import in_one
 from ..threads import share
 from .block import conv2d_relu_pool
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
@@ -24,6 +24,7 @@ __all__ = [
     "erf",
     "fold",
     "fused",
+    "in_one",
     "linear",
     "log_softmax",
     "log_softmax_at",
@@ -36,7 +37,6 @@ __all__ = [
     "max_pool2d_taps",
     "normalise",
     "normalise_grad",
-    "recurrent_step",
     "relu",
     "relu_grad",
     "resample",

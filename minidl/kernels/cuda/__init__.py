@@ -6,10 +6,11 @@ files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond
 ``Graph``, ``Drawn`` and ``suitable``.
 """
 
-from ..reference import recurrent_step
 from .capture import Drawn, Graph, suitable
-from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
+from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .conv_pool import conv2d_relu_pool
 from .elementwise import add_at, erf, relu, relu_grad, running_extreme, share, sum
+from .in_one import in_one
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
 from .pictures import augmented
@@ -43,6 +44,7 @@ __all__ = [
     "erf",
     "fold",
     "fused",
+    "in_one",
     "keep",
     "linear",
     "log_softmax",
@@ -57,7 +59,6 @@ __all__ = [
     "normal",
     "normalise",
     "normalise_grad",
-    "recurrent_step",
     "relu",
     "relu_grad",
     "resample",

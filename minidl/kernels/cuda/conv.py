@@ -10,7 +10,6 @@ import cupy
 from ...shapes import Window
 from .cores import operands
 from .loader import launch, plain, single, window
-from .pool import max_pool
 
 TILE = 64  # as in tiles.cuh
 FINE = 8  # filters or channels in a group: with fewer, most of a tile would be empty
@@ -72,14 +71,3 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     given = plain(x), plain(g), sums, *sizes, splits, length, window(win, size)
     launch("conv", "weight_grad", grid, *given, **_types("conv", x.dtype))
     return sums[0] if splits == 1 else sums.sum(0)
-
-
-@single
-def conv2d_relu_pool(
-    x: Any, w: Any, bias: Any, win: Window, groups: int, pool: Window | None, with_taps: bool
-) -> tuple[Any, Any]:
-    """``max_pool2d(relu(conv2d(...)))``, and which tap of the pool was the largest: two launches."""
-    out = conv2d(x, w, bias, win, groups)
-    if pool is None:
-        return cupy.maximum(out, 0), None
-    return max_pool(out, pool, True, with_taps)

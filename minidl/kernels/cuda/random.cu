@@ -1,19 +1,4 @@
-// Random numbers without a state: Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011). It maps a
-// counter of four words to four random words, under a key of two. The key is the seed; the counter says which four numbers of
-// which draw these are. So every thread can make its own numbers, and they do not depend on how many threads there are.
-typedef Told<unsigned long long, 2> Key;  // the seed, and the number of the draw
-__device__ inline uint4 philox(unsigned long long which, const Key& key) {
-  unsigned long long seed = key[0], draw = key[1];
-  uint4 c = make_uint4(unsigned(which), unsigned(which >> 32), unsigned(draw), unsigned(draw >> 32));
-  unsigned low = unsigned(seed), high = unsigned(seed >> 32);
-  for (int round = 0; round < 10; round++) {
-    unsigned a = __umulhi(0xD2511F53u, c.x), b = __umulhi(0xCD9E8D57u, c.z);
-    c = make_uint4(b ^ c.y ^ low, 0xCD9E8D57u * c.z, a ^ c.w ^ high, 0xD2511F53u * c.x);
-    low += 0x9E3779B9u;
-    high += 0xBB67AE85u;
-  }
-  return c;
-}
+// Random numbers, of the words of Philox (common.cuh).
 
 // From words to numbers in [0, 1): 24 bits for a float, 53 for a double, so that each is exact and 1 is never reached.
 #define PER_THREAD int(16 / sizeof(real))

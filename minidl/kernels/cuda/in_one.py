@@ -1,0 +1,18 @@
+"""What kernels do in one pass where others take several steps, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .attention import attention
+from .conv_pool import conv2d_relu_pool_grad
+from .recurrent import STEPS
+
+NAMES: dict[str, Any] = {**STEPS, "attention": attention, "conv2d_relu_pool_grad": conv2d_relu_pool_grad}
+
+
+def in_one(name: str, dtype: Any) -> Any:
+    """The function of this name on float32 or float64."""
+    return NAMES.get(name) if dtype in (np.float32, np.float64) else None
