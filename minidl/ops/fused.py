@@ -35,17 +35,15 @@ def _conv_rule(
     g: Any, input: Any, weight: Any, out: Any, taps: Any, window: Any, groups: int, pool: Any, input_shape: Any, wanted: Any
 ) -> tuple[Any, ...]:
     whole = None if isinstance(g, TensorBase) else kernels(g).in_one("conv2d_relu_pool_grad", g.dtype)
-    grads = None if whole is None else whole(g, input, weight, out, taps, window, groups, pool, wanted)
-    if grads is not None:
-        return grads
+    grads = whole and whole(g, input, weight, out, taps, window, groups, pool, wanted)
+    if grads:
+        return tuple(grads)
     g = _relu_grad(g, out)
-    bias = sum(g, (0, 2, 3)) if wanted[2] else None
-    if pool is not None:
-        g = _place(g, taps, pool, window.out_size(input_shape[2:]))
+    placed = g if pool is None else _place(g, taps, pool, window.out_size(input_shape[2:]))
     return (
-        _input_grad(g, weight, window, groups, input_shape[2:]) if wanted[0] else None,
-        _weight_grad(input, g, window, groups) if wanted[1] else None,
-        bias,
+        _input_grad(placed, weight, window, groups, input_shape[2:]) if wanted[0] else None,
+        _weight_grad(input, placed, window, groups) if wanted[1] else None,
+        sum(g, (0, 2, 3)) if wanted[2] else None,
     )
 
 

@@ -54,7 +54,8 @@ class Attention:
         sizes = dict(line.split()[1:] for line in text.splitlines())
         self.rows, self.back_rows = int(sizes["ROWS"]), int(sizes["BACK_ROWS"])
         nothing = cupy.empty(1, bool), cupy.empty(1, query.dtype)
-        masks, (seen, added), per = 0, nothing, (0, 0, 0, 0)
+        masks, (seen, added) = 0, nothing
+        per: tuple[int, ...] = (0, 0, 0, 0)
         if mask is not None:
             masks = 1 if mask.dtype == bool else 2
             mask = plain(mask.astype(bool if masks == 1 else query.dtype, copy=False))
