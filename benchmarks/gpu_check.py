@@ -9,11 +9,12 @@ minidl need not be installed, nor what else it wants (for that there is the fold
 downloaded, and no setting of the machine or the GPU is changed. The stages, each a process of its own, so that one that breaks
 leaves the others alone:
 
-* kernels: CUDA kernels against the loops that define them, products by cublasLt (tests/test_cuda_{kernels,products}.py);
+* kernels: CUDA kernels against what defines them, products by cublasLt, steps captured as CUDA graphs (tests/test_cuda_*.py);
 * gradients: ops on the GPU against finite differences, to order two;
 * parity: values and gradients of layers, and the losses of twenty training steps, against PyTorch on the same GPU;
 * times: the same layers and steps, forward and backward, in turns; float32 without TF32 on both sides, and once more with it;
   products of matrices also by minidl's own kernel, which stands in for cublasLt where that is not;
+* steps: whole training steps of five networks, as written, captured as a graph, by torch.compile, in bfloat16 (gpu_steps.py);
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
@@ -42,9 +43,20 @@ PATHS = [str(ROOT), *([str(ROOT / "benchmarks" / "bare")] if MISSING else [])]  
 sys.path[:0] = PATHS
 
 import environment
+import gpu_steps
 from sides import given
 
-SHARES = {"kernels": 0.25, "gradients": 0.12, "parity": 0.15, "times": 0.35, "suite": 1.0}  # of the time, or what is left
+SHARES = {
+    "kernels": 0.22,
+    "gradients": 0.1,
+    "parity": 0.12,
+    "steps": 0.3,
+    "times": 0.2,
+    "suite": 1.0,
+}  # of the time, or the rest
+KERNELS = [
+    f"test_cuda_{name}.py" for name in ("kernels", "capture", "conv_pool", "attention", "traced", "recurrent", "products")
+]
 SUITE = [  # the most telling first
     ["test_cuda.py"],
     ["test_ops_network.py", "test_ops_elementwise.py", "test_ops_reduce.py", "test_ops_linear.py", "test_ops_layout.py"],
@@ -358,6 +370,10 @@ def times(args):
             timed(title, lambda side: Training(side, batch).step)  # noqa: B023
 
 
+def steps(args):
+    gpu_steps.run(libraries(args.smoke), args.smoke, tried, milliseconds)
+
+
 def run_tests(name, files, options, limit):
     """A row with how many tests passed and which failed, also of those that ran before the time was over."""
     counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
@@ -518,7 +534,7 @@ def main():
             add([{"stage": stage, "name": "all", "ok": True, "stopped": "no time was left"}])
         elif stage == "kernels":
             some = ["-k", "block and float32 or emulator"] if args.smoke else []
-            add([run_tests("CUDA kernels", ["test_cuda_kernels.py", "test_cuda_products.py"], some, limit)])
+            add([run_tests("CUDA kernels", KERNELS[:1] if args.smoke else KERNELS, some, limit)])
         elif stage == "suite":
             for i, files in enumerate([] if args.smoke else SUITE):
                 left = args.seconds - (time.perf_counter() - start)
