@@ -8,6 +8,7 @@ import pytest
 from standin import nvrtc
 from test_cuda_kernels import close, cupy, hard, on_host
 
+from minidl.kernels import precision
 from minidl.kernels.cuda import loader
 from minidl.kernels.cuda.attention import Attention, _text, attention
 
@@ -101,7 +102,7 @@ def test_large_scores_do_not_overflow():
     np.testing.assert_array_equal(on_host(lse), np.full((1, 1, 2, 1), 1500))
 
 
-def test_what_is_left_to_array_code():
+def test_what_is_left_to_array_code(monkeypatch):
     def like(e, dtype):
         return SimpleNamespace(shape=(1, 1, 2, e), size=2 * e, dtype=np.dtype(dtype), itemsize=np.dtype(dtype).itemsize)
 
@@ -109,6 +110,8 @@ def test_what_is_left_to_array_code():
         assert (attention(like(e, dtype), like(e, dtype), None) is not None) is takes
     assert attention(like(8, "f2"), like(8, "f2"), None) is None and _text(0, 4, 4) is None
     assert attention(like(8, "f4"), like(8, "f4"), SimpleNamespace(size=2**31)) is None
+    monkeypatch.setattr(precision.here, "autocast", "bfloat16")
+    assert attention(like(8, "f4"), like(8, "f4"), None) is None and attention(like(8, "f8"), like(8, "f8"), None) is Attention
 
 
 @pytest.mark.skipif(nvrtc.root() is None, reason='NVRTC is not installed: pip install "minidl[cuda-check]"')

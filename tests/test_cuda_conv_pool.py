@@ -5,7 +5,7 @@ import pytest
 from test_cuda_kernels import DTYPES, close, cupy, hard
 from test_kernels import numbers
 
-from minidl.kernels import cuda, reference
+from minidl.kernels import cuda, precision, reference
 from minidl.kernels.cuda import conv_pool
 from minidl.kernels.cuda.conv_pool import THREE, TWO
 from minidl.shapes import Window
@@ -61,7 +61,7 @@ def test_ties_and_what_is_no_number():
     assert np.isnan(out).any() and taps[0, 0, 1, 0] == 0 and len(np.unique(taps)) > 1
 
 
-def test_what_goes_in_steps():
+def test_what_goes_in_steps(monkeypatch):
     """Other windows, groups, odd sizes, numbers of another kind; and gradients of pictures too large for shared memory."""
     x, weight = cupy.ones((1, 2, 4, 4), np.float32), cupy.ones((2, 2, 3, 3), np.float32)
     for win, groups, pool, size, dtype in [
@@ -75,6 +75,9 @@ def test_what_goes_in_steps():
         picture = cupy.ones((1, 2, *size), dtype)
         assert not conv_pool._fits(picture, win, groups, pool)
     assert conv_pool._fits(x, THREE, 1, TWO)
+    with monkeypatch.context() as patch:
+        patch.setitem(precision.allowed, "conv", "tf32")
+        assert not conv_pool._fits(x, THREE, 1, TWO)
     for channels, side, at_once in [(3, 32, 4), (64, 32, 8), (64, 64, 2), (8, 108, 1), (8, 110, 0)]:
         assert conv_pool._channels(cupy.empty((1, channels, side, side), np.float32)) == at_once
     large = cupy.empty((1, 1, 110, 110), np.float32)

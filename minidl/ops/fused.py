@@ -12,7 +12,6 @@ from ..autograd import differentiable
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase
 from ..backend import kernels, xp
-from ..shapes import Window
 from .conv import _input_grad, _weight_grad
 from .elementwise import _relu_grad
 from .linear import _bias_rule, _input_rule, _weight_rule
@@ -21,9 +20,7 @@ from .reduce import sum
 
 
 @differentiable(keeps="taps", promotes="same")
-def conv2d_relu_pool(
-    input: Any, weight: Any, bias: Any = None, window: Any = None, groups: int = 1, pool: Window | None = None
-) -> Any:
+def conv2d_relu_pool(input: Any, weight: Any, bias: Any = None, window: Any = None, groups: int = 1, pool: Any = None) -> Any:
     """``max_pool2d(relu(conv2d(input, weight, bias)))``, for a ``pool`` whose windows tile the picture, or without pooling.
 
     Pooling comes first, over a strip that is still in the cache: the largest of four is cut off at 0 as each of the four is.

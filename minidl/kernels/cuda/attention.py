@@ -10,6 +10,7 @@ import cupy
 import numpy as np
 
 from .capture import told
+from .cores import operands
 from .loader import launch, plain
 
 SHARED = 48 << 10  # bytes of shared memory that a block can have
@@ -39,7 +40,8 @@ def attention(query: Any, value: Any, mask: Any) -> Any:
     """The functions below, if the kernels take arrays like these, else None."""
     small = max(query.size, value.size, 0 if mask is None else mask.size) < 2**31
     fits = query.dtype in (np.float32, np.float64) and _text(query.shape[3], value.shape[3], query.itemsize)
-    return Attention if small and fits else None
+    exact = operands(query.dtype, "matmul") == query.dtype  # else the tensor cores make its products, one by one
+    return Attention if small and fits and exact else None
 
 
 class Attention:

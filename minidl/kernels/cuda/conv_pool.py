@@ -9,6 +9,7 @@ import numpy as np
 
 from ...shapes import Window
 from .conv import conv2d
+from .cores import operands
 from .elementwise import relu, relu_grad, sum
 from .loader import BLOCK, launch, plain, single
 from .pool import max_pool
@@ -20,8 +21,10 @@ BLOCKS = 512  # that a GPU should have to work on at a time, at least
 
 
 def _fits(x: Any, win: Window, groups: int, pool: Window | None) -> bool:
-    even = x.shape[2] % 2 == x.shape[3] % 2 == 0
-    return win == THREE and pool == TWO and groups == 1 and even and x.dtype in (np.float32, np.float64) and x.size > 0
+    """Whether the kernels take it; where tensor cores may be used, they are quicker in steps."""
+    even, exact = x.shape[2] % 2 == x.shape[3] % 2 == 0, operands(x.dtype, "conv") == x.dtype
+    known = win == THREE and pool == TWO and groups == 1 and even
+    return known and exact and x.dtype in (np.float32, np.float64) and x.size > 0
 
 
 def _grid(n_windows: int, channels: int, itemsize: int) -> tuple[int, int]:
