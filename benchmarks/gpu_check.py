@@ -58,7 +58,7 @@ KERNELS = [
     f"test_cuda_{name}.py" for name in ("kernels", "capture", "conv_pool", "attention", "traced", "recurrent", "products")
 ]
 SUITE = [  # the most telling first
-    ["test_cuda.py"],
+    ["test_cuda.py", "test_amp.py", "test_pictures.py"],
     ["test_ops_network.py", "test_ops_elementwise.py", "test_ops_reduce.py", "test_ops_linear.py", "test_ops_layout.py"],
     ["test_conv.py", "test_pool.py", "test_norm.py", "test_losses.py", "test_embedding.py", "test_optim.py", "test_resize.py"],
     ["test_nn.py", "test_nn_functional.py", "test_activations.py", "test_recurrent.py", "test_attention.py", "test_models.py"],
@@ -362,11 +362,11 @@ def times(args):
         three = {**sides, "own kernel": sides["minidl"]}
         title = "product {} x {} x {}".format(*shape)
         tried("times", title, lambda: {"ok": True, "ratio": None, "ms": milliseconds(three, makers, turns, seconds)})  # noqa: B023
-    if "PyTorch" in sides and not args.smoke:  # PyTorch as it comes has TF32 in convolutions; all of it, for the record
-        torch = sides["PyTorch"][0]
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    if "PyTorch" in sides and not args.smoke:  # PyTorch as it comes has TF32 in convolutions; all of it, on both sides
+        for library in (sides["PyTorch"][0], sides["minidl"][0]):
+            library.backends.cudnn.allow_tf32 = library.backends.cuda.matmul.allow_tf32 = True
         for batch in (100, 1024):
-            title = f"training step, batch {batch}, SGD, PyTorch with TF32"
+            title = f"training step, batch {batch}, SGD, with TF32"
             timed(title, lambda side: Training(side, batch).step)  # noqa: B023
 
 

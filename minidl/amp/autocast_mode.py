@@ -95,7 +95,9 @@ class autocast:
         return self
 
     def __exit__(self, *_: object) -> None:
-        switch(self._before.pop())
+        before = self._before.pop()
+        if self.device == "cuda":
+            switch(before)
 
     def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """``func``, with every call of it inside."""
