@@ -21,8 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standin import cublaslt as standin
 from standin import strict
+from test_cuda import gpu  # noqa: F401
 from test_cuda_kernels import BARS, DTYPES, REAL, close, hard, rounded
 
+import minidl
+from minidl import nn
 from minidl.kernels import precision
 from minidl.kernels.cuda import cublaslt, loader, products
 from minidl.kernels.cuda.capture import Graph
@@ -179,6 +182,35 @@ def test_what_follows_the_product(library):
         close(made(left, right, epilogue="bgradb", bias=sums[1]).get(), product)
         close(sums[0].get(), wide(b).sum(0))
         close(sums[1].get(), wide(a).sum(1))
+
+
+def test_a_linear_layers_gradients_in_one_product(library, monkeypatch):
+    g, x = drawn(0, 2, 3, 4), drawn(1, 2, 3, 70)
+    gw, gb = products.linear_grad(g, x)
+    close(gw.get(), np.einsum("abn,abk->nk", wide(g), wide(x)))
+    close(gb.get(), wide(g).sum((0, 1)))
+    assert products.linear_grad(g[:, :0], x[:, :0]) is None
+    monkeypatch.setitem(precision.allowed, "matmul", "bfloat16")
+    assert products.linear_grad(g, x) is None
+
+
+@on_standin
+@pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64])
+def test_a_compiled_layer_with_relu_is_one_product_and_two_back(gpu, dtype):  # noqa: F811
+    """Where the library has an algorithm; in float64 the stand-in says that it has none for the sum beside."""
+    nets = [nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU()).to("cuda", dtype) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    quick, x = minidl.compile(nets[1]), minidl.randn(6, 5, device="cuda", dtype=dtype)
+    for _ in range(5):  # watched, run, tried to capture, and then as it goes on
+        for net in nets:
+            net.zero_grad()
+        before = len(strict.products.log)
+        quick(x).square().sum().backward()
+        found = [entry["epilogue"] for entry in strict.products.log[before:]]
+        nets[0](x).square().sum().backward()
+    assert found == ([6, 6, 1, 512, 512] if dtype == minidl.float32 else [6, 6, 1, 1, 1])
+    for mine, other in zip(nets[1].parameters(), nets[0].parameters()):
+        close(mine.grad._array.get(), other.grad.cpu().numpy())
 
 
 def test_the_gradient_of_relu_from_its_bits(library):

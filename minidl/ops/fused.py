@@ -55,11 +55,12 @@ def linear_relu(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def _linear_rule(g: Any, input: Any, weight: Any, out: Any, wanted: Any) -> tuple[Any, ...]:
     g = _relu_grad(g, out)
-    return (
-        _input_rule(g, weight) if wanted[0] else None,
-        _weight_rule(g, input) if wanted[1] else None,
-        _bias_rule(g) if wanted[2] else None,
-    )
+    gx = _input_rule(g, weight) if wanted[0] else None
+    whole = None if isinstance(g, TensorBase) or not all(wanted[1:]) else kernels(g).in_one("linear_grad", g.dtype)
+    both = whole and whole(g, input)
+    if both:
+        return gx, *both
+    return gx, _weight_rule(g, input) if wanted[1] else None, _bias_rule(g) if wanted[2] else None
 
 
 linear_relu.vjp(_linear_rule, input=None, weight=None, bias=None)

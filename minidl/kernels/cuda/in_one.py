@@ -8,9 +8,10 @@ import numpy as np
 
 from .attention import attention
 from .conv_pool import conv2d_relu_pool_grad
+from .products import linear_grad
 from .recurrent import STEPS
 
-NAMES: dict[str, Any] = {**STEPS, "attention": attention, "conv2d_relu_pool_grad": conv2d_relu_pool_grad}
+NAMES: dict[str, Any] = {function.__name__: function for function in (attention, conv2d_relu_pool_grad, linear_grad)} | STEPS
 
 
 def in_one(name: str, dtype: Any) -> Any:

@@ -90,3 +90,15 @@ def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
     if out.size:
         multiply(_rows(x), w.T, out, None if bias is None else plain(bias), with_relu)
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], len(w))
+
+
+def linear_grad(g: Any, x: Any) -> tuple[Any, Any] | None:
+    """The gradients of a linear layer's weight and bias in one product, by the library only: what is multiplied is also added
+    up. Not where it is rounded for that, since sums should not be.
+    """
+    rounded = operands(g.dtype, "matmul") != g.dtype.name
+    if rounded or not g.size * x.size or cublaslt.library() is None:
+        return None
+    g, x = _rows(g), _rows(x)
+    gw, gb = cupy.empty((g.shape[1], x.shape[1]), g.dtype), cupy.empty(g.shape[1], g.dtype)
+    return (gw, gb) if cublaslt.product(g.T, x, gw, epilogue="bgradb", bias=gb) else None
