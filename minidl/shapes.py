@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,11 +28,15 @@ def as_shape(size: Sequence[Any], op: str) -> Shape:
     """Sizes given as ``f(2, 3)``, ``f((2, 3))`` or ``f([2, 3])``, as one tuple of integers."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
+    if set(map(type, size)) == {int}:  # the usual case, quickly
+        return tuple(size)
     return tuple(as_index(n, f"{op}: size") for n in size)
 
 
 def wrap_dim(dim: Any, ndim: int, op: str) -> int:
     """``dim`` counted from the front. A tensor without dimensions takes 0 and -1, as in PyTorch."""
+    if type(dim) is int and 0 <= dim < ndim:  # the usual case, quickly
+        return dim
     place, n = as_index(dim, f"{op}: dim"), max(ndim, 1)
     if not -n <= place < n:
         raise IndexError(f"{op}: dim {dim} is out of range for {ndim} dimensions (wanted {-n} to {n - 1})")
@@ -59,15 +64,13 @@ def wrap_dims(dim: Any, ndim: int, op: str) -> Shape:
 
 def infer_size(shape: Shape, numel: int, op: str) -> Shape:
     """``shape`` with its one ``-1`` worked out, so that it holds ``numel`` elements."""
-    if any(n < -1 for n in shape) or shape.count(-1) > 1:
+    if min(shape, default=0) < -1 or shape.count(-1) > 1:
         raise ShapeError(f"{op}: size {shape} may hold one -1 and no other negative number")
-    known = 1
-    for n in shape:
-        known *= n if n != -1 else 1
+    known = abs(math.prod(shape))
     if -1 in shape:
         if known == 0 or numel % known:
             raise ShapeError(f"{op}: size {shape} does not divide {numel} elements")
-        return tuple(numel // known if n == -1 else n for n in shape)
+        return tuple([numel // known if n == -1 else n for n in shape])
     if known != numel:
         raise ShapeError(f"{op}: size {shape} holds {known} elements, the tensor has {numel}")
     return shape

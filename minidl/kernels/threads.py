@@ -155,12 +155,17 @@ def as_bytes(products: int) -> int:
     return products // 4
 
 
-def parts(n_items: int, nbytes: int) -> list[slice]:
-    """``n_items`` cut into one even slice for each thread; into fewer if there are fewer items, or less work.
+def n_parts(n_items: int, nbytes: int) -> int:
+    """How many parts to make of ``n_items``: one for each thread, fewer if there are fewer items, or less work.
 
     ``nbytes`` is the work in bytes moved; see `as_bytes` for that of a matrix product.
     """
-    n = 1 if _local.inside else min(_wanted, n_items, 1 + nbytes // WORTH_A_THREAD)
+    return 1 if _local.inside else min(_wanted, n_items, 1 + nbytes // WORTH_A_THREAD)
+
+
+def parts(n_items: int, nbytes: int) -> list[slice]:
+    """``n_items`` cut into so many even slices."""
+    n = n_parts(n_items, nbytes)
     edges = [n_items * i // n for i in range(n + 1)] if n else [0]
     return [slice(a, b) for a, b in zip(edges, edges[1:])]
 

@@ -17,6 +17,8 @@ from ..devices import allow_writing, check, device_of, may_write, moved
 from ..shapes import ShapeError, as_index, wrap_dim
 from .layout import permute, reshape, zeros_for
 
+_PLAIN = {int, type(None), type(...)}
+
 
 @differentiable(view=True)
 def _getitem(input: Any, index: Any) -> Any:
@@ -74,16 +76,17 @@ def as_key(index: Any, input: Any) -> tuple[Any, ...]:
     """
     if isinstance(index, list) and any(not isinstance(x, (int, np.integer, np.bool_)) for x in index):
         raise IndexError("index: a list of lists or tensors may mean two things; write a tuple of lists, or tensor(list)")
-    where = device_of(getattr(input, "_array", input))
-    return tuple(_as_key_part(i, where) for i in (index if isinstance(index, tuple) else (index,)))
+    return tuple([_as_key_part(i, input) for i in (index if isinstance(index, tuple) else (index,))])
 
 
-def _as_key_part(part: Any, where: Any) -> Any:
+def _as_key_part(part: Any, input: Any) -> Any:
+    if type(part) in _PLAIN:
+        return part
     if isinstance(part, slice):
         if part.step is not None and part.step <= 0:
             raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
         bounds = part.start, part.stop, part.step
-        return slice(*(n if n is None else as_index(n, "index: the bound of a slice") for n in bounds))
+        return slice(*[n if n is None else as_index(n, "index: the bound of a slice") for n in bounds])
     if isinstance(part, list):
         part = np.array(part, dtype=None if part else int)
     array = getattr(part, "_array", part)
@@ -95,6 +98,7 @@ def _as_key_part(part: Any, where: Any) -> Any:
         raise IndexError(f"index: an index tensor must be int64, int32 or bool, got {array.dtype}; write .long() or .bool()")
     if not array.ndim and array.dtype != bool:
         return int(array)  # one integer is as good as a plain one: it gives a view
+    where = device_of(getattr(input, "_array", input))
     if device_of(array) != where:
         if where.type == "cpu":
             raise RuntimeError(f"index: an index tensor on {str(device_of(array))!r} for a tensor on 'cpu'; write .cpu()")
@@ -108,7 +112,7 @@ def split_key(index: Any, input: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]
     They are two if integers stand beside index tensors: PyTorch takes the integers first, where NumPy broadcasts them together.
     """
     key = as_key(index, input)
-    is_array = [hasattr(p, "ndim") for p in key]
+    is_array = [type(p) not in _PLAIN and hasattr(p, "ndim") for p in key]
     if not any(is_array) or not any(isinstance(p, int) and not isinstance(p, bool) for p in key):
         return (), key
     basic, rest = [], []

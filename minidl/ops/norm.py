@@ -35,9 +35,9 @@ def normalise(
     Weight and bias are broadcast, seen in ``shape`` if that is given. The rule gets center and variance as arrays, but it knows
     that they are functions of the input.
     """
-    weight, bias, mean, var = (
-        None if x is None else x.reshape(shape or x.shape) for x in (weight, bias, running_mean, running_var)
-    )
+    mean, var = running_mean, running_var
+    if shape is not None:
+        weight, bias, mean, var = (None if x is None else x.reshape(shape) for x in (weight, bias, mean, var))
     if all(own):
         mean = var = None
     elif own[1]:

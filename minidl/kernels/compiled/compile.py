@@ -63,7 +63,7 @@ WORTH = 8  # a thread that waits in a busy loop is worth starting for so many ti
 
 def compiled(function: Any, **options: Any) -> Any:
     """Compiled at the first call with each kind of arguments, and kept on the disk; lets other threads run meanwhile."""
-    function.__qualname__ += f"_{EDITION}"  # it becomes a part of the file's name
+    function.__qualname__ += f"_{EDITION}"  # it becomes a part of the file's name; what is compiled in two ways has two names
     options |= {"nogil": True, "error_model": "numpy"}
     try:
         return njit(function, cache=True, **options)
@@ -72,13 +72,19 @@ def compiled(function: Any, **options: Any) -> Any:
 
 
 def threaded(function: Any, **options: Any) -> Callable[..., None]:
-    """The same, and its first argument says how many threads run the parts of its ``prange``."""
-    run: Callable[..., None] = compiled(function, parallel=PARALLEL, **options)
+    """The same, and its first argument says how many threads run the parts of its ``prange``.
+
+    One part is run by a plain loop: to say how many threads there are takes longer than what few numbers need.
+    """
+    alone: Callable[..., None] = compiled(function, **options)
     if not PARALLEL:
-        return run
+        return alone
+    run: Callable[..., None] = compiled(function, parallel=True, **options)
 
     @functools.wraps(function)
     def call(parts: int, *args: Any) -> None:
+        if parts == 1:
+            return alone(parts, *args)
         before = numba.get_num_threads()  # of this thread; the user may have loops of their own
         numba.set_num_threads(min(parts, config.NUMBA_NUM_THREADS))
         try:
@@ -112,4 +118,4 @@ def part(n, p, parts):
 
 def parts(n_items: int, nbytes: int) -> int:
     """In how many parts to do it: see `minidl.kernels.threads.parts`."""
-    return max(len(threads.parts(n_items, nbytes * WORTH)), 1) if PARALLEL else 1
+    return max(threads.n_parts(n_items, nbytes * WORTH), 1) if PARALLEL else 1

@@ -10,10 +10,11 @@ Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,14 @@ from .norm_columns import columns, columns_grad
 from .norm_rows import rows, rows_grad
 
 
-class _View(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _View:
     """How arrays of one shape are seen as (A, R, B)."""
 
     full: tuple[int, ...]
+    kept: tuple[int, ...]  # the shape of the moments beside that one
     order: tuple[int, ...]
+    plain: bool  # whether that is the order of the dimensions, those of size 1 aside, whose place is no matter
     shape: tuple[int, ...]  # (A, R, B), or (A, R) where B is 1
     few: tuple[int, ...]  # (A, B), or (A,): of the moments
     cuts: tuple[int, int]  # where R begins and ends among the dimensions in the order of memory
@@ -39,20 +43,23 @@ class _View(NamedTuple):
 
     def back(self, x: Any, shape: Any) -> Any:
         """In the dimensions that it has elsewhere."""
+        if self.plain:
+            return x.reshape(shape)
         return x.reshape([shape[d] for d in self.order]).transpose([self.order.index(d) for d in range(len(shape))])
 
-    def moments(self, c: Any, dims: Sequence[int]) -> Any:
+    def moments(self, c: Any) -> Any:
         """Center or variance, in the shape `few`."""
-        kept = [1 if d in dims else n for d, n in enumerate(self.full)]
-        c = np.broadcast_to(c, kept).transpose(self.order)
-        return np.array(c, np.float32, order="C").reshape(self.few)  # a copy: it may be written to
+        if c.shape != self.kept:
+            c = np.array(np.broadcast_to(c, self.kept))
+        return np.ascontiguousarray(c if self.plain else c.transpose(self.order), np.float32).reshape(self.few)
 
     def weight(self, w: Any) -> Any:
         """A weight or bias as (1 or A, W); None where it is not made so."""
         shape = _weight_shape(self, w.shape) if w.dtype == np.float32 else None
         if shape is None:
             return None
-        w = w.reshape((1,) * (len(self.full) - w.ndim) + w.shape).transpose(self.order)
+        if not self.plain:
+            w = w.reshape((1,) * (len(self.full) - w.ndim) + w.shape).transpose(self.order)
         return np.ascontiguousarray(w).reshape(shape)
 
 
@@ -87,7 +94,9 @@ def _seen(shape: tuple[int, ...], strides: tuple[int, ...], dims: tuple[int, ...
         return None
     a, r, b = (math.prod(shape[d] for d in part) for part in (order[:first], order[first:last], order[last:]))
     seen, few = ((a, r, b), (a, b)) if b > 1 else ((a, r), (a,))
-    return _View(shape, order, seen, few, (first, last))
+    kept = tuple([1 if d in dims else n for d, n in enumerate(shape)])
+    long = [d for d in order if shape[d] > 1]
+    return _View(shape, kept, order, long == sorted(long), seen, few, (first, last))
 
 
 def _count(view: _View, nbytes: int) -> int:
@@ -104,25 +113,22 @@ def normalise(
     if view is None or factors is None:
         return cpu.normalise(x, weight, bias, dims, eps, center, variance)
     own = center is None, variance is None
-    c, v = (np.empty(view.few, np.float32) if m is None else view.moments(m, dims) for m in (center, variance))
+    # what is its own is written; a center that is not, beside a variance that is, is 0
+    c, v = (np.zeros(view.few, np.float32) if own[1] else view.moments(m) for m in (center, variance))
     out, kernel = np.empty(view.shape, np.float32), rows if len(view.shape) == 2 else columns
-    if own[1] and not own[0]:
-        c[...] = 0
     kernel(_count(view, 8 * x.nbytes), view(x), out, *factors, c, v, float(eps), *own)
-    kept = [1 if d in dims else n for d, n in enumerate(x.shape)]
-    moments = (view.back(m, kept) if own else given for m, own, given in zip((c, v), own, (center, variance)))
+    moments = [view.back(m, view.kept) if own else given for m, own, given in zip((c, v), own, (center, variance))]
     return view.back(out, x.shape), *moments
 
 
 def _weights(view: _View, weight: Any, bias: Any) -> Any:
     """Both as (1 or A, W), ones and zeros if they are missing; None where they are not made so."""
-    found = [None if w is None else view.weight(w) for w in (weight, bias)]
-    if any(f is None and w is not None for f, w in zip(found, (weight, bias))):
+    found = [view.weight(w) for w in (weight, bias) if w is not None]
+    shape = (1, 1) if not found or found[0] is None else found[0].shape
+    if any([f is None or f.shape != shape for f in found]):
         return None
-    shape, *others = [f.shape for f in found if f is not None] or [(1, 1)]
-    if any(other != shape for other in others):
-        return None
-    return [default(shape, np.float32) if f is None else f for f, default in zip(found, (np.ones, np.zeros))]
+    given = iter(found)
+    return [default(shape, np.float32) if w is None else next(given) for w, default in ((weight, np.ones), (bias, np.zeros))]
 
 
 def normalise_grad(
@@ -134,7 +140,7 @@ def normalise_grad(
     if view is None or w is None:
         return cpu.normalise_grad(g, x, weight, center, variance, dims, eps, own, shape)
     g, out, kernel = ordered(g, x), np.empty(view.shape, np.float32), rows_grad if len(view.shape) == 2 else columns_grad
-    c, v = (view.moments(m, dims) for m in (center, variance))
+    c, v = view.moments(center), view.moments(variance)
     n = _count(view, 8 * x.nbytes)
     sums = np.zeros((2, n, *w.shape), np.float32)
     kernel(n, view(g), view(x), out, w, c, v, float(eps), *map(bool, own), *sums)

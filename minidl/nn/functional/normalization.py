@@ -17,11 +17,12 @@ from ...shapes import ShapeError, as_index
 
 def _check(op: str, input: Any, shape: tuple[int, ...], mixed: bool = False, **others: Any) -> None:
     """That all others have that shape and, unless ``mixed``, the input's dtype; float16 goes with float32 as well."""
-    check_floating(op, input)
     dtype = getattr(input, "_array", input).dtype
+    if dtype.kind != "f":
+        check_floating(op, input)
     others = {name: getattr(x, "_array", x) for name, x in others.items() if x is not None}
     for name, x in others.items():
-        if tuple(x.shape) != shape:
+        if x.shape != shape:
             raise ShapeError(f"{op}: {name} must have shape {shape}, got {tuple(x.shape)}")
     found = {x.dtype for x in others.values()} - {dtype}
     if found and not mixed and not (dtype == np.float16 and {x.dtype for x in others.values()} == {np.dtype(np.float32)}):
@@ -163,7 +164,7 @@ def _last_dims(op: str, input: Any, normalized_shape: Any) -> tuple[tuple[int, .
     """``normalized_shape`` as a tuple, and the dimensions that it names."""
     if not isinstance(normalized_shape, (tuple, list)):
         raise TypeError(f"{op}: normalized_shape must be a tuple of integers, got {normalized_shape!r}")
-    wanted, shape = tuple(as_index(n, f"{op}: normalized_shape") for n in normalized_shape), tuple(input.shape)
+    wanted, shape = tuple([as_index(n, f"{op}: normalized_shape") for n in normalized_shape]), tuple(input.shape)
     if not wanted or shape[-len(wanted) :] != wanted:
         raise ShapeError(f"{op}: normalized_shape must be the last sizes of input {shape}, at least one, got {wanted}")
     return wanted, tuple(range(len(shape) - len(wanted), len(shape)))
