@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
     def forward(self, x, cache=None):
         n, t, width = x.shape
-        q, k, v = (part.reshape(n, t, self.heads, -1).transpose(1, 2) for part in self.c_attn(x).chunk(3, 2))  # (N, H, T, E)
+        q, k, v = self.c_attn(x).reshape(n, t, 3 * self.heads, -1).transpose(1, 2).chunk(3, 1)  # each (N, H, T, E)
         if cache is not None:
             k, v = cache.extend(k, v)  # and those of all tokens before
         # several tokens at once come only where there are none before them; one token may look at all of them

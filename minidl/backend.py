@@ -52,10 +52,8 @@ def of(x: Any) -> Backend:
     TypeError
         If ``x`` is neither.
     """
-    found = types.get(type(x))
+    found = types.get(type(x)) or (cpu if isinstance(x, np.ndarray) else None)
     if found is None:
-        if isinstance(x, np.ndarray):
-            return cpu
         raise TypeError(f"expected a tensor, an array or a number, got {type(x).__name__}")
     return found
 

@@ -171,6 +171,8 @@ def result_type(*operands: Any) -> dtype:
 
 def check_floating(op: str, *operands: Any) -> None:
     """Refuse bools and integers for an op on floating numbers; beside a floating operand they will do."""
+    if getattr(getattr(operands[0], "dtype", None), "kind", "") == "f":  # the usual case, quickly
+        return
     found = [result_type(x) for x in operands]
     if not any(d.is_floating_point for d in found):
         raise TypeError(f"{op}: wants a floating dtype, got {' and '.join(d.name for d in found)}; write .float()")

@@ -28,9 +28,7 @@ def as_shape(size: Sequence[Any], op: str) -> Shape:
     """Sizes given as ``f(2, 3)``, ``f((2, 3))`` or ``f([2, 3])``, as one tuple of integers."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
-    if set(map(type, size)) == {int}:  # the usual case, quickly
-        return tuple(size)
-    return tuple(as_index(n, f"{op}: size") for n in size)
+    return tuple(size if set(map(type, size)) == {int} else [as_index(n, f"{op}: size") for n in size])
 
 
 def wrap_dim(dim: Any, ndim: int, op: str) -> int:

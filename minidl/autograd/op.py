@@ -152,10 +152,10 @@ class Op:
 
     def _mark_view(self, t: TensorBase, values: Sequence[Any], array: Any) -> None:
         """Note on ``t`` that it looks at the first input's memory, if it does (a reshape may have had to copy)."""
-        first = values[0]
-        owner = t._array.base  # of a copy there is none; what `as_strided` made names another
-        shared = owner is not None and (owner is array or owner is array.base or backend.xp(array).may_share_memory(t._array, array))
-        if shared and isinstance(first, TensorBase):
+        first, owner = values[0], t._array.base
+        if owner is None or not isinstance(first, TensorBase):  # a copy has its memory for itself
+            return
+        if owner is array or owner is array.base or backend.xp(array).may_share_memory(t._array, array):
             base = first if first._base is None else first._base
             t._counter = counter(base)
             t._base, t._path, t._epoch = base, (*first._path, (self.call, tuple(values[1:]))), base._epoch

@@ -12,8 +12,8 @@ import numpy as np
 from ..autograd import broadcast_to
 from ..autograd.op import numpy_names
 from ..dtypes import as_dtype, check_tensors
-from ..ops.index import getitem
-from ..ops.layout import cat, constant_pad, narrow, reshape, transpose, unsqueeze
+from ..ops.index import _getitem, getitem
+from ..ops.layout import cat, constant_pad, reshape, transpose, unsqueeze
 from ..shapes import ShapeError, solid_dim, wrap_dim
 from .creation import tensor
 from .shaping import atleast_2d, atleast_3d
@@ -82,11 +82,8 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, 
         sizes = list(split_size_or_sections)
         if sum(sizes) != length or any(n < 0 for n in sizes):
             raise ShapeError(f"split: sizes {sizes} must add up to {length}, the size of dim {dim}")
-    pieces, start = [], 0
-    for n in sizes:
-        pieces.append(narrow(tensor, dim, start, n))
-        start += n
-    return tuple(pieces)
+    before, ends = (slice(None),) * dim, itertools.accumulate(sizes, initial=0)
+    return tuple([_getitem(tensor, (*before, slice(start, stop))) for start, stop in itertools.pairwise(ends)])
 
 
 @numpy_names
@@ -103,7 +100,8 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The slices along ``dim``, that dimension removed; views."""
     dim = solid_dim(dim, input.shape, "unbind")
-    return tuple(input[(slice(None),) * dim + (i,)] for i in range(input.shape[dim]))
+    before = (slice(None),) * dim
+    return tuple([_getitem(input, (*before, i)) for i in range(input.shape[dim])])
 
 
 @numpy_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd.tape import mark_changed, wrap
+from ..autograd.tape import wrap
 from ..dtypes import bool_
 from ..functions.creation import arange, as_tensor, empty, zeros
 from ..functions.joining import chunk
@@ -246,7 +246,7 @@ class KVCache:
         ShapeError
             If they are not for as many tokens, or for other examples, heads or features than those before.
         """
-        if len(key.shape) != 4 or len(value.shape) != 4 or tuple(key.shape[:3]) != tuple(value.shape[:3]):
+        if len(key.shape) != 4 or len(value.shape) != 4 or key.shape[:3] != value.shape[:3]:
             said = f"{tuple(key.shape)} and {tuple(value.shape)}"
             raise ShapeError(f"KVCache: wants keys (N, H, L, E) and values (N, H, L, V), got {said}")
         if key.requires_grad or value.requires_grad:
@@ -260,17 +260,13 @@ class KVCache:
         for kept, new in zip(self._kept, (key, value)):
             if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):
                 raise ShapeError(f"KVCache: {tuple(new.shape)} does not go with what it holds, {tuple(kept.shape)}")
-            if kept.dtype != new.dtype:
+            if kept._array.dtype != new._array.dtype:
                 raise RuntimeError(f"KVCache: {new.dtype} does not go with what it holds, {kept.dtype}")
         self.length = stop
-        return self._put(0, key, start, stop), self._put(1, value, start, stop)
-
-    def _put(self, i: int, new: Any, start: int, stop: int) -> Any:
-        """Write ``new`` into its place; all up to there. Past the ops, whose overhead is most of a step of generation."""
-        kept: Any = self._kept[i]  # type: ignore[index]
-        kept._array[:, :, start:stop] = new._array
-        mark_changed(kept, "KVCache.extend")
-        return wrap(kept._array[:, :, :stop])
+        for kept, new in zip(self._kept, (key, value)):  # past the ops, whose overhead is most of a step of generation
+            kept._array[:, :, start:stop] = new._array
+            kept._tell("KVCache.extend changes it in place")
+        return wrap(self._kept[0]._array[:, :, :stop]), wrap(self._kept[1]._array[:, :, :stop])
 
     def select(self, order: Any) -> None:
         """Put the examples into another order, or leave some out, as beam search does: ``order`` has their numbers."""

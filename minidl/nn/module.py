@@ -75,8 +75,7 @@ class Module:
     forward: Callable[..., Any] = _no_forward  # so that type checkers take any arguments in a subclass
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        hooked = self._forward_pre_hooks or self._forward_hooks or self._backward_hooks
-        call = self._hooked if hooked else self.forward
+        call = self._hooked if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks else self.forward
         return call(*args, **kwargs) if mode.watcher is None else mode.watcher.module(self, call, args, kwargs)
 
     def _hooked(self, *args: Any, **kwargs: Any) -> Any:
@@ -114,10 +113,10 @@ class Module:
     # -- the three registers, seen as attributes
 
     def __getattr__(self, name: str) -> Any:  # only asked for names that are not in __dict__
-        for register in ("_parameters", "_buffers", "_modules"):
-            found = self.__dict__.get(register, {})
-            if name in found:
-                return found[name]
+        own = self.__dict__
+        for register in ("_parameters", "_modules", "_buffers"):
+            if register in own and name in own[register]:
+                return own[register][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -21,11 +21,11 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        n = next((i for i, a in enumerate(args) if not hasattr(a, "shape")), len(args))
-        if not n or any(isinstance(a, TensorBase) for a in args):
+        n = len([a for a in args if hasattr(a, "shape")])
+        if not n or any([isinstance(a, TensorBase) for a in args]):
             return function(*args)
         like = args[n - 1]
-        if like.dtype == "float16":
+        if like.itemsize == 2:  # float16
             return call(*(a.astype("float32") for a in args[:n]), *args[n:]).astype("float16")
         if like.size < LARGE and type(like) not in gpu_types:
             return function(*args)

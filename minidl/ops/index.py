@@ -17,7 +17,8 @@ from ..devices import allow_writing, check, device_of, may_write, moved
 from ..shapes import ShapeError, as_index, wrap_dim
 from .layout import permute, reshape, zeros_for
 
-_PLAIN = {int, type(None), type(...)}
+_ENDS = {int, type(None)}
+_PLAIN = {*_ENDS, type(...)}
 
 
 @differentiable(view=True)
@@ -76,17 +77,16 @@ def as_key(index: Any, input: Any) -> tuple[Any, ...]:
     """
     if isinstance(index, list) and any(not isinstance(x, (int, np.integer, np.bool_)) for x in index):
         raise IndexError("index: a list of lists or tensors may mean two things; write a tuple of lists, or tensor(list)")
-    return tuple([_as_key_part(i, input) for i in (index if isinstance(index, tuple) else (index,))])
+    where = device_of(getattr(input, "_array", input))
+    return tuple(_as_key_part(i, where) for i in (index if isinstance(index, tuple) else (index,)))
 
 
-def _as_key_part(part: Any, input: Any) -> Any:
-    if type(part) in _PLAIN:
-        return part
+def _as_key_part(part: Any, where: Any) -> Any:
     if isinstance(part, slice):
         if part.step is not None and part.step <= 0:
             raise ValueError(f"index: the step of a slice must be positive, got {part.step}; use flip() for the reverse order")
         bounds = part.start, part.stop, part.step
-        return slice(*[n if n is None else as_index(n, "index: the bound of a slice") for n in bounds])
+        return slice(*(n if n is None else as_index(n, "index: the bound of a slice") for n in bounds))
     if isinstance(part, list):
         part = np.array(part, dtype=None if part else int)
     array = getattr(part, "_array", part)
@@ -98,7 +98,6 @@ def _as_key_part(part: Any, input: Any) -> Any:
         raise IndexError(f"index: an index tensor must be int64, int32 or bool, got {array.dtype}; write .long() or .bool()")
     if not array.ndim and array.dtype != bool:
         return int(array)  # one integer is as good as a plain one: it gives a view
-    where = device_of(getattr(input, "_array", input))
     if device_of(array) != where:
         if where.type == "cpu":
             raise RuntimeError(f"index: an index tensor on {str(device_of(array))!r} for a tensor on 'cpu'; write .cpu()")
@@ -112,7 +111,7 @@ def split_key(index: Any, input: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]
     They are two if integers stand beside index tensors: PyTorch takes the integers first, where NumPy broadcasts them together.
     """
     key = as_key(index, input)
-    is_array = [type(p) not in _PLAIN and hasattr(p, "ndim") for p in key]
+    is_array = [hasattr(p, "ndim") for p in key]
     if not any(is_array) or not any(isinstance(p, int) and not isinstance(p, bool) for p in key):
         return (), key
     basic, rest = [], []
@@ -127,8 +126,15 @@ def split_key(index: Any, input: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]
     return tuple(basic), tuple(rest)
 
 
+def _is_plain(part: Any) -> bool:
+    return type(part) in _PLAIN or (type(part) is slice and part.step is None and {type(part.start), type(part.stop)} <= _ENDS)
+
+
 def getitem(input: Any, index: Any) -> Any:
     """``input[index]``: a view for integers, slices, ``...`` and None; a copy for index tensors and masks."""
+    key = index if type(index) is tuple else (index,)
+    if all(map(_is_plain, key)):  # the usual case, quickly
+        return _getitem(input, key)
     basic, rest = split_key(index, input)
     return _getitem(_getitem(input, basic), rest) if basic else _getitem(input, rest)
 

@@ -111,11 +111,7 @@ def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
     if distance.dtype.kind != "f":
         raise TypeError(f"mse_loss: wants a floating dtype, got {distance.dtype}")
     distance *= distance
-    if reduction == "none":
-        return distance
-    if reduction == "sum":
-        return distance.sum()
-    return mean(distance)
+    return reduced(distance, reduction, "mse_loss")
 
 
 def _squared_error_rule(g: Any, input: Any, target: Any, reduction: str) -> Any:

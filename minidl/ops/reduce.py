@@ -82,25 +82,23 @@ _root.vjp(input=_root_rule)
 # -- extremes
 
 
-def _check_any(op: str, input: Any, dims: Any) -> None:
+def _some(op: str, input: Any, dims: Any) -> Any:
+    """``dims``, once it is known that there is an element to choose."""
     if 0 in [input.shape[i] for i in dims]:
         raise ShapeError(f"{op}: no element to choose from in shape {input.shape} along {dims or 'all'}")
+    return dims
 
 
 @differentiable
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element over ``dim``; equal ones share the gradient equally."""
-    dims = _over(dim, input.ndim, "amax")
-    _check_any("amax", input, dims)
-    return input.max(dims, keepdims=keepdim)
+    return input.max(_some("amax", input, _over(dim, input.ndim, "amax")), keepdims=keepdim)
 
 
 @differentiable
 def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element over ``dim``; equal ones share the gradient equally."""
-    dims = _over(dim, input.ndim, "amin")
-    _check_any("amin", input, dims)
-    return input.min(dims, keepdims=keepdim)
+    return input.min(_some("amin", input, _over(dim, input.ndim, "amin")), keepdims=keepdim)
 
 
 def _extreme_rule(g: Any, out: Any, input: Any, dim: Any) -> Any:
@@ -125,8 +123,7 @@ def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Any:
-    dims = wrap_dims(dim, input.ndim, op)
-    _check_any(op, input, dims)
+    dims = _some(op, input, wrap_dims(dim, input.ndim, op))
     axis = None if dim is None or not input.ndim else dims[0]
     return getattr(xp(input), op)(input, axis, keepdims=keepdim and input.ndim > 0)
 

@@ -72,7 +72,8 @@ def _whole(query: Any, value: Any, mask: Any) -> Any:
 def _in_one(query: Any, key: Any, value: Any, scale: float) -> tuple[Any, Any]:
     """The same on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
     m = xp(query)
-    w = product(query * query.dtype.type(scale), key.swapaxes(-1, -2))
+    w = product(query, key.swapaxes(-1, -2))
+    w *= query.dtype.type(scale)
     top = w.max(-1, keepdims=True)
     w -= top
     m.exp(w, out=w)
@@ -311,13 +312,12 @@ _attention.vjp(_attention_rule, query=None, key=None, value=None)
 def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tuple[int, ...]:
     """The dimensions before the last two."""
     op = "scaled_dot_product_attention"
-    shapes = [tuple(x.shape) for x in (query, key, value)]
-    said = f"query {shapes[0]}, key {shapes[1]}, value {shapes[2]}"
-    if min(map(len, shapes)) < 2:
-        raise ShapeError(f"{op}: wants at least 2 dimensions, got {said}")
-    if shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
-        raise ShapeError(f"{op}: wants query (..., L, E), key (..., S, E), value (..., S, V), got {said}")
-    lead = broadcast_shapes(*(s[:-2] for s in shapes), op=op)
+    q, k, v = (tuple(x.shape) for x in (query, key, value))
+    few = min(len(q), len(k), len(v)) < 2
+    if few or q[-1] != k[-1] or k[-2] != v[-2]:
+        wanted = "at least 2 dimensions" if few else "query (..., L, E), key (..., S, E), value (..., S, V)"
+        raise ShapeError(f"{op}: wants {wanted}, got query {q}, key {k}, value {v}")
+    lead = q[:-2] if q[:-2] == k[:-2] == v[:-2] else broadcast_shapes(q[:-2], k[:-2], v[:-2], op=op)
     kind = getattr(query, "_array", query).dtype
     if kind.kind != "f":
         raise TypeError(f"{op}: wants a floating dtype, got {kind}")
@@ -328,7 +328,7 @@ def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tupl
     own = getattr(mask, "_array", mask).dtype
     if own not in (bool, np.float32, kind):
         raise RuntimeError(f"{op}: attn_mask must be boolean, float32 or of query's dtype, got {own}")
-    wanted = (*lead, shapes[0][-2], shapes[1][-2])
+    wanted = (*lead, q[-2], k[-2])
     if broadcast_shapes(tuple(mask.shape), wanted, op=op) != wanted:
         raise ShapeError(f"{op}: attn_mask of shape {tuple(mask.shape)} does not broadcast to {wanted}")
     return lead
@@ -368,8 +368,8 @@ def scaled_dot_product_attention(
     ShapeError
         If shapes do not fit each other.
     """
-    for i, x in enumerate((query, key, value, attn_mask)):
-        if not hasattr(x, "shape") and not (i == 3 and x is None):
+    for i, x in enumerate((query, key, value) if attn_mask is None else (query, key, value, attn_mask)):
+        if not hasattr(x, "shape"):
             _attention.op.refuse(i, x)
     for name, number in (("dropout_p", dropout_p), ("scale", 0.0 if scale is None else scale)):
         if not isinstance(number, (int, float)) and getattr(number, "ndim", 1):
@@ -390,6 +390,8 @@ def scaled_dot_product_attention(
     if getattr(attn_mask, "requires_grad", False):
         weights = attention_weights(query, key, attn_mask, scale)
         return matmul(dropped(weights, dropout_p) if dropout_p else weights, value)
+    if attn_mask is None and len(lead) == 2 and lead == query.shape[:2] == key.shape[:2] == value.shape[:2]:
+        return _attention(query, key, value, None, scale, is_causal, dropout_p)  # the usual case, quickly
     pairs = (math.prod(lead[:-1]), lead[-1]) if lead else (1, 1)  # examples and heads
 
     def four(x: Any) -> Any:

@@ -39,7 +39,7 @@ class _View:
 
     def __call__(self, x: Any) -> Any:
         """An array so."""
-        return x.transpose(self.order).reshape(self.shape)
+        return (x if self.plain else x.transpose(self.order)).reshape(self.shape)
 
     def back(self, x: Any, shape: Any) -> Any:
         """In the dimensions that it has elsewhere."""
@@ -117,18 +117,21 @@ def normalise(
     c, v = (np.zeros(view.few, np.float32) if own[1] else view.moments(m) for m in (center, variance))
     out, kernel = np.empty(view.shape, np.float32), rows if len(view.shape) == 2 else columns
     kernel(_count(view, 8 * x.nbytes), view(x), out, *factors, c, v, float(eps), *own)
-    moments = [view.back(m, view.kept) if own else given for m, own, given in zip((c, v), own, (center, variance))]
-    return view.back(out, x.shape), *moments
+    if own[0]:
+        center = view.back(c, view.kept)
+    if own[1]:
+        variance = view.back(v, view.kept)
+    return view.back(out, x.shape), center, variance
 
 
 def _weights(view: _View, weight: Any, bias: Any) -> Any:
     """Both as (1 or A, W), ones and zeros if they are missing; None where they are not made so."""
-    found = [view.weight(w) for w in (weight, bias) if w is not None]
-    shape = (1, 1) if not found or found[0] is None else found[0].shape
-    if any([f is None or f.shape != shape for f in found]):
-        return None
-    given = iter(found)
-    return [default(shape, np.float32) if w is None else next(given) for w, default in ((weight, np.ones), (bias, np.zeros))]
+    if weight is None:
+        weight = np.ones(() if bias is None else bias.shape, np.float32)
+    if bias is None:
+        bias = np.zeros(weight.shape, np.float32)
+    weight, bias = view.weight(weight), view.weight(bias)
+    return None if weight is None or bias is None or weight.shape != bias.shape else (weight, bias)
 
 
 def normalise_grad(

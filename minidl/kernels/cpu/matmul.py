@@ -32,10 +32,11 @@ def linear(x: Any, w: Any, bias: Any, with_relu: bool = False, product: Any = ma
     """The product of the rows of x with those of w, cut off at 0 if that is wanted. A matrix keeps its memory order:
     batch-innermost, it is quicker.
     """
-    flat = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    out = product(w, flat.T).T if flat.strides[0] < flat.strides[1] else product(flat, w.T)
+    alone = x.size == x.shape[-1]  # one row, as of a token that is generated: there is no order to keep
+    flat = x if alone or x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    out = product(flat, w.T) if alone or flat.strides[0] >= flat.strides[1] else product(w, flat.T).T
     if bias is not None:
         out += bias
     if with_relu:
         np.maximum(out, 0, out=out)
-    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
+    return out if flat is x else out.reshape(*x.shape[:-1], w.shape[0])

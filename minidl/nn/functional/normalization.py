@@ -24,8 +24,8 @@ def _check(op: str, input: Any, shape: tuple[int, ...], mixed: bool = False, **o
     for name, x in others.items():
         if x.shape != shape:
             raise ShapeError(f"{op}: {name} must have shape {shape}, got {tuple(x.shape)}")
-    found = {x.dtype for x in others.values()} - {dtype}
-    if found and not mixed and not (dtype == np.float16 and {x.dtype for x in others.values()} == {np.dtype(np.float32)}):
+    differ = any([x.dtype != dtype for x in others.values()])
+    if differ and not mixed and not (dtype == np.float16 and {x.dtype for x in others.values()} == {np.dtype(np.float32)}):
         got = ", ".join(f"{name} {x.dtype}" for name, x in others.items())
         raise RuntimeError(f"{op}: wants the dtype of input, {dtype}, for all (or with float16 float32), got {got}")
 
