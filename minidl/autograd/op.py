@@ -311,7 +311,7 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
     if (kind is np.ndarray or kind in backend.gpu_types) and first.dtype.kind == "f":  # the usual case, quickly
         for i in op.inputs or range(len(arrays)):
             x = arrays[i]
-            if (type(x) is not kind or x.dtype != first.dtype) and type(x) is not float:
+            if (type(x) is not kind or x.dtype is not first.dtype) and type(x) is not float:
                 break
         else:
             return arrays

@@ -158,5 +158,9 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
     if not replacement and (m.count_nonzero(rows, 1) < num_samples).any():
         raise ValueError(f"multinomial: too few nonzero probabilities to draw {num_samples} without replacement")
     source = rng(generator, device_of(p))
+    if num_samples == 1:  # the first place whose running total goes beyond a number drawn
+        totals = rows.cumsum(1)
+        drawn = (totals / totals[:, -1:] <= source.random((len(rows), 1))).sum(1)
+        return wrap(drawn.reshape(*p.shape[:-1], 1))
     drawn = m.stack([source.choice(len(r), num_samples, replacement, r / r.sum()) for r in rows])
     return wrap(drawn.reshape(p.shape[:-1] + (num_samples,)))

@@ -166,7 +166,7 @@ def _check_dtype(op: str, input: Any, source: Any) -> None:
 
 def _along(x: Any, index: Any, dim: int) -> Any:
     """The positions ``[i][j][index[i][j][k]]`` as one key, for ``dim`` = 2."""
-    grid = list(xp(index).ogrid[tuple(slice(n) for n in index.shape)]) if index.ndim else []
+    grid = [xp(index).arange(n).reshape(n, *[1] * (index.ndim - 1 - i)) for i, n in enumerate(index.shape)]
     if not grid:
         return (index,) if x.ndim else ()
     grid[dim] = index

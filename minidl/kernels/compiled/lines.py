@@ -19,14 +19,15 @@ def _run(kernel: Callable[..., None], dim: int, like: Any, *others: Any, width: 
 
     ``out`` has the shape and memory order of ``like``, or ``width`` along ``dim``.
     """
-    order = [d for d in order_of(like) if d != dim] + [dim]
+    plain = dim == like.ndim - 1 and like.flags.c_contiguous  # the usual case, quickly
+    order = [*range(like.ndim)] if plain else [*(d for d in order_of(like) if d != dim), dim]
     if like.dtype != np.float32 or not like.size or not like.transpose(order).flags.c_contiguous:
         return None
     rows = [np.ascontiguousarray(a.transpose(order)).reshape(-1, a.shape[dim]) for a in (like, *others)]
     out = np.empty((len(rows[0]), width or like.shape[dim]), like.dtype)
     kernel(parts(len(out), 8 * like.nbytes), out, *rows)
-    shape = [*(like.shape[d] for d in order[:-1]), out.shape[1]]
-    return out.reshape(shape).transpose([order.index(d) for d in range(like.ndim)])
+    shape = *[like.shape[d] for d in order[:-1]], out.shape[1]
+    return out.reshape(shape) if plain else out.reshape(shape).transpose([order.index(d) for d in range(like.ndim)])
 
 
 @loop
