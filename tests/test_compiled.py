@@ -12,6 +12,7 @@ import minidl
 import minidl.nn.functional as F
 from minidl import backend
 from minidl.kernels import cpu, reference, symbols, threads
+from minidl.sequences.attention import weighed
 from minidl.shapes import Window
 
 numba = pytest.importorskip("numba")
@@ -324,6 +325,18 @@ def test_recurrent_steps(kind, n):
         found[rung] = [out.detach().numpy(), *(p.grad.numpy() for p in net.parameters())]
     for a, b in zip(*found.values()):
         same(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("factor", [1, 30, 1000])
+def test_weights_of_attention(factor):
+    scores = factor * numbers(0, 2, 3, 1, 41)
+    step = compiled.in_one("attention_weights", scores.dtype)
+    wanted = weighed(np, (scores * np.float32(0.3)).astype(np.float64), 1.0)
+    for found, exact in zip(step(np, scores.copy(), 0.3), wanted):
+        assert found.shape == exact.shape and found.dtype == np.float32
+        same(found, exact)
+    scores[1, 2] = np.nan
+    assert all(np.isnan(a[1, 2]).all() and not np.isnan(a[0]).any() for a in step(np, scores, 0.3))
 
 
 def test_parts_are_the_same_every_time():

@@ -35,12 +35,10 @@ def normalise(
     Weight and bias are broadcast, seen in ``shape`` if that is given. The rule gets center and variance as arrays, but it knows
     that they are functions of the input.
     """
-    mean, var = running_mean, running_var
+    mean, var = (None, None) if all(own) else (running_mean, running_var)
     if shape is not None:
         weight, bias, mean, var = (None if x is None else x.reshape(shape) for x in (weight, bias, mean, var))
-    if all(own):
-        mean = var = None
-    elif own[1]:
+    if own[1] and not own[0]:
         mean = xp(input).zeros((), input.dtype)
     result, center, variance = kernels(input).normalise(input, weight, bias, dims, eps, mean, var)
     if all(own) and running_mean is not None and input.size:

@@ -69,16 +69,22 @@ def _whole(query: Any, value: Any, mask: Any) -> Any:
     return None if find is None else find(query, value, mask)
 
 
+def weighed(m: Any, scores: Any, scale: float) -> tuple[Any, Any]:
+    """``softmax(scores * scale)``, and the logarithms of the sums of exponentials; ``scores`` is written over."""
+    scores *= scores.dtype.type(scale)
+    top = scores.max(-1, keepdims=True)
+    scores -= top
+    m.exp(scores, out=scores)
+    total = scores.sum(-1, keepdims=True)
+    scores /= total
+    return scores, top + m.log(total)
+
+
 def _in_one(query: Any, key: Any, value: Any, scale: float) -> tuple[Any, Any]:
-    """The same on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
-    m = xp(query)
-    w = product(query, key.swapaxes(-1, -2))
-    w *= query.dtype.type(scale)
-    top = w.max(-1, keepdims=True)
-    w -= top
-    m.exp(w, out=w)
-    total = w.sum(-1, keepdims=True)
-    return product(w, value) / total, top + m.log(total)
+    """Attention on arrays, without a mask; and the logarithm of the sum of each query's exponentials."""
+    weigh = kernels(query).in_one("attention_weights", query.dtype) or weighed
+    weights, lse = weigh(xp(query), product(query, key.swapaxes(-1, -2)), scale)
+    return product(weights, value), lse
 
 
 # -- in blocks
@@ -315,8 +321,8 @@ def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tupl
     q, k, v = (tuple(x.shape) for x in (query, key, value))
     few = min(len(q), len(k), len(v)) < 2
     if few or q[-1] != k[-1] or k[-2] != v[-2]:
-        wanted = "at least 2 dimensions" if few else "query (..., L, E), key (..., S, E), value (..., S, V)"
-        raise ShapeError(f"{op}: wants {wanted}, got query {q}, key {k}, value {v}")
+        these = "at least 2 dimensions" if few else "query (..., L, E), key (..., S, E), value (..., S, V)"
+        raise ShapeError(f"{op}: wants {these}, got query {q}, key {k}, value {v}")
     lead = q[:-2] if q[:-2] == k[:-2] == v[:-2] else broadcast_shapes(q[:-2], k[:-2], v[:-2], op=op)
     kind = getattr(query, "_array", query).dtype
     if kind.kind != "f":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .attention import weighed
 from .compile import loop
 from .mathematics import f32, tanh
 
@@ -122,6 +123,7 @@ STEPS = {
     "lstm_back": lstm_back,
     "gru": gru_step,
     "gru_back": gru_back,
+    "attention_weights": weighed,
 }
 
 
