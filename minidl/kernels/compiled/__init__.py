@@ -6,8 +6,8 @@ For float32, and where it pays; all else is `minidl.kernels.cpu`'s. See `minidl.
 from typing import Any
 
 from .. import cpu
+from .conv import conv2d, conv2d_input_grad, conv2d_relu_pool, conv2d_weight_grad
 from .elementwise import blockwise, erf
-from .grouped import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .matmul import linear, matmul
 from .norm import normalise, normalise_grad
@@ -19,6 +19,7 @@ __all__ = [
     "blockwise",
     "conv2d",
     "conv2d_input_grad",
+    "conv2d_relu_pool",
     "conv2d_weight_grad",
     "erf",
     "in_one",

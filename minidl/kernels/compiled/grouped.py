@@ -122,7 +122,7 @@ def _conv_weight_grad(parts, x, g, out, rows, runs, reach, n, groups):
                             _add_products(g[f, i], x[f // each * c + own, h], out[f, own, k], runs, reach, n)
 
 
-def _flat(x: Any) -> Any:
+def flat(x: Any) -> Any:
     """(N, C, H, W) as (C, H, W * N)."""
     x = batch_last(x, Window((1, 1)))
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
@@ -145,7 +145,7 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
     n, (i, j), b = len(x), window.out_size(x.shape[2:]), np.zeros(len(w), np.float32) if bias is None else bias
     out = np.empty((len(w), i, j * n), np.float32)
     count = parts(len(w), as_bytes(out.size * w[0].size))
-    _conv(count, _flat(x), np.ascontiguousarray(w), b, out, *_of(window, x.shape[3], j), n, groups)
+    _conv(count, flat(x), np.ascontiguousarray(w), b, out, *_of(window, x.shape[3], j), n, groups)
     return out.reshape(len(w), i, j, n).transpose(3, 0, 1, 2)
 
 
@@ -161,5 +161,5 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     if not f or not _is_few(x, out, groups) or g.dtype != np.float32:
         return cpu.conv2d_weight_grad(x, g, window, groups)
     count = parts(f, as_bytes(g.size * out[0].size))
-    _conv_weight_grad(count, _flat(x), _flat(g), out, *_of(window, x.shape[3], g.shape[3]), n, groups)
+    _conv_weight_grad(count, flat(x), flat(g), out, *_of(window, x.shape[3], g.shape[3]), n, groups)
     return out
