@@ -97,12 +97,14 @@ def as_dtype(spec: Any) -> dtype:
 
 
 def check_tensors(op: str, tensors: Any) -> None:
-    """Refuse what is no list of tensors, or of arrays: what has no dtype."""
+    """Refuse what is no list of tensors, or of arrays: what has no dtype; and a list of none."""
     if not isinstance(tensors, (tuple, list)):
         raise TypeError(f"{op}: wants a list of tensors, got {type(tensors).__name__}")
     for i, x in enumerate(tensors):
         if not hasattr(x, "dtype"):
             raise TypeError(f"{op}: wants tensors, but number {i} is {type(x).__name__}; make it one with tensor(...)")
+    if not tensors:
+        raise RuntimeError(f"{op}: wants at least one tensor")
 
 
 def get_default_dtype() -> dtype:

@@ -23,8 +23,6 @@ from .shaping import atleast_2d, atleast_3d
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     """``tensors`` of one shape joined along a new dimension ``dim``."""
     check_tensors("stack", tensors)
-    if not tensors:
-        raise ShapeError("stack: wants at least one tensor")
     for i, x in enumerate(tensors):
         if tuple(x.shape) != tuple(tensors[0].shape):
             raise ShapeError(f"stack: tensor {i} has shape {tuple(x.shape)}, the first has {tuple(tensors[0].shape)}")

@@ -199,8 +199,6 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     An empty vector joins anything and adds nothing, so that a list may be collected from ``tensor([])`` on.
     """
     dtypes.check_tensors("cat", tensors)
-    if not tensors:
-        raise ShapeError("cat: wants at least one tensor")
     solid = [x.shape != (0,) for x in tensors]
     first = tensors[solid.index(True) if any(solid) else 0]
     if not all(x.ndim for x in tensors):
