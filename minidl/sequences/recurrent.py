@@ -217,10 +217,14 @@ class _Turns:
         return out
 
     def matmul(self, a: Any, b: Any, out: Any = None) -> Any:
-        """``a @ b``; meanwhile it is another thread's turn."""
+        """``a @ b``."""
+        return self.apart(product, a, b, out)
+
+    def apart(self, function: Any, *args: Any) -> Any:
+        """``function(*args)``; meanwhile it is another thread's turn."""
         self.lock.release()
         try:
-            return product(a, b, out=out)
+            return function(*args)
         finally:
             self.lock.acquire()
 
@@ -280,9 +284,9 @@ def _panels(w: Any, n: int, rows: int) -> Any:
     return w[:, None]
 
 
-def _shared(n: int, w_hh: Any, products: int) -> int:
+def _shared(n: int, w_hh: Any, products: int, all_steps: Any) -> int:
     """The ``products`` of ``n`` sequences if it pays to share them among threads; else 0."""
-    return products if min(n // 2, STRIP) * w_hh.size >= A_TURN else 0
+    return products if all_steps or min(n // 2, STRIP) * w_hh.size >= A_TURN else 0
 
 
 def _by_gates(w: Any, n_gates: int) -> Any:
@@ -303,6 +307,7 @@ class _Forward:
         m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.input, self.w_hr, self.turns = m, input, w_hr, _Turns()
         self.step = kernels(input).in_one(kind, input.dtype) or KINDS[kind].step
+        self.all_steps = kernels(input).in_one(f"{kind}_steps", input.dtype) if w_hr is None else None
         self.out, self.h, self.c = places
         halves = _halves(kind, input.dtype, device_of(input))
         self.halves, self.unscaled = (halves, 1 - halves), None if len(input) >= MANY_ROWS else halves
@@ -331,6 +336,12 @@ class _Forward:
         h, c = self.h[own], None if self.c is None else self.c[own]
         products, unprojected, size = m.empty((n_gates, n, units), dtype), m.empty((n, units), dtype), 0
         sizes, ahead = [here.stop - here.start for _, here in steps], self._ahead(n)
+        if self.all_steps and sizes[0] == sizes[-1]:  # they end together
+            where = self.out, [there.start for there, _ in steps]
+            self.turns.apart(
+                self.all_steps, fed, self.w_x, self.w_h, self.bias, places, more, h, c, *where, self.unscaled, ahead
+            )
+            return _Strip(own, steps, fed, places, more)
         for k, (there, here) in enumerate(steps):
             if k % ahead == 0:
                 part = slice(here.start, steps[min(k + ahead, len(steps)) - 1][1].stop)
@@ -368,6 +379,7 @@ class _Backward:
         self.g_out, gh, gc = g_places
         self.m, self.kind, self.wanted, self.w_hr, self.turns = xp(gh), kind, wanted, w_hr, _Turns()
         self.back = kernels(gh).in_one(f"{kind}_back", gh.dtype) or KINDS[kind].back
+        self.all_steps = kernels(gh).in_one(f"{kind}_steps_back", gh.dtype) if w_hr is None else None
         self.gh, self.gc = gh.copy(), None if gc is None else gc.copy()
         self.w_x, self.w_h = (_by_gates(w, KINDS[kind].n_gates) for w in (w_ih, w_hh))
         self.g_input = self.m.empty_like(input) if wanted[0] else None
@@ -382,7 +394,11 @@ class _Backward:
             n_rows = rows.stop - rows.start
             ga, gp = m.empty((n_gates, n_rows, units), gh.dtype), m.empty((n_rows, p), gh.dtype)
             gs = m.empty_like(ga) if self.kind == "gru" else ga
-            for there, here in chunk:
+            together = self.all_steps and len(gh) * len(strip.steps) == len(strip.more)  # all sequences have all steps
+            if together:
+                where, starts = (strip.gates, strip.more, ga), [there.start for there, _ in chunk]
+                self.turns.apart(self.all_steps, self.g_out, starts, gh, gc, *where, self.panels, rows.start, self.wanted[1])
+            for there, here in [] if together else chunk:
                 at = slice(here.start - rows.start, here.stop - rows.start)
                 m.add(gh[: len(gp[at])], self.g_out[there], out=gp[at])
                 self._step(strip, here, gp[at], ga[:, at], gs[:, at], gh, gc, products)
@@ -446,7 +462,7 @@ def _sequence(
                 if recording:
                     made[own.start] = strip
 
-    kernels(input).share(run, n, _shared(n, w_hh, rows * len(w_hh) * (d + p)))
+    kernels(input).share(run, n, _shared(n, w_hh, rows * len(w_hh) * (d + p), forward.all_steps))
     return flat, [made[start] for start in sorted(made)]
 
 
@@ -483,7 +499,7 @@ def _sequence_rule(
             for strip in strips[part]:
                 backward.run(strip, totals[part.start])
 
-    kernels(g).share(run, len(strips), _shared(len(hidden), w_hh, 2 * g.size * len(w_hh)))
+    kernels(g).share(run, len(strips), _shared(len(hidden), w_hh, 2 * g.size * len(w_hh), backward.all_steps))
     total = totals.pop(0)
     for _, others in sorted(totals.items()):
         for what, found in others.items():

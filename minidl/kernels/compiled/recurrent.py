@@ -13,6 +13,7 @@ import numpy as np
 from .attention import weighed
 from .compile import loop
 from .mathematics import f32, tanh
+from .matmul import PLAIN, ROWS, _sgemm
 
 
 @loop
@@ -79,6 +80,67 @@ def _gru_back(gh, r, z, n, h, more, g_r, g_z, g_n, late, past):
         g_z[k] = past[k] * (h[k] - n[k]) * (one - z[k])
 
 
+@loop
+def _times(a, panels, out, beta):
+    """Put ``a @ w`` into its place, or add it if ``beta`` is 1: (n, K), (P, K, C) -> (n, P * C)."""
+    n, k, columns = len(a), panels.shape[1], panels.shape[2]
+    for p in range(len(panels)):
+        at_w, at_out = panels.ctypes.data + 4 * p * k * columns, out.ctypes.data + 4 * p * columns
+        apart, ld_out = a.strides[0] // 4, out.strides[0] // 4
+        _sgemm(ROWS, PLAIN, PLAIN, n, columns, k, f32(1), a.ctypes.data, apart, at_w, columns, beta, at_out, ld_out)
+
+
+@loop
+def _lstm_steps(fed, w_x, w_h, bias, places, more, h, c, out, starts, half, ahead):
+    """All steps of a strip: see `minidl.sequences.recurrent`. Step k reads and writes its n rows of ``fed``, ``places`` (c, i,
+    f, g, o) and ``more``, and those of ``out`` from ``starts[k]`` on; h and c, (n, H), go from the first to the last state.
+    """
+    n, units = h.shape
+    read, products = w_x.shape[2], np.empty((4, n, units), np.float32)
+    for k, start in enumerate(starts):
+        here, later, state = slice(k * n, k * n + n), slice(k * n + n, k * n + 2 * n), fed.shape[1] - units
+        if k == 0:
+            fed[here, state:] = h
+            places[0, here] = c
+        if k % ahead == 0:
+            part = slice(k * n, min(k + ahead, len(starts)) * n)
+            for gate in range(4):
+                _times(fed[part, :read], w_x[gate], places[1 + gate, part], f32(0))
+                if bias.size:
+                    places[1 + gate, part] += bias[gate]
+        for gate in range(4):
+            _times(fed[here, state:], w_h[gate], products[gate], f32(0))
+        last = k + 1 == len(starts)
+        new_c = c.reshape(-1) if last else places[0, later].reshape(-1)
+        old, i, f, g, o = [places[j, here].reshape(-1) for j in range(5)]
+        s_i, s_f, s_g, s_o = [products[j].reshape(-1) for j in range(4)]
+        new = out[start : start + n]
+        _lstm(old, i, f, g, o, s_i, s_f, s_g, s_o, half, new_c, more[here].reshape(-1), new.reshape(-1))
+        if last:
+            h[:] = new
+        else:
+            fed[later, state:] = new
+
+
+@loop
+def _lstm_steps_back(g_out, starts, gh, gc, places, more, ga, panels, first, to_first):
+    """Some steps of a strip from the last to the first, which has its rows from ``first`` on in the strip and is first in
+    ``ga``. ``starts`` are their rows in ``g_out``; whether the state before all steps has a gradient says ``to_first``.
+    """
+    n = len(gh)
+    new = np.empty_like(gh)
+    for k, start in enumerate(starts):
+        row = (len(starts) - 1 - k) * n
+        here, at = slice(first + row, first + row + n), slice(row, row + n)
+        new[:] = gh + g_out[start : start + n]
+        c, i, f, g, o = [places[j, here].reshape(-1) for j in range(5)]
+        g_i, g_f, g_g, g_o = [ga[j, at].reshape(-1) for j in range(4)]
+        _lstm_back(new.reshape(-1), gc.reshape(-1), c, i, f, g, o, more[here].reshape(-1), g_i, g_f, g_g, g_o)
+        if first + row or to_first:
+            for gate in range(4):
+                _times(ga[gate, at], panels[gate], gh, f32(1 if gate else 0))
+
+
 def _flat(*arrays: Any) -> list[Any]:
     """The arrays, each of which lies in one piece, in one dimension."""
     return [a.reshape(-1) for a in arrays]
@@ -117,6 +179,23 @@ def gru_back(m: Any, gh: Any, gc: Any, a: Any, h: Any, more: Any, ga: Any, gs: A
     return past
 
 
+def lstm_steps(
+    fed: Any, w_x: Any, w_h: Any, bias: Any, places: Any, more: Any, h: Any, c: Any, out: Any, starts: Any, *how: Any
+) -> None:
+    """All steps of some sequences of the same length, without the interpreter."""
+    unscaled, ahead = how
+    w_x, w_h = np.ascontiguousarray(w_x), np.ascontiguousarray(w_h)
+    bias = np.zeros((4, 0), np.float32) if bias is None else bias[:, 0]
+    _lstm_steps(fed, w_x, w_h, bias, places, more, h, c, out, np.array(starts), _half(unscaled), ahead)
+
+
+def lstm_steps_back(
+    g_out: Any, starts: Any, gh: Any, gc: Any, places: Any, more: Any, ga: Any, panels: Any, first: int, to_first: bool
+) -> None:
+    """Likewise."""
+    _lstm_steps_back(g_out, np.array(starts), gh, gc, places, more, ga, np.ascontiguousarray(panels), first, to_first)
+
+
 STEPS = {
     "rnn_tanh": tanh_step,
     "lstm": lstm_step,
@@ -125,6 +204,8 @@ STEPS = {
     "gru_back": gru_back,
     "attention_weights": weighed,
 }
+if _sgemm is not None:
+    STEPS |= {"lstm_steps": lstm_steps, "lstm_steps_back": lstm_steps_back}
 
 
 def in_one(name: str, dtype: Any) -> Any:
