@@ -12,7 +12,7 @@ import numpy as np
 from . import backend, devices, dtypes
 from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
-from .autograd.mode import mode
+from .autograd.mode import effect, mode
 from .autograd.op import cast, move
 from .autograd.tape import TensorBase, counter, source, wrap
 from .devices import check_device, device, device_of
@@ -171,9 +171,9 @@ class Tensor(TensorBase):
         """Add this tensor's gradient to the ``.grad`` of every leaf it was computed from; see `minidl.autograd.backward`."""
         sweep.backward(self, gradient, retain_graph, create_graph, inputs)
 
+    @effect  # a compiled step does it again
     def detach(self) -> Tensor:
         """The same memory without the history."""
-        self._tell("detach() reads it")
         out: Tensor = wrap(self._array)
         out._counter = counter(self)
         return out

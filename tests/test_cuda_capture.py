@@ -1,6 +1,7 @@
 """Steps captured into CUDA graphs; on the stand-in a capture notes what is done, and a launch does it again."""
 
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_cuda import gpu, on_standin  # noqa: F401
 import minidl
 import minidl.nn.functional as F
 from minidl import backend, cuda, nn, optim
-from minidl.compiler import CompileWarning, explain
+from minidl.compiler import CompileWarning, explain, graph
 
 
 @pytest.fixture(autouse=True)
@@ -258,10 +259,40 @@ def test_what_is_refused_and_why():
     x, w = minidl.ones(3, device="cuda"), nn.Parameter(minidl.ones(3, device="cuda"))
     assert "still be differentiated" in refused(minidl.compile(lambda x: (x * w).exp()), x, warns=False)
     assert "an argument wants a gradient" in refused(minidl.compile(lambda x: (x * 2).sum().backward()), w, warns=False)
-    assert "changes or returns one of its arguments" in refused(minidl.compile(lambda x: x.add_(1)), x, warns=False)
+    assert "changes, detaches or returns one of its arguments" in refused(minidl.compile(lambda x: x.add_(1)), x, warns=False)
     assert "view of a parameter" in refused(minidl.no_grad()(minidl.compile(lambda x: (w[1:], x + 1))), x, warns=False)
     assert "how large the result of nonzero is depends on numbers" in refused(minidl.compile(lambda x: x.nonzero()), x)
     assert "item() reads it" in refused(minidl.compile(lambda x: x * x.sum().item()), x)
+
+
+@on_standin
+def test_a_graph_that_is_given_up_leaves_no_memory_behind():
+    """Neither one whose results could be differentiated, with all its activations, nor one whose parameters always move."""
+    x, w = minidl.ones(3, device="cuda"), nn.Parameter(minidl.ones(3, device="cuda"))
+    made, Graph = [], backend.gpu.kernels.Graph
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend.gpu.kernels, "Graph", lambda: made.append(weakref.ref(graph := Graph())) or graph)
+        refused(minidl.compile(lambda x: (x * w).exp()), x, warns=False)
+        assert len(made) == 1 and made[0]() is None
+        step = minidl.no_grad()(minidl.compile(lambda x: (x * w).exp()))
+        with pytest.warns(CompileWarning, match="has been in other places too often"):
+            for _ in range(20):
+                step(x)
+                w.data = w.data.clone()
+    assert len(made) == 1 + graph.MOST_CAPTURES and not any(g() for g in made)
+
+
+@on_standin
+def test_what_a_graph_reads_is_kept(launches):
+    """Also the tables of `interpolate`, of which only the last few hundred are."""
+    x, step = (
+        minidl.rand(1, 1, 3, 3, device="cuda"),
+        minidl.compile(lambda x: F.interpolate(x, (5, 5), mode="bilinear").detach()),
+    )
+    for _ in range(4):
+        wanted = step(x).tolist()
+    backend.gpu.kernels.resize._sent.cache_clear()
+    assert step(x).tolist() == wanted and len(launches) == 2
 
 
 class Own(optim.Optimizer):

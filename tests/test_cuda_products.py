@@ -289,6 +289,15 @@ def test_products_are_captured(library):
 
 
 @on_standin
+def test_what_the_library_takes_back_is_made_by_our_own_kernel(gpu, monkeypatch):  # noqa: F811
+    """It may find an algorithm, and then say that this GPU does not have it."""
+    monkeypatch.setattr(strict.products, "cublasLtMatmul", lambda *_: cublaslt.NOT_SUPPORTED)
+    a, b = drawn(0, 6, 8), drawn(1, 8, 4)
+    assert not cublaslt.product(a, b, cupy.empty((6, 4), np.float32))
+    close(products.matmul(a, b).get(), wide(a) @ wide(b))
+
+
+@on_standin
 def test_the_stand_in_is_strict(monkeypatch):
     a, b, out = drawn(0, 6, 8), drawn(1, 8, 4), cupy.empty((6, 4), np.float32)
     plans, run = [], cublaslt.Plan.run

@@ -28,6 +28,13 @@ class Captured:
     The first run is step by step, with the kernels that will be captured: they are compiled then.
     """
 
+    graph: Any
+    inputs: list[Any]  # the arrays that it reads its arguments from
+    values: list[Any]  # its results, where it writes them
+    checks: list[Any]  # what may be wrong, to be noted again
+    ground: list[Any]  # what must be as it was
+    grads: list[Any]  # where it leaves the gradients
+
     def __init__(self, program: Program, steps: list[Step]) -> None:
         self.program = program
         constants = [*program.trace.constants.values()]
@@ -39,7 +46,7 @@ class Captured:
         self.in_vain = False  # whether something in it stood in the way of a capture
         self.has_run, self.captures = False, 0
         self.lock = threading.RLock()  # the graph has one memory for its arguments
-        self.graph: Any = None
+        self._forget()
 
     def run(self, inputs: list[Any]) -> tuple[list[Any], str | None]:
         """The values of the outputs; and if it has just been captured, or turned out that it cannot be, words for that."""
@@ -71,11 +78,12 @@ class Captured:
     def _obstacle(self, inputs: list[Any]) -> str | None:
         """Why the program cannot be captured, as far as is known before it is tried."""
         if self.captures == MOST_CAPTURES:
+            self.in_vain = True
             return "what it works on has been in other places too often"
         if any(source(t) is not None for t in inputs):
             return "an argument wants a gradient"
         if not self.program.trace.touched.isdisjoint(range(self.program.n_inputs)):
-            return "it changes or returns one of its arguments"
+            return "it changes, detaches or returns one of its arguments"
         for optimizer in self.optimizers:
             if not optimizer._can_be_captured:
                 self.in_vain = True
@@ -85,6 +93,7 @@ class Captured:
     def _capture(self, inputs: list[Any]) -> str | None:
         """Capture a run of the program; returns why not, if it cannot be, and then all is as before."""
         obstacle = self._obstacle(inputs)
+        self._forget()
         if obstacle:
             return obstacle
         self.captures += 1
@@ -98,12 +107,17 @@ class Captured:
         except Exception as error:
             before.restore()
             devices._noted.clear()
-            self.graph = None
+            self._forget()
             self.in_vain = not isinstance(error, _Unfit)
             return f"{_culprit(error)}: {error}"
         self.changed = [t for t, n in zip(self.known, changes) if counter(t).changes > n]
         self.grads = [(t, t._grad) for t in self.known]
         return None
+
+    def _forget(self) -> None:
+        """Let go of a graph, and of all memory that is there for it only."""
+        self.graph = None
+        self.inputs, self.values, self.checks, self.ground, self.grads = [], [], [], [], []
 
     def _program(self) -> None:
         self.values = self.program.run([*map(wrap, self.inputs)])

@@ -54,8 +54,8 @@ class Steps:
 
 
 def _memory(t: Any) -> Any:
-    """The tensor that ``t`` is a view of, or itself."""
-    return t if t._base is None else t._base
+    """What tensors with the same memory have in common: its counter, made with a second of them; one without is alone."""
+    return t if t._counter is None else t._counter
 
 
 Found = tuple[list[int], Any, tuple[Any, ...]]  # the steps that become one, its op, and its arguments

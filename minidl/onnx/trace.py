@@ -50,6 +50,9 @@ class Recorder(Tracer):
         """Note the op whose result is put in the place of a tensor."""
         if self.busy:
             return super().effect(function, args)
+        if function.__name__ == "detach":
+            self.seen(args[0], "detach() reads it")
+            return Watcher.effect(self, function, args)
         if function.__name__ != "_change":
             self.refuse("it changes a part of a tensor in place; write where(...) or cat(...)")
         t = args[0]

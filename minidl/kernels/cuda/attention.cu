@@ -164,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) forward(
 
 // The mean of the weights' gradient, g * out summed over the features, which the softmax takes away: a warp for each query.
 extern "C" __global__ void means(const real* g, const real* out, real* mean, int n, PAIR) {
-  int which = THREAD / 32, lane = THREAD % 32;
+  int which = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (which >= n) return;
   Pair at = AS_PAIR(which / L);
   real sum = 0;

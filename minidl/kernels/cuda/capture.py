@@ -80,6 +80,12 @@ def each_time(function: Callable[[], None]) -> None:
         here.graph.preparations.append(function)
 
 
+def keep(array: Any) -> None:
+    """Have what is captured now, if something is, keep an array that others may forget: a launch knows only where it is."""
+    if here.graph is not None:
+        here.graph.kept.append(array)
+
+
 class Drawn:
     """An integer that ``draw()`` gives: another one in each repetition."""
 
@@ -102,6 +108,7 @@ class Graph:
     def __init__(self) -> None:
         self.pool = cupy.cuda.MemoryPool()
         self.preparations: list[Callable[[], None]] = []
+        self.kept: list[Any] = []
         self.board = cupy.zeros(WORDS, np.uint64)
         self.readers: list[tuple[Callable[[], Any], Any, int]] = []  # of what is on the board, as what, and where
         self.numbers = np.zeros(WORDS, np.uint64)

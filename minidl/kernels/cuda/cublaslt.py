@@ -179,20 +179,21 @@ class Plan:
             _set("MatmulDesc", self.product, OF_PRODUCT, **{n: p for n, p in (("bias", bias), ("aux", aux)) if p})
             self.pointed = bias, aux
 
-    def run(self, first: int, second: int, result: int, bias: int, aux: int) -> None:
-        """Have it made, from and to these places, by the current stream. What it works in is given back to the pool at once:
-        whoever takes it next does so later in the same stream.
+    def run(self, first: int, second: int, result: int, bias: int, aux: int) -> bool:
+        """Have it made, from and to these places, by the current stream; whether the library does it, after all. What it works
+        in is given back to the pool at once: whoever takes it next does so later in the same stream.
         """
         assert self.choice is not None
         size = self.choice.workspace
         work = cupy.empty(size, np.uint8) if size else None
         with self.lock:
             self.point(bias, aux)
-            _ask(
+            code = _ask(
                 "Matmul", self.handle, self.product, self.one, first, self.matrices[0], second, self.matrices[1], self.zero,
                 result, self.matrices[2], result, self.matrices[2], self.algorithm,
                 None if work is None else work.data.ptr, size, cupy.cuda.get_current_stream().ptr,
             )  # fmt: skip
+        return code != NOT_SUPPORTED
 
 
 plan = functools.lru_cache(4096)(Plan)
@@ -259,7 +260,4 @@ def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = 
     places = [0 if x is None else x.data.ptr for x in (first, second, out, bias, aux)]
     bits = 0 if aux is None else 8 * aux.shape[-1]
     made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, bits, tuple(map(_even, places)))
-    if made.choice is None:
-        return False
-    made.run(*places)
-    return True
+    return made.choice is not None and made.run(*places)

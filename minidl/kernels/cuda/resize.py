@@ -9,6 +9,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from .capture import keep
 from .loader import launch, plain, single
 
 
@@ -44,6 +45,7 @@ def resample(x: Any, maps: Any) -> Any:
     for dim, groups, size in maps:
         out = cupy.empty((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype)
         entries = _sent(cupy.cuda.get_device_id(), x.dtype, *(a.tobytes() for a in _entries(groups, size, x.dtype)))
+        keep(entries)  # what is sent may be forgotten, when other sizes come
         numbers = out.size, x.shape[dim], size, math.prod(x.shape[dim + 1 :])
         launch("resample", "resample", out.size, x, out, *entries, *numbers, real=x.dtype)
         x = out
