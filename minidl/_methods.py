@@ -63,6 +63,16 @@ def in_place_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
     return method
 
 
+def new_method(make: Callable[..., Any]) -> Callable[..., Any]:
+    """The method that makes a tensor with ``make`` as this one is: of its dtype and on its device, unless others are said."""
+
+    def method(self: Any, *args: Any, dtype: Any = None, device: Any = None, **options: Any) -> Any:
+        return make(*args, dtype=dtype or self.dtype, device=self.device if device is None else device, **options)
+
+    method.__doc__ = f"`{make.__name__}` in this tensor's dtype, on its device."
+    return method
+
+
 def turned_method(op: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The method that makes of a tensor the view of it that ``op`` gives."""
 
@@ -137,10 +147,9 @@ def bind(tensor_class: type) -> None:
         for name in names.split():
             setattr(tensor_class, name, getattr(module, name))
     tensor_class.clone = layout.copy  # type: ignore[attr-defined]
-    for name in IN_PLACE:
-        setattr(tensor_class, f"{name}_", in_place_method(getattr(tensor_class, name), f"{name}_"))
-    for name in TURNED:
-        setattr(tensor_class, f"{name}_", turned_method(getattr(tensor_class, name), f"{name}_"))
+    for made, listed in ((in_place_method, IN_PLACE), (turned_method, TURNED)):
+        for name in listed:
+            setattr(tensor_class, f"{name}_", made(getattr(tensor_class, name), f"{name}_"))
     for pair in ALIASES.split():
         alias, _, name = pair.partition("=")
         for end in ("", "_"):

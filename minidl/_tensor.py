@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend, devices, dtypes
-from ._methods import bind, in_place_method, is_operand, operator_method, swapped_method
+from ._methods import bind, in_place_method, is_operand, new_method, operator_method, swapped_method
 from .autograd import inplace, sweep, tape
 from .autograd.mode import effect, mode
 from .autograd.op import cast, move
@@ -20,6 +20,8 @@ from .functions import creation, joining, shaping
 from .ops import compare, elementwise, index, layout, linear
 from .printing import tensor_text
 from .shapes import ShapeError, as_shape, wrap_dim
+
+Method = Callable[..., "Tensor"]
 
 
 class Tensor(TensorBase):
@@ -33,7 +35,12 @@ class Tensor(TensorBase):
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any: ...  # a checker does not see what `bind` adds
+        def __getattr__(self, name: str) -> Method: ...  # a checker does not see what `bind` adds,
+
+        other: Any = None  # and that these give more than a tensor, or something else
+        max = min = aminmax = median = nanmedian = kthvalue = mode = sort = topk = cummax = cummin = split = chunk = other
+        unbind = tensor_split = hsplit = vsplit = dsplit = nonzero = unique = unique_consecutive = other
+        equal = allclose = is_complex = is_signed = is_nonzero = is_same_size = other
 
     def __new__(cls, *data: Any) -> Any:
         sizes = all(isinstance(n, (int, np.integer)) for n in data)
@@ -46,12 +53,12 @@ class Tensor(TensorBase):
     @property
     def shape(self) -> tuple[int, ...]:
         """The size of each dimension."""
-        return self._array.shape  # type: ignore[no-any-return]
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """The number of dimensions."""
-        return self._array.ndim  # type: ignore[no-any-return]
+        return self._array.ndim
 
     @property
     def dtype(self) -> dtypes.dtype:
@@ -71,12 +78,12 @@ class Tensor(TensorBase):
     @property
     def itemsize(self) -> int:
         """Bytes in an element."""
-        return self._array.itemsize  # type: ignore[no-any-return]
+        return self._array.itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes in all elements."""
-        return self._array.nbytes  # type: ignore[no-any-return]
+        return self._array.nbytes
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -88,7 +95,7 @@ class Tensor(TensorBase):
 
     def numel(self) -> int:
         """The number of elements."""
-        return self._array.size  # type: ignore[no-any-return]
+        return self._array.size
 
     nelement = numel
 
@@ -115,7 +122,7 @@ class Tensor(TensorBase):
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return self._array.data.ptr if self.is_cuda else self._array.ctypes.data  # type: ignore[no-any-return]
+        return self._array.data.ptr if self.is_cuda else self._array.ctypes.data
 
     def is_pinned(self) -> bool:
         """Whether it is in memory of the CPU that a GPU reads by itself: see `pin_memory`."""
@@ -144,9 +151,7 @@ class Tensor(TensorBase):
             raise RuntimeError(f"requires_grad_: only floating tensors can require a gradient, this one is {self.dtype}")
         if source(self) is not None and self._node is not None:
             if not requires_grad:
-                raise RuntimeError(
-                    "requires_grad_: only a leaf can stop requiring a gradient; use detach() for a copy that does not"
-                )
+                raise RuntimeError("requires_grad_: only a leaf can stop requiring a gradient; write x.detach() instead")
             return self
         if requires_grad != self._requires_grad:
             self._tell("requires_grad_() is called")
@@ -274,7 +279,7 @@ class Tensor(TensorBase):
         self._tell("numpy() reads it")
         if self.is_cuda and not force:
             raise TypeError(f"numpy: this tensor is on {self.device}; use tensor.cpu() to copy it to the host's memory first")
-        return devices.on_host(self._array)  # type: ignore[no-any-return]
+        return devices.on_host(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype, copy=copy)
@@ -332,9 +337,7 @@ class Tensor(TensorBase):
                 dtype, device = arg._array.dtype, device_of(arg._array)
             elif isinstance(arg, bool):
                 raise TypeError("to: give non_blocking and copy by name")
-            elif (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")) or (
-                isinstance(arg, int) or (hasattr(arg, "index") and hasattr(arg, "type"))
-            ):
+            elif isinstance(arg, int) or str(arg).partition(":")[0] in ("cpu", "cuda"):
                 device = arg
             elif arg is not None:
                 dtype = arg
@@ -399,30 +402,11 @@ class Tensor(TensorBase):
         """Itself in a GPU's memory: the current one's, or that of the ``device`` given, which may be a number."""
         return self.to(device="cuda" if device is None else device, non_blocking=non_blocking)
 
-    def _where(self, device: Any) -> Any:
-        return self.device if device is None else device
-
-    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """A tensor of ``data`` in this one's dtype, on this one's device; so with all that begin with ``new``."""
-        return creation.tensor(data, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
-
-    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """A tensor of whatever its memory held, in this one's dtype."""
-        return creation.empty(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
-
-    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """Zeros in this tensor's dtype."""
-        return creation.zeros(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
-
-    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """Ones in this tensor's dtype."""
-        return creation.ones(*size, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad)
-
-    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: Any = False) -> Any:
-        """One number in this tensor's dtype."""
-        return creation.full(
-            size, fill_value, dtype=dtype or self.dtype, device=self._where(device), requires_grad=requires_grad
-        )
+    new_tensor: Method = new_method(creation.tensor)
+    new_empty: Method = new_method(creation.empty)
+    new_zeros: Method = new_method(creation.zeros)
+    new_ones: Method = new_method(creation.ones)
+    new_full: Method = new_method(creation.full)
 
     # -- as Python sees it
 
@@ -438,7 +422,7 @@ class Tensor(TensorBase):
             raise TypeError("len: a tensor without dimensions has no length")
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("iter: a tensor without dimensions cannot be iterated over")
         return iter(joining.unbind(self))
@@ -483,7 +467,7 @@ class Tensor(TensorBase):
 
     # -- indexing
 
-    __getitem__ = index.getitem
+    __getitem__: Method = index.getitem
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._put(key, value, "setitem")
@@ -499,43 +483,43 @@ class Tensor(TensorBase):
 
     # -- operators
 
-    __add__ = operator_method(elementwise.add)
-    __radd__ = swapped_method(elementwise.add)
-    __sub__ = operator_method(elementwise.sub)
-    __rsub__ = swapped_method(elementwise.sub)
-    __mul__ = operator_method(elementwise.mul)
-    __rmul__ = swapped_method(elementwise.mul)
-    __truediv__ = operator_method(elementwise.div)
-    __rtruediv__ = swapped_method(elementwise.div)
-    __floordiv__ = operator_method(elementwise.floor_divide)
-    __rfloordiv__ = swapped_method(elementwise.floor_divide)
-    __mod__ = operator_method(elementwise.remainder)
-    __rmod__ = swapped_method(elementwise.remainder)
-    __pow__ = operator_method(elementwise.pow)
-    __rpow__ = swapped_method(elementwise.pow)
-    __matmul__ = operator_method(linear.matmul)
-    __rmatmul__ = swapped_method(linear.matmul)
-    __neg__ = elementwise.neg
+    __add__: Method = operator_method(elementwise.add)
+    __radd__: Method = swapped_method(elementwise.add)
+    __sub__: Method = operator_method(elementwise.sub)
+    __rsub__: Method = swapped_method(elementwise.sub)
+    __mul__: Method = operator_method(elementwise.mul)
+    __rmul__: Method = swapped_method(elementwise.mul)
+    __truediv__: Method = operator_method(elementwise.div)
+    __rtruediv__: Method = swapped_method(elementwise.div)
+    __floordiv__: Method = operator_method(elementwise.floor_divide)
+    __rfloordiv__: Method = swapped_method(elementwise.floor_divide)
+    __mod__: Method = operator_method(elementwise.remainder)
+    __rmod__: Method = swapped_method(elementwise.remainder)
+    __pow__: Method = operator_method(elementwise.pow)
+    __rpow__: Method = swapped_method(elementwise.pow)
+    __matmul__: Method = operator_method(linear.matmul)
+    __rmatmul__: Method = swapped_method(linear.matmul)
+    __neg__: Method = elementwise.neg
 
     def __pos__(self) -> Tensor:
         if self._array.dtype == bool:
             raise TypeError("pos: + works on numbers, got a bool tensor")
         return self
 
-    __abs__ = elementwise.abs
-    __invert__ = compare.bitwise_not
-    __and__ = operator_method(compare.bitwise_and)
-    __rand__ = swapped_method(compare.bitwise_and)
-    __or__ = operator_method(compare.bitwise_or)
-    __ror__ = swapped_method(compare.bitwise_or)
-    __xor__ = operator_method(compare.bitwise_xor)
-    __rxor__ = swapped_method(compare.bitwise_xor)
-    __eq__ = operator_method(compare.eq)
-    __ne__ = operator_method(compare.ne)
-    __lt__ = operator_method(compare.lt)
-    __le__ = operator_method(compare.le)
-    __gt__ = operator_method(compare.gt)
-    __ge__ = operator_method(compare.ge)
+    __abs__: Method = elementwise.abs
+    __invert__: Method = compare.bitwise_not
+    __and__: Method = operator_method(compare.bitwise_and)
+    __rand__: Method = swapped_method(compare.bitwise_and)
+    __or__: Method = operator_method(compare.bitwise_or)
+    __ror__: Method = swapped_method(compare.bitwise_or)
+    __xor__: Method = operator_method(compare.bitwise_xor)
+    __rxor__: Method = swapped_method(compare.bitwise_xor)
+    __eq__: Method = operator_method(compare.eq)  # type: ignore[assignment]
+    __ne__: Method = operator_method(compare.ne)  # type: ignore[assignment]
+    __lt__: Method = operator_method(compare.lt)
+    __le__: Method = operator_method(compare.le)
+    __gt__: Method = operator_method(compare.gt)
+    __ge__: Method = operator_method(compare.ge)
 
     __iadd__ = in_place_method(elementwise.add, "add_")
     __isub__ = in_place_method(elementwise.sub, "sub_")
@@ -553,36 +537,36 @@ class Tensor(TensorBase):
     @property
     def T(self) -> Tensor:
         """The dimensions in reverse order; of a matrix, its transpose."""
-        return layout.permute(self, tuple(reversed(range(self.ndim))))  # type: ignore[no-any-return]
+        return layout.permute(self, tuple(reversed(range(self.ndim))))
 
     @property
     def mT(self) -> Tensor:
         """The last two dimensions exchanged."""
-        return layout.transpose(self, -1, -2)  # type: ignore[no-any-return]
+        return layout.transpose(self, -1, -2)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Any) -> Tensor:
         """Itself in another shape: a view where memory allows, else a copy."""
         return layout.reshape(self, as_shape(shape, "reshape"))
 
-    def view(self, *shape: Any) -> Any:
+    def view(self, *shape: Any) -> Tensor:
         """Itself in another shape and the same memory; or, given a dtype of the same width, not supported."""
         if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list, np.integer)):
             raise NotImplementedError("view: a change of dtype is not supported; use .to(dtype)")
         return shaping.view(self, *shape)
 
-    def view_as(self, other: Tensor) -> Any:
+    def view_as(self, other: Tensor) -> Tensor:
         """Itself in the shape of ``other``."""
         return shaping.view(self, other.shape)
 
-    def reshape_as(self, other: Tensor) -> Any:
+    def reshape_as(self, other: Tensor) -> Tensor:
         """Itself in the shape of ``other``."""
         return layout.reshape(self, other.shape)
 
-    def flip(self, *dims: Any) -> Any:
+    def flip(self, *dims: Any) -> Tensor:
         """The order reversed along ``dims``."""
         return layout.flip(self, as_shape(dims, "flip"))
 
-    def where(self, condition: Any, other: Any) -> Any:
+    def where(self, condition: Any, other: Any) -> Tensor:
         """Itself where ``condition`` is true, ``other`` elsewhere."""
         return elementwise.where(condition, self, other)
 

@@ -63,7 +63,7 @@ def _properties(device: Any, op: str) -> Any:
 
 def get_device_name(device: Any = None) -> str:
     """What the maker calls a GPU."""
-    return _properties(device, "get_device_name")["name"].decode()  # type: ignore[no-any-return]
+    return _properties(device, "get_device_name")["name"].decode()
 
 
 def get_device_capability(device: Any = None) -> tuple[int, int]:
@@ -90,12 +90,12 @@ def _memory(name: str, device: Any, op: str) -> Any:
 
 def memory_allocated(device: Any = None) -> int:
     """How much arrays on a GPU take up now."""
-    return _memory("used_bytes", device, "memory_allocated")  # type: ignore[no-any-return]
+    return _memory("used_bytes", device, "memory_allocated")
 
 
 def memory_reserved(device: Any = None) -> int:
     """How much is taken from the GPU now, in use or kept for use."""
-    return _memory("total_bytes", device, "memory_reserved")  # type: ignore[no-any-return]
+    return _memory("total_bytes", device, "memory_reserved")
 
 
 def empty_cache() -> None:
@@ -134,7 +134,7 @@ def max_memory_allocated(device: Any = None) -> int:
     number = _number(device, "max_memory_allocated")
     if not _peaks or number not in _peaks[0].most:
         raise RuntimeError("cuda.max_memory_allocated: memory is watched from reset_peak_memory_stats() on; call that first")
-    return _peaks[0].most[number]  # type: ignore[no-any-return]
+    return _peaks[0].most[number]
 
 
 def _peak_hook() -> Any:
@@ -218,7 +218,7 @@ class Stream:
     @property
     def cuda_stream(self) -> int:
         """CUDA's handle of it."""
-        return self.cupy.ptr  # type: ignore[no-any-return]
+        return self.cupy.ptr
 
     def synchronize(self) -> None:
         """Wait until everything in the queue is done."""
@@ -338,4 +338,4 @@ class Event:
             raise ValueError("elapsed_time: both events must be made with enable_timing=True")
         if self.cupy is None or end_event.cupy is None:
             raise RuntimeError("elapsed_time: both events must be recorded first")
-        return backend.gpu.xp.cuda.get_elapsed_time(self.cupy, end_event.cupy)  # type: ignore[no-any-return]
+        return backend.gpu.xp.cuda.get_elapsed_time(self.cupy, end_event.cupy)

@@ -75,7 +75,14 @@ def place_of(module):
 def own_imports(path):
     """The modules of minidl that a file imports, with the lines."""
     package = ["minidl", *path.relative_to(ROOT).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unseen = {
+        id(node) for block in typing for node in ast.walk(block)
+    }  # by the interpreter: names of types may come from above
+    for node in ast.walk(tree):
+        if id(node) in unseen:
+            continue
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

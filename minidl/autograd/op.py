@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -32,6 +32,10 @@ from ..shapes import ShapeError, broadcast_shapes
 from .mode import mode
 from .tape import Counter, Node, TensorBase, counter, describe_site, source, wrap
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+T = TypeVar("T")
 _REQUIRED = inspect.Parameter.empty
 _NUMBERS = (int, float, bool)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's spellings, which PyTorch takes as well
@@ -195,13 +199,20 @@ def _guard(guards: list[tuple[str, Counter, int]], name: str, value: Any) -> Non
             _guard(guards, name, v)
 
 
-def differentiable(
-    forward: Callable[..., Any] | None = None,
-    *,
-    keeps: str = "",
-    promotes: str | None = None,
-    view: bool = False,
-) -> Any:
+class Differentiable(Protocol):
+    """What `differentiable` makes, as its callers see it."""
+
+    op: Op
+    vjp: Callable[..., None]
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor: ...
+
+
+@overload
+def differentiable(forward: Callable[..., Any]) -> Differentiable: ...
+@overload
+def differentiable(*, keeps: str = ..., promotes: str | None = ..., view: bool = ...) -> Callable[..., Differentiable]: ...
+def differentiable(forward: Any = None, *, keeps: str = "", promotes: str | None = None, view: bool = False) -> Any:
     """Make a function over arrays an op: polymorphic over arrays and tensors, with rules for its gradient.
 
     Parameters
@@ -279,7 +290,7 @@ def _gathered(op: Op, values: Sequence[Any]) -> tuple[Sequence[Any], devices.dev
     return [along(v) for v in values], place
 
 
-def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
+def numpy_names(function: Callable[..., T]) -> Callable[..., T]:
     """Let ``axis`` and ``keepdims`` be said for ``dim`` and ``keepdim``, as an op does, to a function composed of ops."""
 
     @functools.wraps(function)

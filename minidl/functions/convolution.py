@@ -6,19 +6,22 @@ convolution's input gradient, so its gradients are convolutions again (see `ops.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dtypes import as_dtype, bool_
 from ..ops.conv import _conv2d, _input_grad
 from ..ops.layout import constant_pad, reshape
 from ..shapes import Shape, ShapeError, Window, as_index, per_dim
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 _SHAPES = {1: "(N, {0}, W) or ({0}, W)", 2: "(N, {0}, H, W) or ({0}, H, W)"}
 
 
 def conv1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
+) -> Tensor:
     """Slide every filter over every sequence: `conv2d` of pictures with one row.
 
     Shapes: (N, C, W) or (C, W), weight (F, C / groups, L), bias (F,) -> (N, F, J) or (F, J), with
@@ -34,7 +37,7 @@ def conv1d(
 
 def conv2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
+) -> Tensor:
     """Slide every filter over every picture: ``out[n, f, i, j] = bias[f] + sum over c, k, l of
     input[n, c, i * stride - padding + k * dilation, ...] * weight[f, c, k, l]``.
 
@@ -64,7 +67,7 @@ def conv_transpose1d(
     output_padding: Any = 0,
     groups: int = 1,
     dilation: Any = 1,
-) -> Any:
+) -> Tensor:
     """The transpose of `conv1d`: `conv_transpose2d` of pictures with one row.
 
     Shapes: (N, F, J) or (F, J), weight (F, C / groups, L), bias (C,) -> (N, C, W) or (C, W).
@@ -81,7 +84,7 @@ def conv_transpose2d(
     output_padding: Any = 0,
     groups: int = 1,
     dilation: Any = 1,
-) -> Any:
+) -> Tensor:
     """The transpose of `conv2d`: every element of the input adds its multiple of the filter to the output,
     ``out[n, c, i * stride - padding + k * dilation, ...] += input[n, f, i, j] * weight[f, c, k, l]``.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import differentiable
 from ..backend import kernels, xp
 from ..shapes import ShapeError
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 @differentiable
-def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each integer from 0 occurs in a vector, or the sum of their ``weights``."""
     if input.ndim != 1:
         raise ShapeError(f"bincount: wants a vector, got shape {input.shape}")
@@ -30,7 +33,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 
 @differentiable
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """A last dimension of ``num_classes`` with a 1 at the place each integer names (-1: one more than the largest)."""
     if tensor.dtype.kind not in "iu":
         raise TypeError(f"one_hot: wants integers, got {tensor.dtype}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from ..backend import gpu_types
 from ..devices import check_device, current, device_of, made, moved, on_host
 from ..shapes import ShapeError, as_shape
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
-def _new(array: Any, dtype: Any, device: Any, requires_grad: bool, op: str) -> Any:
+
+def _new(array: Any, dtype: Any, device: Any, requires_grad: bool, op: str) -> Tensor:
     """A leaf on ``device``: of an array, or of what a function makes of the array library there."""
     where = check_device(device, op)
     array = made(where, array) if callable(array) else array
@@ -47,7 +50,7 @@ def _read(x: Any, how: str) -> Any:
     return x._array
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new leaf tensor with a copy of ``data``: a number, nested lists of numbers, an array or a tensor.
 
     Python floats give the default dtype (float32), Python integers int64; arrays keep theirs. A tensor's copy is where the
@@ -94,7 +97,7 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, TensorBase)
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """``data`` as a tensor, without copying it if it is a tensor or an array of the wanted dtype."""
     if type(data) in gpu_types:
         data = wrap(data)
@@ -105,7 +108,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     return tensor(data, dtype=dtype, device=device)
 
 
-def from_numpy(ndarray: Any) -> Any:
+def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array: a change of one is a change of both.
 
     Raises
@@ -119,7 +122,7 @@ def from_numpy(ndarray: Any) -> Any:
     return wrap(np.asarray(ndarray))
 
 
-def from_dlpack(ext_tensor: Any) -> Any:
+def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor that shares the memory of another library's (PyTorch's, CuPy's ...), by the DLPack protocol."""
     kind, index = map(int, ext_tensor.__dlpack_device__())
     if kind != 2:
@@ -147,25 +150,25 @@ def _size(size: Any, op: str) -> tuple[int, ...]:
     return shape
 
 
-def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose elements are whatever its memory held."""
     shape, wanted = _sizes(sizes, size, "empty"), dtypes.as_dtype(_float(dtype)).dtype
     return _new(lambda m: m.empty(shape, wanted), None, device, requires_grad, "empty")
 
 
-def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     shape, wanted = _sizes(sizes, size, "zeros"), dtypes.as_dtype(_float(dtype)).dtype
     return _new(lambda m: m.zeros(shape, wanted), None, device, requires_grad, "zeros")
 
 
-def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
     shape, wanted = _sizes(sizes, size, "ones"), dtypes.as_dtype(_float(dtype)).dtype
     return _new(lambda m: m.ones(shape, wanted), None, device, requires_grad, "ones")
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one number."""
     (fill_value,) = _numbers("full", fill_value=fill_value)
     wanted = dtypes.as_dtype(type(fill_value) if dtype is None else dtype)
@@ -202,22 +205,22 @@ def _new_like(name: str, input: Any, dtype: Any, device: Any, requires_grad: boo
     return _new(lambda m: getattr(m, name)(like.shape, wanted), None, where, requires_grad, f"{name}_like")
 
 
-def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`empty` in the shape, dtype and memory order of ``input``."""
     return _new_like("empty", input, dtype, device, requires_grad)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`zeros` in the shape, dtype and memory order of ``input``."""
     return _new_like("zeros", input, dtype, device, requires_grad)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`ones` in the shape, dtype and memory order of ``input``."""
     return _new_like("ones", input, dtype, device, requires_grad)
 
 
-def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`full` in the shape, dtype and memory order of ``input``."""
     _like(input, "full_like")
     t = empty_like(input, dtype=dtype, device=device)
@@ -227,7 +230,7 @@ def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = N
 
 def arange(
     start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+) -> Tensor:
     """Numbers from ``start`` (0) up to but without ``end``, ``step`` (1) apart: ``arange(end)``, ``arange(start, end, step)``.
 
     Raises
@@ -259,7 +262,7 @@ def _number_dtype(dtype: Any, op: str) -> Any:
     return dtype
 
 
-def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, both included, evenly spaced."""
     (steps,) = _size((steps,), "linspace")
     start, end = _numbers("linspace", start=start, end=end)
@@ -267,7 +270,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     return _new(lambda m: m.linspace(start, end, steps), wanted, device, requires_grad, "linspace")
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix of ``n`` rows and ``m`` (``n``) columns."""
     n, m = _size((n, n if m is None else m), "eye")
     wanted = dtypes.as_dtype(_float(dtype)).dtype

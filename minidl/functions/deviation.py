@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd.op import numpy_names
 from ..dtypes import check_floating
 from ..ops.elementwise import abs, where
 from ..ops.reduce import _count, _norm2, _norm_p, _root, amax, amin, mean, sum
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 @numpy_names
-def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Any:
+def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Tensor:
     """The variance over ``dim``: squared distances from the mean, over their count less ``correction``.
 
     ``correction=1`` (the default, and ``unbiased=True``) is the estimate from a sample, ``correction=0`` the variance of
@@ -31,7 +34,7 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool
 
 
 @numpy_names
-def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Any:
+def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1) -> Tensor:
     """The standard deviation over ``dim``, the square root of `var`; where it is 0 so is its gradient, as in PyTorch."""
     return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
@@ -45,7 +48,7 @@ def var_mean(
     return variance, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The p-norm ``sum(|input| ** p) ** (1 / p)`` over ``dim``; ``p`` may be ``"fro"`` (2), 0, inf or -inf.
 
     At a zero vector the gradient is 0 (PyTorch's choice among the subgradients).

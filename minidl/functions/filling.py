@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from ..random import Generator, rng
 from ..shapes import ShapeError
 from .creation import _like
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
-def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Any:
+
+def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Elements drawn evenly from ``[from_, to)``, in place."""
     check_floating("uniform_", self)
     if from_ > to:
@@ -29,48 +32,48 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Gener
     return self._put(..., m.minimum(drawn, below) if from_ < to else drawn, "uniform_")
 
 
-def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Any:
+def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Elements drawn from a normal distribution, in place."""
     check_floating("normal_", self)
     _check("normal_", "std must not be negative", std, std >= 0)
     return self._put(..., rng(generator, self.device).normal(mean, std, self.shape), "normal_")
 
 
-def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Any:
+def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Numbers whose logarithm is normally distributed with this mean and standard deviation, in place."""
     check_floating("log_normal_", self)
     _check("log_normal_", "std must be positive", std, std > 0)
     return self._put(..., rng(generator, self.device).lognormal(mean, std, self.shape), "log_normal_")
 
 
-def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Any:
+def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Elements drawn from the Cauchy distribution around ``median``, in place."""
     check_floating("cauchy_", self)
     _check("cauchy_", "sigma must be positive", sigma, sigma > 0)
     return self._put(..., median + sigma * rng(generator, self.device).standard_cauchy(self.shape), "cauchy_")
 
 
-def exponential_(self: Any, lambd: float = 1.0, *, generator: Generator | None = None) -> Any:
+def exponential_(self: Any, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Elements drawn from the exponential distribution with rate ``lambd`` (mean ``1 / lambd``), in place."""
     check_floating("exponential_", self)
     _check("exponential_", "lambd must be positive", lambd, lambd > 0)
     return self._put(..., rng(generator, self.device).exponential(1 / lambd, self.shape), "exponential_")
 
 
-def geometric_(self: Any, p: float, *, generator: Generator | None = None) -> Any:
+def geometric_(self: Any, p: float, *, generator: Generator | None = None) -> Tensor:
     """How many trials, each a success with probability ``p``, it takes to the first success, in place."""
     _check("geometric_", "p must lie between 0 and 1", p, 0 < p < 1)
     return self._put(..., rng(generator, self.device).geometric(p, self.shape), "geometric_")
 
 
-def bernoulli_(self: Any, p: Any = 0.5, *, generator: Generator | None = None) -> Any:
+def bernoulli_(self: Any, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Ones with probability ``p`` (a number, or a tensor of one for each element) and zeros, in place."""
     chance = p.detach()._array if hasattr(p, "detach") else np.asarray(p)
     _check("bernoulli_", "p must lie between 0 and 1", p, bool(((chance >= 0) & (chance <= 1)).all()))
     return self._put(..., rng(generator, self.device).random(self.shape) < chance, "bernoulli_")
 
 
-def random_(self: Any, from_: int | None = None, to: int | None = None, *, generator: Generator | None = None) -> Any:
+def random_(self: Any, from_: int | None = None, to: int | None = None, *, generator: Generator | None = None) -> Tensor:
     """Integers from ``from_`` up to but without ``to``, in place: ``random_()``, ``random_(to)``, ``random_(from_, to)``.
 
     Without ``to``, up to the largest that the dtype holds; of a floating dtype, the largest up to which it holds all.
@@ -96,7 +99,7 @@ def _check(op: str, wanted: str, value: Any, fits: bool) -> None:
         raise ValueError(f"{op}: {wanted}, got {value}")
 
 
-def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
+def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Tensor:
     """``fill_value`` put on the diagonal, in place: of a tall matrix with ``wrap`` again and again, a row apart."""
     sizes = tuple(self.shape)
     if len(sizes) < 2 or (len(sizes) > 2 and len(set(sizes)) > 1):
@@ -110,7 +113,7 @@ def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
     return self._put(tuple(key), fill_value, "fill_diagonal_") if math.prod(sizes) else self
 
 
-def poisson(input: Any, generator: Generator | None = None) -> Any:
+def poisson(input: Any, generator: Generator | None = None) -> Tensor:
     """Numbers drawn from Poisson distributions, each of the rate that ``input`` gives for it; a new tensor."""
     rate = _like(input, "poisson")
     if rate.dtype.kind != "f" or (rate < 0).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from .counting import bincount
 from .selecting import _slices, index_select
 from .shaping import expand
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
-def argwhere(input: Any) -> Any:
+
+def argwhere(input: Any) -> Tensor:
     """The positions of all elements that are not 0, a row each."""
     return nonzero(input)
 
@@ -33,12 +36,12 @@ def _long(op: str, index: Any) -> Any:
     return index
 
 
-def take(input: Any, index: Any) -> Any:
+def take(input: Any, index: Any) -> Tensor:
     """The elements at ``index`` of the flattened tensor, in the shape of ``index``; negative ones count from the end."""
     return getitem(reshape(input, (-1,)), _long("take", index))
 
 
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """``input`` with ``source`` at the places ``index`` of the flattened tensor, or (``accumulate``) added there."""
     _check_dtype("put", input, source)
     if math.prod(index.shape) != math.prod(source.shape):
@@ -48,14 +51,14 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     return reshape(out, tuple(input.shape))
 
 
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """``input`` with ``input[indices] = values``, or (``accumulate``) ``values`` added there, all where an index repeats."""
     _check_dtype("index_put", input, values)
     return (_put_add if accumulate else put_at)(input, values, as_key(tuple(indices), input))
 
 
 @numpy_names
-def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """``input`` with the slices of ``source`` at the places along ``dim`` listed in the vector ``index``."""
     _check_dtype("index_copy", input, source)
     key = _slices("index_copy", input, dim, index)
@@ -66,7 +69,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
 
 
 @numpy_names
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """``input`` with ``value``, a number, at the places along ``dim`` listed in the vector ``index``."""
     if getattr(value, "ndim", 0):
         raise ShapeError(f"index_fill: value must be a number or a tensor without dimensions, got shape {tuple(value.shape)}")
@@ -75,7 +78,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     return put_at(input, value, _slices("index_fill", input, dim, where(index < 0, index + n, index)))
 
 
-def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     """``input`` with the elements of ``source``, in order, where ``mask`` is true."""
     _check_dtype("masked_scatter", input, source)
     if mask.dtype != bool:
@@ -89,7 +92,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
 
 
 @numpy_names
-def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
+def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Tensor:
     """For each place, all ``src`` that ``index`` sends there (see `scatter`) and, with ``include_self``, what is there in
     ``input``, brought to one number: ``reduce`` is ``"sum"``, ``"mean"``, ``"amax"`` or ``"amin"``.
 
@@ -135,7 +138,7 @@ def _isin(elements: Any, test_elements: Any, invert: bool) -> Any:
     return m.isin(m.asarray(elements), test_elements, invert=invert)
 
 
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each of ``elements`` is among ``test_elements`` (or, with ``invert``, is not); one of them may be a number.
 
     ``assume_unique``, PyTorch's word that nothing occurs twice, makes no difference.
@@ -169,7 +172,7 @@ def searchsorted(
     right: bool = False,
     side: str | None = None,
     sorter: Any = None,
-) -> Any:
+) -> Tensor:
     """Where to put each of ``values`` into ``sorted_sequence``, which rises along its last dimension, to keep it sorted: before
     equal elements, or (``right``, ``side="right"``) after them.
 
@@ -189,7 +192,7 @@ def searchsorted(
     return cast(found, int32.dtype) if out_int32 else found
 
 
-def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
+def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """Between which of the rising ``boundaries`` each element lies: how many are below it (or, with ``right``, not above)."""
     if len(boundaries.shape) != 1:
         raise ShapeError(f"bucketize: boundaries must be a vector, got shape {tuple(boundaries.shape)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,12 @@ from ..shapes import ShapeError, solid_dim, wrap_dim
 from .creation import tensor
 from .shaping import atleast_2d, atleast_3d
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 @numpy_names
-def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """``tensors`` of one shape joined along a new dimension ``dim``."""
     check_tensors("stack", tensors)
     for i, x in enumerate(tensors):
@@ -29,31 +32,31 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     return cat([unsqueeze(x, dim) for x in tensors], wrap_dim(dim, len(tensors[0].shape) + 1, "stack"))
 
 
-def hstack(tensors: Sequence[Any]) -> Any:
+def hstack(tensors: Sequence[Any]) -> Tensor:
     """Vectors joined end to end, anything else along dimension 1."""
     check_tensors("hstack", tensors)
     return cat([reshape(x, (-1,)) if len(x.shape) < 2 else x for x in tensors], 0 if len(tensors[0].shape) < 2 else 1)
 
 
-def vstack(tensors: Sequence[Any]) -> Any:
+def vstack(tensors: Sequence[Any]) -> Tensor:
     """Rows joined one below the other, anything else along dimension 0."""
     check_tensors("vstack", tensors)
     return cat([reshape(x, (1, -1)) if len(x.shape) < 2 else x for x in tensors], 0)
 
 
-def dstack(tensors: Sequence[Any]) -> Any:
+def dstack(tensors: Sequence[Any]) -> Tensor:
     """Tensors made three-dimensional (see `atleast_3d`) and joined along dimension 2."""
     check_tensors("dstack", tensors)
     return cat([atleast_3d(x) for x in tensors], 2)
 
 
-def column_stack(tensors: Sequence[Any]) -> Any:
+def column_stack(tensors: Sequence[Any]) -> Tensor:
     """Vectors as columns side by side, anything else joined along dimension 1."""
     check_tensors("column_stack", tensors)
     return cat([reshape(x, (-1, 1)) if len(x.shape) < 2 else x for x in tensors], 1)
 
 
-def block_diag(*tensors: Any) -> Any:
+def block_diag(*tensors: Any) -> Tensor:
     """A matrix with ``tensors`` (matrices, or vectors as rows, or numbers) along its diagonal, and zeros around them."""
     tensors = tensors or (tensor([[]]),)
     check_tensors("block_diag", tensors)
@@ -103,7 +106,7 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
 
 
 @numpy_names
-def select(input: Any, dim: int, index: int) -> Any:
+def select(input: Any, dim: int, index: int) -> Tensor:
     """The slice number ``index`` along ``dim``, that dimension removed; a view."""
     return input[(slice(None),) * solid_dim(dim, input.shape, "select") + (index,)]
 
@@ -121,7 +124,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
     return tuple(transpose(x, 0, 1) for x in grids) if indexing == "xy" and n > 1 else tuple(grids)
 
 
-def cartesian_prod(*tensors: Any) -> Any:
+def cartesian_prod(*tensors: Any) -> Tensor:
     """All ways to take one element from each of several vectors, a row each; of one vector, the vector."""
     check_tensors("cartesian_prod", tensors)
     if not tensors or any(len(x.shape) != 1 for x in tensors):
@@ -133,7 +136,7 @@ def cartesian_prod(*tensors: Any) -> Any:
     return stack([reshape(x, (-1,)) for x in meshgrid(*tensors)], 1)
 
 
-def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All ways to take ``r`` elements of a vector, a row each, in the order of the vector."""
     if len(input.shape) != 1 or r < 0:
         raise ShapeError(f"combinations: wants a vector and r of at least 0, got shape {tuple(input.shape)} and r = {r}")
@@ -144,7 +147,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     return getitem(input, (places,))
 
 
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     """The Vandermonde matrix: for each element a row of ``N`` (as many as elements) powers, falling unless ``increasing``."""
     if len(x.shape) != 1 or (N is not None and N < 0):
         raise ShapeError(f"vander: wants a vector and N of at least 0, got shape {tuple(x.shape)} and N = {N}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..autograd import differentiable
 from ..autograd.op import cast, numpy_names
@@ -18,6 +18,9 @@ from .arithmetic import lerp
 from .joining import select
 from .selecting import masked_select
 from .shaping import movedim, squeeze
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
 
 class max_result(NamedTuple):
@@ -151,13 +154,13 @@ def _mode_index(input: Any, dim: int) -> Any:
     return m.moveaxis(m.take_along_axis(order, lengths.argmax(-1, keepdims=True), -1), -1, dim)
 
 
-def msort(input: Any) -> Any:
+def msort(input: Any) -> Tensor:
     """The elements along dimension 0 in rising order."""
     return sort(input, 0)[0]
 
 
 @numpy_names
-def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
+def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """The element that a share ``q`` of the others is below, between 0 and 1; several ``q`` give a first dimension for them.
 
     Between two elements ``interpolation`` decides: ``"linear"``, ``"lower"``, ``"higher"``, ``"nearest"``, ``"midpoint"``.
@@ -167,12 +170,12 @@ def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, 
 
 
 @numpy_names
-def nanquantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
+def nanquantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """`quantile` of all that is not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation)
 
 
-_BETWEEN = {"lower": floor, "higher": ceil, "nearest": round, "linear": None, "midpoint": None}
+_BETWEEN: dict[str, Any] = {"lower": floor, "higher": ceil, "nearest": round, "linear": None, "midpoint": None}
 
 
 def _quantile(op: str, input: Any, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd.op import cast
 from ..dtypes import as_dtype
@@ -14,6 +14,9 @@ from ..ops.reduce import sum
 from ..shapes import ShapeError, broadcast_shapes, wrap_dim, wrap_dims
 from .shaping import expand
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 def _check_dims(op: str, n: int, *tensors: Any) -> None:
     for x in tensors:
@@ -21,20 +24,20 @@ def _check_dims(op: str, n: int, *tensors: Any) -> None:
             raise ShapeError(f"{op}: wants {n} dimensions, got shape {tuple(x.shape)}")
 
 
-def mm(input: Any, mat2: Any) -> Any:
+def mm(input: Any, mat2: Any) -> Tensor:
     """The product of two matrices, (M, K) @ (K, N) -> (M, N)."""
     _check_dims("mm", 2, input, mat2)
     return matmul(input, mat2)
 
 
-def mv(input: Any, vec: Any) -> Any:
+def mv(input: Any, vec: Any) -> Tensor:
     """A matrix times a vector, (M, K) @ (K,) -> (M,)."""
     _check_dims("mv", 2, input)
     _check_dims("mv", 1, vec)
     return matmul(input, vec)
 
 
-def bmm(input: Any, mat2: Any) -> Any:
+def bmm(input: Any, mat2: Any) -> Tensor:
     """The products of pairs of matrices, (B, M, K) @ (B, K, N) -> (B, M, N)."""
     _check_dims("bmm", 3, input, mat2)
     if input.shape[0] != mat2.shape[0]:
@@ -42,19 +45,19 @@ def bmm(input: Any, mat2: Any) -> Any:
     return matmul(input, mat2)
 
 
-def dot(input: Any, tensor: Any) -> Any:
+def dot(input: Any, tensor: Any) -> Tensor:
     """The sum of products of two vectors, (K,) and (K,) -> ()."""
     _check_dims("dot", 1, input, tensor)
     return matmul(input, tensor)
 
 
-def outer(input: Any, vec2: Any) -> Any:
+def outer(input: Any, vec2: Any) -> Tensor:
     """All products of two vectors, (M,) and (N,) -> (M, N)."""
     _check_dims("outer", 1, input, vec2)
     return reshape(input, (-1, 1)) * vec2
 
 
-def trace(input: Any) -> Any:
+def trace(input: Any) -> Tensor:
     """The sum of a matrix's diagonal."""
     _check_dims("trace", 2, input)
     return sum(diagonal(input))
@@ -66,7 +69,7 @@ def _check_same_dtype(op: str, *tensors: Any) -> None:
         raise RuntimeError(f"{op}: wants one dtype for all, got {listed}; use .to(dtype)")
 
 
-def inner(input: Any, other: Any) -> Any:
+def inner(input: Any, other: Any) -> Tensor:
     """The sum of products over the last dimension of both, for all pairs of the others: (..., K), (,,, K) -> (..., ,,,)."""
     _check_same_dtype("inner", input, other)
     if not len(input.shape) or not len(other.shape):
@@ -76,12 +79,12 @@ def inner(input: Any, other: Any) -> Any:
     return tensordot(input, other, ([-1], [-1]))
 
 
-def vdot(input: Any, other: Any) -> Any:
+def vdot(input: Any, other: Any) -> Tensor:
     """`dot`, under the name it has for complex numbers."""
     return dot(input, other)
 
 
-def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
+def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     """The sum of products over ``dims``: a list of dimensions of ``a`` and one of ``b``, or how many last ones of ``a`` and
     first ones of ``b``. The result has the other dimensions of ``a`` and then those of ``b``.
     """
@@ -109,7 +112,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     return reshape(matmul(rows, columns), shape)
 
 
-def kron(input: Any, other: Any) -> Any:
+def kron(input: Any, other: Any) -> Tensor:
     """The Kronecker product: every element of ``input`` times the whole of ``other``, laid out as ``input`` is."""
     ndim = max(len(input.shape), len(other.shape))
     shapes = [(1,) * (ndim - len(x.shape)) + tuple(x.shape) for x in (input, other)]
@@ -118,7 +121,7 @@ def kron(input: Any, other: Any) -> Any:
     return reshape(left * right, [m * n for m, n in zip(*shapes)])
 
 
-def cross(input: Any, other: Any, dim: int | None = None) -> Any:
+def cross(input: Any, other: Any, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements, which lie along ``dim`` (None: the first of size 3)."""
     _check_same_dtype("cross", input, other)
     if len(input.shape) != len(other.shape):
@@ -135,7 +138,7 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     return first - roll(input, 1, dim) * roll(other, -1, dim)
 
 
-def matrix_power(input: Any, n: int) -> Any:
+def matrix_power(input: Any, n: int) -> Tensor:
     """A square matrix (or several) multiplied by itself ``n`` times, ``n`` at least 0, by squaring."""
     if len(input.shape) < 2 or input.shape[-1] != input.shape[-2]:
         raise ShapeError(f"matrix_power: wants square matrices, got shape {tuple(input.shape)}")
@@ -162,27 +165,27 @@ def _added(op: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     return product if beta == 0 else (input if beta == 1 else beta * input) + product
 
 
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)``: (N, M), (N, K), (K, M) -> (N, M)."""
     return _added("addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * sum(batch1 @ batch2)``, the sum over the batch: (N, M), (B, N, K), (B, K, M) -> (N, M)."""
     return _added("addbmm", input, sum(bmm(batch1, batch2), 0), beta, alpha)
 
 
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * (batch1 @ batch2)``: (B, N, M), (B, N, K), (B, K, M) -> (B, N, M)."""
     return _added("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
-def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * (mat @ vec)``: (N,), (N, M), (M,) -> (N,)."""
     return _added("addmv", input, mv(mat, vec), beta, alpha)
 
 
-def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``: (N, M), (N,), (M,) -> (N, M)."""
     return _added("addr", input, outer(vec1, vec2), beta, alpha)
 
@@ -190,7 +193,7 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1)
 # -- einsum
 
 
-def einsum(equation: str, *operands: Any) -> Any:
+def einsum(equation: str, *operands: Any) -> Tensor:
     """Products summed by letters: ``einsum("bij,bjk->bik", a, b)`` is `bmm`.
 
     Each operand has a letter for each dimension; letters that are not in the result are summed over. Without ``->`` the

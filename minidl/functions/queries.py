@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import devices
 from ..autograd.tape import wrap
 from ..devices import check_device, device
 from ..dtypes import as_dtype, bool_, uint8
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
 
 def is_complex(input: Any) -> bool:
@@ -40,7 +43,7 @@ def set_default_device(device: Any) -> None:
     devices.defaults[-1] = check_device("cpu" if device is None else device, "set_default_device")
 
 
-def pin_memory(input: Any, device: Any = None) -> Any:
+def pin_memory(input: Any, device: Any = None) -> Tensor:
     """A copy in memory of the CPU that a GPU reads by itself, so that ``to("cuda", non_blocking=True)`` need not wait.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ..devices import check_device, current, device_of
 from ..random import Generator, rng
 from ..shapes import broadcast_shapes
 from .creation import _float, _like, _new, _sizes
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
 
 def _drawn(method: str, op: str, shape: Any, dtype: Any, generator: Generator | None, where: Any) -> Any:
@@ -36,7 +39,7 @@ def rand(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-) -> Any:
+) -> Tensor:
     """Numbers drawn evenly from [0, 1)."""
     where = check_device(device, "rand")
     array = _drawn("random", "rand", _sizes(sizes, size, "rand"), _float(dtype), generator, where)
@@ -50,7 +53,7 @@ def randn(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
-) -> Any:
+) -> Tensor:
     """Numbers drawn from the normal distribution of mean 0 and variance 1."""
     where = check_device(device, "randn")
     array = _drawn("standard_normal", "randn", _sizes(sizes, size, "randn"), _float(dtype), generator, where)
@@ -65,7 +68,7 @@ def randint(
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
-) -> Any:
+) -> Tensor:
     """Integers from ``low`` (0) up to but without ``high``: ``randint(high, size)`` or ``randint(low, high, size)``."""
     if size is None and bounds:
         *bounds, size = bounds  # type: ignore[assignment]
@@ -81,7 +84,7 @@ def randint(
         return _new(xp(drawn).asarray(drawn), dtypes.int64 if dtype is None else dtype, where, False, "randint")
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The integers 0 to ``n - 1`` in a random order."""
     (n,) = _sizes((), n, "randperm")
     where = check_device(device, "randperm")
@@ -89,28 +92,28 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = None, d
         return _new(rng(generator, where).permutation(n), dtypes.int64 if dtype is None else dtype, where, False, "randperm")
 
 
-def rand_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def rand_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`rand` in the shape and dtype of ``input``."""
     like = _like(input, "rand_like")
     device = device_of(like) if device is None else device
     return rand(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
 
 
-def randn_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def randn_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`randn` in the shape and dtype of ``input``."""
     like = _like(input, "randn_like")
     device = device_of(like) if device is None else device
     return randn(like.shape, dtype=dtype or like.dtype, device=device, requires_grad=requires_grad)
 
 
-def randint_like(input: Any, *bounds: Any, dtype: Any = None, device: Any = None) -> Any:
+def randint_like(input: Any, *bounds: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`randint` in the shape and dtype of ``input``: ``randint_like(input, high)`` or ``randint_like(input, low, high)``."""
     like = _like(input, "randint_like")
     device = device_of(like) if device is None else device
     return randint(*bounds, size=like.shape, dtype=like.dtype if dtype is None else dtype, device=device)
 
 
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None) -> Any:
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None) -> Tensor:
     """Numbers drawn from the normal distribution of this mean and standard deviation.
 
     Either is a number or a tensor with one for each element; without a tensor ``size`` is wanted. There is no gradient.
@@ -128,7 +131,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
     return _new(drawn * std + mean, dtype, where, False, "normal")
 
 
-def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
+def bernoulli(input: Any, *, generator: Generator | None = None) -> Tensor:
     """Ones and zeros, each a one with the probability that ``input`` gives for it."""
     p = _probabilities("bernoulli", input)
     if not ((p >= 0) & (p <= 1)).all():
@@ -143,7 +146,7 @@ def _probabilities(op: str, input: Any) -> Any:
     return p
 
 
-def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:
+def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """Places drawn with the (unnormalised) probabilities in ``input``, a vector or one vector a row.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import broadcast_to
 from ..autograd.op import numpy_names
@@ -10,9 +10,12 @@ from ..ops.index import _check_dtype, _check_range, _getitem, _put_add, as_key, 
 from ..ops.layout import broadcast_tensors, reshape
 from ..shapes import ShapeError, broadcast_shapes, wrap_dim
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 @numpy_names
-def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     """`gather` with sizes of 1 stretched; without ``dim`` from all elements in one dimension."""
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
@@ -26,7 +29,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
 
 
 @numpy_names
-def index_select(input: Any, dim: int, index: Any) -> Any:
+def index_select(input: Any, dim: int, index: Any) -> Tensor:
     """The slices of ``input`` along ``dim`` listed in the vector ``index``."""
     return _getitem(input, _slices("index_select", input, dim, index))
 
@@ -46,7 +49,7 @@ def _slices(op: str, input: Any, dim: int, index: Any) -> tuple[Any, ...]:
 
 
 @numpy_names
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Tensor:
     """``input`` with the slices of ``source`` added at the places along ``dim`` listed in the vector ``index``."""
     _check_dtype("index_add", input, source)
     key = _slices("index_add", input, dim, index)
@@ -56,7 +59,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
     return _put_add(input, source if alpha == 1 else source * alpha, key)
 
 
-def masked_select(input: Any, mask: Any) -> Any:
+def masked_select(input: Any, mask: Any) -> Tensor:
     """The elements where ``mask`` is true, as a vector."""
     (array,) = as_key(mask, input)
     if array.dtype != bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from ..ops.layout import copy, diag_embed, flip, permute, reshape, transpose, un
 from ..shapes import ShapeError, as_index, as_shape, infer_size, wrap_dim, wrap_dims
 from .selecting import index_select
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
-def view(input: Any, *size: Any) -> Any:
+
+def view(input: Any, *size: Any) -> Tensor:
     """``input`` in another shape and the same memory; like `reshape`, but an error where that needs a copy."""
     array, shape = getattr(input, "_array", input), as_shape(size, "view")
     out = reshape(input, infer_size(shape, array.size, "view"))
@@ -32,7 +35,7 @@ def view(input: Any, *size: Any) -> Any:
     return out
 
 
-def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` joined into one."""
     shape = tuple(input.shape)
     if not shape:
@@ -43,12 +46,12 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-def ravel(input: Any) -> Any:
+def ravel(input: Any) -> Tensor:
     """All elements in one dimension."""
     return reshape(input, (-1,))
 
 
-def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
+def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` split into ``sizes`` (one may be -1)."""
     shape = tuple(input.shape)
     dim = wrap_dim(dim, len(shape), "unflatten")
@@ -56,21 +59,21 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
 
 
 @numpy_names
-def squeeze(input: Any, dim: Any = None) -> Any:
+def squeeze(input: Any, dim: Any = None) -> Tensor:
     """``input`` without its dimensions of size 1, or without those among ``dim``."""
     shape = tuple(input.shape)
     dims = wrap_dims(dim, len(shape), "squeeze")
     return reshape(input, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims))
 
 
-def t(input: Any) -> Any:
+def t(input: Any) -> Tensor:
     """The transpose of a matrix; a vector as it is."""
     if len(input.shape) > 2:
         raise ShapeError(f"t: wants at most 2 dimensions, got {len(input.shape)}; use transpose or mT")
     return permute(input, tuple(reversed(range(len(input.shape)))))
 
 
-def movedim(input: Any, source: Any, destination: Any) -> Any:
+def movedim(input: Any, source: Any, destination: Any) -> Tensor:
     """Dimensions ``source`` moved to the places ``destination``, the others kept in order."""
     ndim = len(input.shape)
     start, end = wrap_dims(source, ndim, "movedim"), wrap_dims(destination, ndim, "movedim")
@@ -82,7 +85,7 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     return permute(input, tuple(order))
 
 
-def expand(input: Any, *size: Any) -> Any:
+def expand(input: Any, *size: Any) -> Tensor:
     """Sizes of 1 stretched to ``size`` without copying; -1 keeps a size. The result cannot be written to."""
     shape, wanted = tuple(input.shape), as_shape(size, "expand")
     lead = len(wanted) - len(shape)
@@ -94,12 +97,12 @@ def expand(input: Any, *size: Any) -> Any:
     return broadcast_to(input, full)
 
 
-def expand_as(input: Any, other: Any) -> Any:
+def expand_as(input: Any, other: Any) -> Tensor:
     """``input`` expanded to the shape of ``other``."""
     return expand(input, tuple(other.shape))
 
 
-def repeat(input: Any, *sizes: Any) -> Any:
+def repeat(input: Any, *sizes: Any) -> Tensor:
     """Copies of ``input`` laid side by side, ``sizes[i]`` of them along dimension i (NumPy's ``tile``)."""
     counts, shape = as_shape(sizes, "repeat"), tuple(input.shape)
     if len(counts) < len(shape):
@@ -112,14 +115,14 @@ def repeat(input: Any, *sizes: Any) -> Any:
     return reshape(copy(spread), tuple(count * size for count, size in zip(counts, shape)))
 
 
-def tile(input: Any, *dims: Any) -> Any:
+def tile(input: Any, *dims: Any) -> Tensor:
     """`repeat` for which ``dims`` may be fewer than the dimensions, and then are those of the last ones."""
     counts = as_shape(dims, "tile")
     return repeat(input, *(1,) * (len(input.shape) - len(counts)), *counts)
 
 
 @numpy_names
-def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
+def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Tensor:
     """Each element repeated ``repeats`` times in place, along ``dim`` or (None) of the flattened tensor.
 
     ``repeats`` is a number, or a vector with one for each element.
@@ -145,7 +148,7 @@ def _repeated(repeats: Any, n: int) -> Any:
     return xp(repeats).asarray(np.repeat(np.arange(n), on_host(repeats)))
 
 
-def diag(input: Any, diagonal: int = 0) -> Any:
+def diag(input: Any, diagonal: int = 0) -> Tensor:
     """Diagonal number ``diagonal`` of a matrix, or the matrix with a vector on it."""
     if len(input.shape) == 1:
         return diag_embed(input, diagonal)
@@ -154,7 +157,7 @@ def diag(input: Any, diagonal: int = 0) -> Any:
     return copy(layout.diagonal(input, diagonal))
 
 
-def diagflat(input: Any, offset: int = 0) -> Any:
+def diagflat(input: Any, offset: int = 0) -> Tensor:
     """The matrix with all elements of ``input`` on diagonal number ``offset``."""
     return diag_embed(ravel(input), offset)
 
@@ -186,13 +189,13 @@ def _each(op: str, tensors: tuple[Any, ...], change: Callable[[Any], Any]) -> An
     return change(listed[0]) if alone else tuple(change(x) for x in listed)
 
 
-def fliplr(input: Any) -> Any:
+def fliplr(input: Any) -> Tensor:
     """The order of columns, dimension 1, reversed; a copy."""
     _check_ndim("fliplr", input, 2)
     return flip(input, 1)
 
 
-def flipud(input: Any) -> Any:
+def flipud(input: Any) -> Tensor:
     """The order of rows, dimension 0, reversed; a copy."""
     _check_ndim("flipud", input, 1)
     return flip(input, 0)
@@ -203,7 +206,7 @@ def _check_ndim(op: str, input: Any, least: int) -> None:
         raise ShapeError(f"{op}: wants at least {least} dimension{'s' * (least > 1)}, got shape {tuple(input.shape)}")
 
 
-def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
+def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """The plane of two dimensions turned ``k`` times by 90 degrees, from the first of ``dims`` towards the second; a copy."""
     _check_ndim("rot90", input, 2)
     a, b = wrap_dims(tuple(dims), len(input.shape), "rot90") if len(dims) == 2 else (0, 0)
@@ -213,7 +216,7 @@ def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     return transpose(turned, a, b) if k % 2 else turned
 
 
-def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     """All slices of ``size`` along ``dimension`` that start ``step`` apart, each laid along a new last dimension; a view."""
     dim = wrap_dim(dimension, len(input.shape), "unfold")
     return windows(input, dim, size, step) if len(input.shape) else windows(reshape(input, (1,)), dim, size, step)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import differentiable
 from ..autograd.op import numpy_names
@@ -19,6 +19,9 @@ from .deviation import norm, std
 from .products import _check_same_dtype
 from .shaping import squeeze
 
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
 
 @numpy_names
 def std_mean(
@@ -33,7 +36,7 @@ def std_mean(
 
 
 @numpy_names
-def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over ``dim``, NaN counting as 0."""
     if as_dtype(input.dtype).is_floating_point:
         input = where(isnan(input), 0.0, input)
@@ -41,7 +44,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @numpy_names
-def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over ``dim`` of all that is not NaN."""
     check_floating("nanmean", input)
     total = nansum(input, dim, keepdim, dtype=dtype)
@@ -52,7 +55,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @numpy_names
-def logcumsumexp(input: Any, dim: int) -> Any:
+def logcumsumexp(input: Any, dim: int) -> Tensor:
     """``log(cumsum(exp(input)))`` along ``dim``, without overflow: the largest element so far is taken out of each sum."""
     check_floating("logcumsumexp", input)
     flat = input if len(input.shape) else reshape(input, (1,))
@@ -68,7 +71,7 @@ def logcumsumexp(input: Any, dim: int) -> Any:
 
 
 @numpy_names
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The differences of neighbours along ``dim``, taken ``n`` times; ``prepend`` and ``append`` are joined on before."""
     if not len(input.shape):
         raise ShapeError("diff: wants at least 1 dimension")
@@ -87,13 +90,13 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
 
 
 @numpy_names
-def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
+def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """The area under a curve along ``dim`` by the trapezoidal rule: at places ``x``, or ``dx`` apart."""
     dim = wrap_dim(dim, len(y.shape), "trapezoid")
     n = y.shape[dim]
     if n == 0:
         return sum(y * 1.0, dim)
-    width = dx
+    width: Any = dx
     if x is not None:
         width = diff(x) if len(x.shape) == 1 else diff(x, dim=dim)
         width = reshape(width, (-1,) + (1,) * (len(y.shape) - 1 - dim)) if len(x.shape) == 1 else width
@@ -104,7 +107,7 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1, dim: int = -1) -> Any:
 # -- of tables: a variable a row, an observation a column
 
 
-def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
+def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Tensor:
     """The covariances of variables: of the rows of ``input``, whose columns are observations.
 
     Parameters
@@ -139,7 +142,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     return squeeze(matmul(rows * weight, transpose(rows, 0, 1)) / left)
 
 
-def corrcoef(input: Any) -> Any:
+def corrcoef(input: Any) -> Tensor:
     """The correlations of the rows of ``input``: `cov` over the product of standard deviations, between -1 and 1."""
     out = cov(input)
     if not len(out.shape):
@@ -149,7 +152,7 @@ def corrcoef(input: Any) -> Any:
 
 
 @differentiable
-def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
+def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements lie in each of ``bins`` equal parts of [``min``, ``max``]; from the smallest to the largest if equal.
 
     Elements outside, and NaN, are not counted.
@@ -171,12 +174,12 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
 # -- distances
 
 
-def dist(input: Any, other: Any, p: float = 2) -> Any:
+def dist(input: Any, other: Any, p: float = 2) -> Tensor:
     """The p-norm of the difference."""
     return norm(input - other, p)
 
 
-def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The p-norm distances between all rows of ``x1`` and all rows of ``x2``: (..., P, M), (..., R, M) -> (..., P, R).
 
     For ``p`` = 2 and more than 25 rows they come from one matrix product, ``|a| ** 2 - 2 a b + |b| ** 2``, which needs less

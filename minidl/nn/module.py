@@ -278,15 +278,15 @@ class Module:
             if not isinstance(module, Module) or name not in module._modules:
                 raise AttributeError(f"{type(module).__name__} has no submodule {name!r} (looking for {target!r})")
             module = module._modules[name]
-        return module  # type: ignore[no-any-return]
+        return module
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter named ``target``, such as ``"layer.0.weight"``."""
-        return self._member("_parameters", target, "parameter")  # type: ignore[no-any-return]
+        return self._member("_parameters", target, "parameter")
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer named ``target``."""
-        return self._member("_buffers", target, "buffer")  # type: ignore[no-any-return]
+        return self._member("_buffers", target, "buffer")
 
     def _member(self, register: str, target: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")

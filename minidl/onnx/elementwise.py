@@ -84,7 +84,7 @@ def _logical(kind: str, bits: bool) -> Any:
 
 
 ENTRIES.update({f.op: _same(kind) for f, kind in SAME.items()})
-ENTRIES.update({f.op: _logical(kind, f.__name__.startswith("bitwise")) for f, kind in LOGICAL.items()})
+ENTRIES.update({f.op: _logical(kind, f.op.name.startswith("bitwise")) for f, kind in LOGICAL.items()})
 
 
 @entry(cast)

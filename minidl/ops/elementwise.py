@@ -150,8 +150,6 @@ _true_div.vjp(input=lambda g, other: g / other, other=lambda g, out, other: -g *
 floor_divide.vjp(input=_no_slope, other=_no_slope)
 _trunc_divide.op.name = "div"
 _trunc_divide.vjp(input=_no_slope, other=_no_slope)
-remainder.vjp(input=lambda g: g, other=lambda g, input, other: -g * floor(input / other))
-fmod.vjp(input=lambda g: g, other=lambda g, input, other: -g * trunc(input / other))
 pow.vjp(input=_pow_rule, exponent=_pow_exponent_rule)
 neg.vjp(input=lambda g: -g)
 
@@ -496,6 +494,8 @@ sign.vjp(input=_no_slope)
 floor.vjp(input=_no_slope)
 ceil.vjp(input=_no_slope)
 trunc.vjp(input=_no_slope)
+remainder.vjp(input=lambda g: g, other=lambda g, input, other: -g * floor(input / other))
+fmod.vjp(input=lambda g: g, other=lambda g, input, other: -g * trunc(input / other))
 round.vjp(input=_no_slope)
 maximum.vjp(
     input=lambda g, input, other: _won(g, input < other, input == other),

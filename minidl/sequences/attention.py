@@ -13,7 +13,7 @@ Memory, 2021, and Dao et al., FlashAttention, 2022.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from ..ops.reduce import any, softmax
 from ..random import seed_for
 from ..shapes import ShapeError, broadcast_shapes
 from .products import product
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
 
 BLOCK_BYTES = 1 << 19  # of weights at a time, for each thread: they should stay in its cache
 GPU_BLOCK_BYTES = 1 << 26  # on a GPU, which wants much to do at a time
@@ -350,7 +353,7 @@ def scaled_dot_product_attention(
     *,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Any:
+) -> Tensor:
     """``dropout(softmax(query @ key.T * scale + mask)) @ value``.
 
     Shapes: (..., L, E), (..., S, E), (..., S, V), attn_mask broadcast to (..., L, S) -> (..., L, V). The memory it takes grows

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd.inplace import change
 from ...dtypes import check_floating, finfo
 from ...functions.arithmetic import masked_fill
@@ -31,23 +32,23 @@ def _numbers(op: str, input: Any) -> None:
 # -- rectifiers
 
 
-def relu(input: Any, inplace: bool = False) -> Any:
+def relu(input: Any, inplace: bool = False) -> Tensor:
     """``max(input, 0)``."""
     return _activate(elementwise.relu, input, inplace)
 
 
-def relu6(input: Any, inplace: bool = False) -> Any:
+def relu6(input: Any, inplace: bool = False) -> Tensor:
     """``min(max(input, 0), 6)``. Source: Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10, 2010."""
     _numbers("relu6", input)
     return _activate(activation.hardtanh, input, inplace, 0.0, 6.0, name="relu6")
 
 
-def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, ``negative_slope * input`` elsewhere."""
     return _activate(activation.leaky_relu, input, inplace, negative_slope)
 
 
-def prelu(input: Any, weight: Any) -> Any:
+def prelu(input: Any, weight: Any) -> Tensor:
     """``input`` where it is positive, ``weight * input`` elsewhere: one weight for all, or one for each channel (dimension 1).
 
     Source: He et al., Delving Deep into Rectifiers, 2015.
@@ -74,7 +75,7 @@ def prelu(input: Any, weight: Any) -> Any:
     return where(positive, input, weight * where(positive, 0.0, input))
 
 
-def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Any:
+def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Tensor:
     """`leaky_relu` with a slope drawn for each element, evenly between ``lower`` and ``upper``; when not ``training``, with
     the mean of the two.
 
@@ -88,7 +89,7 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
     return _activate(activation.leaky_relu, input, inplace, (lower + upper) / 2, name="rrelu")
 
 
-def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """``input`` where it is above ``threshold``, ``value`` elsewhere."""
     _numbers("threshold", input)
     return _activate(_threshold, input, inplace, threshold, value, name="threshold")
@@ -101,12 +102,12 @@ def _threshold(input: Any, threshold: float, value: float) -> Any:
 # -- exponential ones
 
 
-def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, ``alpha * (exp(input) - 1)`` elsewhere."""
     return _activate(activation.elu, input, inplace, alpha)
 
 
-def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` where it is positive, ``alpha * (exp(input / alpha) - 1)`` elsewhere. Source: Barron, 2017."""
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
@@ -114,7 +115,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return _activate(activation.elu, input, inplace, alpha, 1.0, 1 / alpha, name="celu")
 
 
-def selu(input: Any, inplace: bool = False) -> Any:
+def selu(input: Any, inplace: bool = False) -> Tensor:
     """``scale * elu(input, alpha)`` with the constants that keep mean 0 and variance 1 from layer to layer.
 
     Source: Klambauer et al., Self-Normalizing Neural Networks, 2017.
@@ -123,29 +124,29 @@ def selu(input: Any, inplace: bool = False) -> Any:
     return _activate(activation.elu, input, inplace, 1.6732632423543772848, 1.0507009873554804934, name="selu")
 
 
-def silu(input: Any, inplace: bool = False) -> Any:
+def silu(input: Any, inplace: bool = False) -> Tensor:
     """``input * sigmoid(input)``."""
     return _activate(activation.silu, input, inplace)
 
 
-def mish(input: Any, inplace: bool = False) -> Any:
+def mish(input: Any, inplace: bool = False) -> Tensor:
     """``input * tanh(softplus(input))``."""
     return _activate(activation.mish, input, inplace)
 
 
-def softsign(input: Any) -> Any:
+def softsign(input: Any) -> Tensor:
     """``input / (1 + |input|)``."""
     _numbers("softsign", input)
     return input / (1 + abs(input))
 
 
-def tanhshrink(input: Any) -> Any:
+def tanhshrink(input: Any) -> Tensor:
     """``input - tanh(input)``."""
     _numbers("tanhshrink", input)
     return input - tanh(input)
 
 
-def glu(input: Any, dim: int = -1) -> Any:
+def glu(input: Any, dim: int = -1) -> Tensor:
     """``a * sigmoid(b)`` for the two halves ``a`` and ``b`` of ``input`` along ``dim``. Source: Dauphin et al., 2017.
 
     Raises
@@ -163,28 +164,28 @@ def glu(input: Any, dim: int = -1) -> Any:
 # -- of straight pieces
 
 
-def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` held between ``min_val`` and ``max_val``."""
     return _activate(activation.hardtanh, input, inplace, min_val, max_val)
 
 
-def hardsigmoid(input: Any, inplace: bool = False) -> Any:
+def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     """``relu6(input + 3) / 6``."""
     return _activate(activation.hardsigmoid, input, inplace)
 
 
-def hardswish(input: Any, inplace: bool = False) -> Any:
+def hardswish(input: Any, inplace: bool = False) -> Tensor:
     """``input * hardsigmoid(input)``."""
     return _activate(activation.hardswish, input, inplace)
 
 
-def hardshrink(input: Any, lambd: float = 0.5) -> Any:
+def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """0 between ``-lambd`` and ``lambd``, ``input`` elsewhere."""
     check_floating("hardshrink", input)
     return where((input >= -lambd) & (input <= lambd), 0.0, input)
 
 
-def softshrink(input: Any, lambd: float = 0.5) -> Any:
+def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """``input`` moved towards 0 by ``lambd``, and 0 where that would cross it."""
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
@@ -218,22 +219,22 @@ def _cast(input: Any, dim: int | None, dtype: Any, op: str) -> Any:
     return input if dtype is None else input.to(dtype)
 
 
-def softmax(input: Any, dim: int | None = None, *, dtype: Any = None) -> Any:
+def softmax(input: Any, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """``exp(input) / sum(exp(input))`` along ``dim``, computed in ``dtype`` where that is given."""
     return reduce.softmax(_cast(input, dim, dtype, "softmax"), dim)
 
 
-def softmin(input: Any, dim: int | None = None, *, dtype: Any = None) -> Any:
+def softmin(input: Any, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """``softmax(-input)``."""
     return reduce.softmax(-_cast(input, dim, dtype, "softmin"), dim)
 
 
-def log_softmax(input: Any, dim: int | None = None, *, dtype: Any = None) -> Any:
+def log_softmax(input: Any, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """``log(softmax(input))`` along ``dim``, computed in ``dtype`` where that is given."""
     return reduce.log_softmax(_cast(input, dim, dtype, "log_softmax"), dim)
 
 
-def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A draw from the classes along ``dim`` with the probabilities ``softmax(logits)``, made smooth: softmax of ``logits`` plus
     noise, over the temperature ``tau``. With ``hard`` the largest becomes 1 and the others 0, and the gradient stays.
 

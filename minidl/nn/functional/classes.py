@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._tensor import Tensor
 from ...backend import xp
 from ...dtypes import as_dtype, check_floating
 from ...ops.activation import logsigmoid
@@ -40,7 +41,7 @@ def _of_one(op: Any, input: Any, target: Any, reduction: str, *args: Any) -> Any
     return out[0] if reduction == "none" and not len(target.shape) else out
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
+def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """``-weight[target] * input[target]``, where ``input`` holds log-probabilities; the mean is weighted too.
 
     Shapes: input (N, C) or (N, C, ...) or (C,), target (N,) or (N, ...) or (), weight (C,) -> () or, with
@@ -71,7 +72,7 @@ def cross_entropy(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Any:
+) -> Tensor:
     """``-sum over classes of weight * q * log(softmax(input))``, where ``q`` is 1 at the class that ``target`` names, or the
     probabilities that a floating ``target`` holds; ``label_smoothing`` mixes that share of an even distribution into ``q``.
 
@@ -129,7 +130,7 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, la
 
 def multi_margin_loss(
     input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, *, reduction: str = "mean"
-) -> Any:
+) -> Tensor:
     """``sum over i != y of weight[y] * max(0, margin - x[y] + x[i]) ** p / C`` for each row ``x`` of ``input`` and its class
     ``y`` in ``target``.
 
@@ -150,7 +151,7 @@ def multi_margin_loss(
     return reduced(each if weight is None else each * weight[target], reduction, "multi_margin_loss")
 
 
-def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Any:
+def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
     """``-target * log(sigmoid(input)) - (1 - target) * log(1 - sigmoid(input))``, the mean over classes (the last dimension).
 
     Shapes: input (..., C), target the same, weight (C,).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd import no_grad
 from ...dtypes import check_floating
 from ...functions.deviation import norm
@@ -14,12 +15,12 @@ from ...ops.reduce import sum
 from ...shapes import ShapeError, broadcast_shapes, wrap_dim
 
 
-def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Any:
+def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """``input`` divided by its p-norm along ``dim``, or by ``eps`` where that is larger."""
     return input / clamp(norm(input, p, dim, True), eps)
 
 
-def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along ``dim``: their product over their lengths, each at least ``eps``.
 
     The gradient does not know of ``eps``: at a zero vector it is the other vector over its length and over ``eps``.
@@ -41,7 +42,7 @@ def _unit(x: Any, dim: int, eps: float) -> Any:
     return x / (length + lift)
 
 
-def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of ``x1 - x2 + eps`` along the last dimension; ``eps`` keeps it off 0, where its slope jumps.
 
     Shapes: (N, D) or (D,), any that broadcast -> (N,) or (), or with ``keepdim`` a last size of 1.
@@ -49,7 +50,7 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
     return norm(x1 - x2 + eps, p, -1, keepdim)
 
 
-def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
     """``sum over i, j of input1[i] * weight[k, i, j] * input2[j] + bias[k]``.
 
     Shapes: input1 (..., I), input2 (..., J) with the same ``...``, weight (K, I, J), bias (K,) -> (..., K).

@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd.inplace import change
 from ...dtypes import check_floating
 from ...ops.dropout import dropped, keep_mask
@@ -24,7 +25,7 @@ def _drop(op: str, drop: Any, input: Any, p: float, training: bool, inplace: boo
     return change(input, drop, (p, channels), {}, f"{op}_") if inplace else drop(input, p, channels)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability ``p`` and multiply the others by ``1 / (1 - p)``, so that the mean stays.
 
     Source: Srivastava et al., Dropout, JMLR 15, 2014.
@@ -32,7 +33,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return _drop("dropout", dropped, input, p, training, inplace)
 
 
-def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """`dropout` of whole channels: zero each with probability ``p``.
 
     Shapes: (N, C, L) or (C, L).
@@ -49,7 +50,7 @@ def _drop_rows(input: Any, p: float, channels: bool) -> Any:
     return dropped(input[None], p, True)[0]
 
 
-def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """`dropout` of whole channels: zero each with probability ``p``.
 
     Shapes: (N, C, H, W). Others are taken for (N, C, ...), with a warning, as in PyTorch: so is a single (C, H, W).
@@ -65,7 +66,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
     return _drop("dropout2d", dropped, input, p, training, inplace, True)
 
 
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Put each element, with probability ``p``, at the value where `selu` saturates; then shift and scale so that mean and
     variance stay.
 
@@ -74,7 +75,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
     return _drop("alpha_dropout", _alpha, input, p, training, inplace)
 
 
-def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels (dimension 1)."""
     return _drop("feature_alpha_dropout", _alpha, input, p, training, inplace, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd import no_grad
 from ...functions.deviation import norm
 from ...ops import embedding as ops
@@ -18,7 +19,7 @@ def embedding(
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
-) -> Any:
+) -> Tensor:
     """The rows of ``weight`` that ``input`` names.
 
     Shapes: input of integers (...), weight (V, D) -> (..., D).

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd import no_grad
 from ...autograd.mode import mode
 from ...dtypes import check_floating
@@ -56,7 +57,7 @@ def _weighted(each: Any, input: Any, weight: Any, reduction: str, op: str) -> An
 # -- distances
 
 
-def mse_loss(input: Any, target: Any, *, reduction: str = "mean", weight: Any = None) -> Any:
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``(input - target) ** 2``, its mean or sum; with ``weight``, of input's shape, the weighted ones."""
     _check_alike(input, target, "mse_loss")
     if weight is None:
@@ -64,14 +65,14 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean", weight: Any = 
     return _weighted(squared_error(input, target, "none"), input, weight, reduction, "mse_loss")
 
 
-def l1_loss(input: Any, target: Any, *, reduction: str = "mean", weight: Any = None) -> Any:
+def l1_loss(input: Any, target: Any, *, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``|input - target|``, its mean or sum; with ``weight``, of input's shape, the weighted ones."""
     _check_alike(input, target, "l1_loss")
     each = abs(input - target)
     return reduced(each, reduction, "l1_loss") if weight is None else _weighted(each, input, weight, reduction, "l1_loss")
 
 
-def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
     """``d ** 2 / 2`` for ``d = input - target`` up to ``|d| = delta``, then a straight line, ``delta * (|d| - delta / 2)``.
 
     With ``weight``, of input's shape, times that; the mean stays one over the number of elements.
@@ -93,7 +94,7 @@ def _huber(distance: Any, delta: float) -> Any:
     return near * (distance - 0.5 * near)  # both pieces at once
 
 
-def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Any:
+def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """`huber_loss` with ``delta = beta``, divided by ``beta``: slope ±1 far out. Source: Girshick, Fast R-CNN, 2015."""
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
@@ -106,7 +107,7 @@ def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: fl
 # -- between distributions
 
 
-def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Any:
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reduction: str = "mean") -> Tensor:
     """``-weight * (target * log(input) + (1 - target) * log(1 - input))``, with logarithms held at -100.
 
     Raises
@@ -132,7 +133,7 @@ def _times(loss: Any, weight: Any, op: str) -> Any:
 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
-) -> Any:
+) -> Tensor:
     """`binary_cross_entropy` of ``sigmoid(input)``, without overflow: ``(1 - target) * input - q * log(sigmoid(input))``.
 
     ``q`` is 1, or with ``pos_weight`` (which counts the positive examples) ``1 + (pos_weight - 1) * target``.
@@ -146,7 +147,7 @@ def binary_cross_entropy_with_logits(
     return reduced(_times(loss, weight, op), reduction, op)
 
 
-def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Any:
+def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """``target * (log(target) - input)``, for ``input`` of log-probabilities: what the distribution ``input`` costs where
     ``target`` is true, beyond what ``target`` itself costs. With ``log_target`` the target is of log-probabilities too.
 
@@ -179,7 +180,7 @@ def poisson_nll_loss(
     *,
     eps: float = 1e-8,
     reduction: str = "mean",
-) -> Any:
+) -> Tensor:
     """The negative log-likelihood of the counts ``target`` under Poisson distributions of mean ``exp(input)``, up to a term
     that only depends on ``target``: ``exp(input) - target * input``.
 
@@ -195,7 +196,9 @@ def poisson_nll_loss(
     return reduced(each, reduction, "poisson_nll_loss")
 
 
-def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Any:
+def gaussian_nll_loss(
+    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
     """The negative log-likelihood of ``target`` under normal distributions of mean ``input`` and variance ``var``, up to a
     constant (added with ``full``): ``(log(var) + (input - target) ** 2 / var) / 2``.
 
@@ -230,18 +233,18 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
 # -- near and far
 
 
-def soft_margin_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
+def soft_margin_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """``log(1 + exp(-target * input))``, for ``target`` of 1 and -1, without overflow."""
     return reduced(-logsigmoid(target * input), reduction, "soft_margin_loss")
 
 
-def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, *, reduction: str = "mean") -> Any:
+def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """``input``, a distance, where ``target`` is 1, and ``max(0, margin - input)`` where it is -1."""
     far = where(target != 1, clamp(margin - input, 0), 0.0)
     return reduced(far + where(target != -1, input, 0.0), reduction, "hinge_embedding_loss")
 
 
-def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean") -> Any:
+def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean") -> Tensor:
     """``max(0, margin - target * (input1 - input2))``: where ``target`` is 1, ``input1`` shall be larger; where -1, smaller."""
     if len({len(x.shape) for x in (input1, input2, target)}) > 1:
         raise ShapeError(
@@ -251,7 +254,7 @@ def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0
     return reduced(clamp(-target * (input1 - input2) + margin, 0), reduction, "margin_ranking_loss")
 
 
-def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean") -> Any:
+def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean") -> Tensor:
     """``1 - cos`` where ``target`` is 1, and ``max(0, cos - margin)`` where it is -1, for the cosine of the angle between the
     vectors of ``input1`` and ``input2``.
 
@@ -279,7 +282,7 @@ def triplet_margin_loss(
     swap: bool = False,
     *,
     reduction: str = "mean",
-) -> Any:
+) -> Tensor:
     """``max(0, d(anchor, positive) - d(anchor, negative) + margin)`` for `pairwise_distance` with ``p`` and ``eps``.
 
     With ``swap``, ``d(positive, negative)`` in place of ``d(anchor, negative)`` where that is smaller.
@@ -301,7 +304,7 @@ def triplet_margin_with_distance_loss(
     margin: float = 1.0,
     swap: bool = False,
     reduction: str = "mean",
-) -> Any:
+) -> Tensor:
     """`triplet_margin_loss` with any distance; `pairwise_distance` unless given."""
     distance = pairwise_distance if distance_function is None else distance_function
     return _triplet("triplet_margin_with_distance_loss", (anchor, positive, negative), distance, margin, swap, reduction)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._tensor import Tensor
 from ...autograd.mode import effect
 from ...autograd.tape import TensorBase, mark_changed
 from ...dtypes import check_floating
@@ -79,7 +80,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> Tensor:
     """``(input - mean) / sqrt(var + eps) * weight + bias`` for each channel.
 
     When ``training``, mean and (biased) variance are the batch's own, over all dimensions but the second, and the running ones
@@ -112,7 +113,7 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> Tensor:
     """``(input - mean) / sqrt(var + eps) * weight + bias`` for each channel of each picture by itself.
 
     With ``use_input_stats`` mean and (biased) variance are those of all pixels, and running statistics, if given, move towards
@@ -135,7 +136,7 @@ def instance_norm(
     return _with_statistics("instance_norm", dims, input, running_mean, running_var, weight, bias, own, momentum, eps)
 
 
-def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """``(input - mean) / sqrt(var + eps) * weight + bias``, the mean and (biased) variance those of a group of channels in one
     example; weight and bias have a number for each channel.
 
@@ -170,7 +171,7 @@ def _last_dims(op: str, input: Any, normalized_shape: Any) -> tuple[tuple[int, .
     return wanted, tuple(range(len(shape) - len(wanted), len(shape)))
 
 
-def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """``(input - mean) / sqrt(var + eps) * weight + bias``, mean and (biased) variance over the last dimensions.
 
     Shapes: ``(..., *normalized_shape)``, with weight and bias of ``normalized_shape``.
@@ -188,7 +189,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     return normalise(input, weight, bias, dims, None, eps)
 
 
-def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
     """``input / sqrt(mean(input ** 2) + eps) * weight``, the mean over the last dimensions.
 
     ``eps`` is by default the spacing of numbers at 1 in what it is computed in: float32, or for float64 that.
@@ -208,7 +209,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     return normalise(input, weight, None, dims, None, eps, (False, True))
 
 
-def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """``input / (k + alpha * mean) ** beta``, with the mean square of ``size`` channels around each, 0 beyond the edges.
 
     Shapes: (N, C, ...), at least three dimensions. Source: Krizhevsky, Sutskever and Hinton, ImageNet Classification, 2012.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._tensor import Tensor
 from ...autograd import broadcast_to
 from ...ops.layout import cat, constant_pad, copy, flip, narrow
 from ...shapes import ShapeError, as_index
 
 
-def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """``input`` with further elements around it; negative numbers crop.
 
     ``pad`` is (left, right) of the last dimension, then (top, bottom) of the one before, and so on.

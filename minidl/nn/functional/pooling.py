@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._tensor import Tensor
 from ...autograd import differentiable
 from ...backend import xp
 from ...ops.elementwise import abs, pow, relu, sign
@@ -68,7 +69,7 @@ def max_pool1d(
 
 def avg_pool1d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
-) -> Any:
+) -> Tensor:
     """The mean of each window; `avg_pool2d` of one row. Shapes: as `max_pool1d`."""
     window, row = _in_a_row("avg_pool1d", kernel_size, stride, padding), _row("avg_pool1d", input)
     _check_reach("avg_pool1d", input, ceil_mode, *window)
@@ -134,7 +135,7 @@ def _mean_along(input: Any, dim: int, k: int) -> Any:
     return resample(input, [(dim, groups, k)])
 
 
-def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
     """Means over windows chosen so that the output has ``output_size`` (an int or a pair; None keeps a size): position i covers
     the pixels from ``floor(i * H / I)`` to ``ceil((i + 1) * H / I)``.
 
@@ -146,7 +147,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     return _mean_along(_mean_along(input, ndim - 2, wanted[0]), ndim - 1, wanted[1])
 
 
-def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
+def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
     """`adaptive_avg_pool2d` of one row. Shapes: (N, C, L) or (C, L) -> the same with ``output_size`` for L."""
     size = per_dim(output_size, 1, "adaptive_avg_pool1d: output_size")
     return _flat(adaptive_avg_pool2d(_row("adaptive_avg_pool1d", input), (1, *size)))
@@ -194,7 +195,7 @@ def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = Fal
 # -- norms
 
 
-def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
+def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """``(sum of x ** norm_type) ** (1 / norm_type)`` over each window (0 where that sum is negative); infinity: the largest
     ``|x|``.
 
@@ -208,7 +209,7 @@ def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
     return pow(sign(out) * relu(abs(out)) * (kernel[0] * kernel[1]), 1.0 / norm_type)
 
 
-def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
+def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """`lp_pool2d` of one row. Shapes: as `max_pool1d`."""
     kernel, stride, _ = _in_a_row("lp_pool1d", kernel_size, stride, 0)
     return _flat(lp_pool2d(_row("lp_pool1d", input), norm_type, kernel, stride, ceil_mode))
@@ -219,7 +220,7 @@ def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
 
 def max_unpool2d(
     input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Any:
+) -> Tensor:
     """Each element put where ``indices``, from `max_pool2d`, say that it came from; zeros elsewhere.
 
     ``output_size`` is that of the picture before; without it, the smallest that the pooling could have had.
@@ -254,7 +255,7 @@ def max_unpool2d(
 
 def max_unpool1d(
     input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
-) -> Any:
+) -> Tensor:
     """`max_unpool2d` of one row. Shapes: (N, C, I) or (C, I) -> the same with the length before."""
     window = _in_a_row("max_unpool1d", kernel_size, stride, padding)
     size = output_size if output_size is None else (1, tuple(output_size)[-1])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._tensor import Tensor
 from ...autograd import broadcast_to
 from ...ops.layout import copy, permute, reshape
 from ...ops.resize import resample
@@ -24,7 +25,7 @@ def interpolate(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Any:
+) -> Tensor:
     """``input`` (N, C, L) or (N, C, H, W) at another ``size``, or larger by ``scale_factor`` (rounded down to whole pixels).
 
     Output pixel ``o`` looks at place ``(o + 0.5) * n / m - 0.5`` of the input, or with ``align_corners`` at
@@ -131,7 +132,7 @@ def _linear(n: int, m: int, factor: float | None, align_corners: bool, number: A
     ]
 
 
-def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
+def pixel_shuffle(input: Any, upscale_factor: int) -> Tensor:
     """Channels laid out as pixels: ``out[c, h * r + i, w * r + j] = input[c * r ** 2 + i * r + j, h, w]`` for ``r`` =
     ``upscale_factor``.
 
@@ -146,7 +147,7 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     return reshape(permute(parts, *range(k + 1), k + 3, k + 1, k + 4, k + 2), (*lead, c // r**2, h * r, w * r))
 
 
-def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
+def pixel_unshuffle(input: Any, downscale_factor: int) -> Tensor:
     """What `pixel_shuffle` undoes. Shapes: (..., C, H * r, W * r) -> (..., C * r ** 2, H, W)."""
     r, lead, (c, h, w) = _factor("pixel_unshuffle", input, downscale_factor)
     if h % r or w % r:
@@ -164,7 +165,7 @@ def _factor(op: str, input: Any, factor: Any) -> tuple[int, tuple[int, ...], tup
     return r, shape[:-3], shape[-3:]
 
 
-def channel_shuffle(input: Any, groups: int) -> Any:
+def channel_shuffle(input: Any, groups: int) -> Tensor:
     """Channels (dimension 1) of ``groups`` groups in turn: the first of each, then the second of each, and so on.
 
     Source: Zhang et al., ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, 2018.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._tensor import Tensor
 from ...ops.layout import reshape
 from ...ops.unfold import columns, picture
 from ...shapes import ShapeError, Window, pair
@@ -27,7 +28,7 @@ def _batch(op: str, input: Any, ndim: int) -> Any:
     return input if len(shape) == ndim else reshape(input, (1, *shape))
 
 
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
+def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """What a window sees at each of its positions, as a column (zeros in the padding).
 
     Shapes: (N, C, H, W) -> (N, C * K * L, positions); also without N. `conv2d` is a matrix product with these columns.
@@ -37,7 +38,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     return out if len(input.shape) == 4 else reshape(out, out.shape[1:])
 
 
-def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
+def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """Columns as `unfold` makes them, each added to the pixels where its window stands; the transpose of `unfold`.
 
     Shapes: (N, C * K * L, positions) -> (N, C, H, W) with ``output_size`` = (H, W); also without N.

@@ -31,7 +31,7 @@ class Dataset:
 def read_samples(dataset: Any, indices: Sequence[Any]) -> Sequence[Any]:
     """The samples of these numbers: at once where the data set can, else one by one."""
     if callable(getattr(dataset, "__getitems__", None)):
-        return dataset.__getitems__(indices)  # type: ignore[no-any-return]
+        return dataset.__getitems__(indices)
     return [dataset[i] for i in indices]
 
 
