@@ -6,7 +6,9 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class _Mode(threading.local):
@@ -18,11 +20,11 @@ class _Mode(threading.local):
 mode = _Mode()
 
 
-def effect(function: Callable[..., Any]) -> Callable[..., Any]:
+def effect(function: Callable[..., T]) -> Callable[..., T]:
     """For a function that does something to tensors which outlive the program: a watcher is called around it."""
 
     @functools.wraps(function)
-    def watched(*args: Any) -> Any:
+    def watched(*args: Any) -> T:
         return function(*args) if mode.watcher is None else mode.watcher.effect(function, args)
 
     return watched

@@ -23,19 +23,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
 from .. import backend, devices, dtypes
 from ..shapes import ShapeError, broadcast_shapes
-from .mode import mode
+from .mode import T, mode
 from .tape import Counter, Node, TensorBase, counter, describe_site, source, wrap
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
-T = TypeVar("T")
 _REQUIRED = inspect.Parameter.empty
 _NUMBERS = (int, float, bool)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's spellings, which PyTorch takes as well
