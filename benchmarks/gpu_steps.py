@@ -2,8 +2,8 @@
 
 The data is on the device, the optimiser is part of the step, and nothing waits. minidl runs a step as it is written and
 captured as one CUDA graph (`minidl.compile`); PyTorch as it is written and by ``torch.compile(mode="reduce-overhead")``,
-which captures the network but not the optimiser; both once more in bfloat16 (PyTorch with channels last), if minidl has
-`autocast`. All ways start from the same weights, and the losses of their first steps are compared.
+which captures the network but not the optimiser; both once more in bfloat16 (PyTorch with channels last), and those on CIFAR-10's
+pictures with TF32. All ways start from the same weights, and the losses of their first steps are compared.
 """
 
 import contextlib
@@ -14,10 +14,7 @@ import tempfile
 import numpy as np
 from sides import given, gpt, networks
 
-CLOSE, CLOSE_HALF = (
-    1e-3,
-    5e-2,
-)  # of losses, in relation to the largest: float32, in another order of sums; and bfloat16, which has 8 bits
+CLOSE = {"float32": 1e-3, "TF32": 1e-2, "bfloat16": 5e-2}  # of losses, in relation to the largest: orders of sums, and bits
 PROVED = 4  # steps whose losses are compared: the last of minidl's is a graph's
 
 
@@ -130,15 +127,15 @@ def ways(sides, small):
     return found
 
 
-def compare(found, losses):
+def compare(found, losses, precision):
     """The largest difference from the losses of PyTorch, or of the step as it is written, and whether all are near enough."""
     wanted = np.array(losses.get("PyTorch", losses["minidl"]))
     away = {name: float(np.abs(np.array(own) - wanted).max() / np.abs(wanted).max()) for name, own in losses.items()}
-    ok = all(difference <= (CLOSE_HALF if found[name][2] else CLOSE) for name, difference in away.items())
+    ok = all(difference <= CLOSE["bfloat16" if found[name][2] else precision] for name, difference in away.items())
     return {"ok": ok, "largest difference": max(away.values()), "differences": away}
 
 
-def measure(sides, found, title, small, milliseconds):
+def measure(sides, found, title, small, milliseconds, precision="float32"):
     """A row: all ways of a case, in turns, and how long the captured one takes in relation to PyTorch's."""
     steps = {name: Step(library, _device(sides, library), title, small, *way) for name, (library, *way) in found.items()}
     losses = {name: step.losses() for name, step in steps.items()}
@@ -147,7 +144,20 @@ def measure(sides, found, title, small, milliseconds):
     ms = milliseconds(libraries, makers, *((1, 0) if small else (5, 0.4)))
     first = ms["minidl captured"]
     ratios = {name: round(first / t, 3) for name, t in ms.items() if name.startswith("PyTorch")}
-    return {**compare(found, losses), "ms": ms, "ratio": ratios.get("PyTorch"), "captured / others": ratios}
+    return {**compare(found, losses, precision), "ms": ms, "ratio": ratios.get("PyTorch"), "captured / others": ratios}
+
+
+def measure_in_tf32(sides, found, *args):
+    """The same, where tensor cores may round to TF32; the switches count for all ways, so they are set around the row."""
+    backends = [lib.backends for lib in {side[0] for side in sides.values()}]
+    exact = {name: way for name, way in found.items() if not way[2]}
+    try:
+        for backend in backends:
+            backend.cudnn.allow_tf32 = backend.cuda.matmul.allow_tf32 = True
+        return measure(sides, exact, *args, "TF32")
+    finally:
+        for backend in backends:
+            backend.cudnn.allow_tf32 = backend.cuda.matmul.allow_tf32 = False
 
 
 def _device(sides, library):
@@ -161,6 +171,8 @@ def run(sides, small, tried, milliseconds):
         tried("steps", title, lambda: measure(sides, found, title, small, milliseconds))  # noqa: B023
     if "PyTorch" not in sides or sides["PyTorch"][2] != "cuda":
         return
+    for title in list(CASES)[:2]:
+        tried("steps", f"{title}, TF32", lambda: measure_in_tf32(sides, found, title, small, milliseconds))  # noqa: B023
     two = {"minidl captured": found["minidl captured"], "minidl": found["minidl"]}
     two["PyTorch reduce-overhead"] = "torch", "reduce-overhead", False
     with tempfile.TemporaryDirectory() as cache:

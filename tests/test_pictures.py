@@ -142,6 +142,8 @@ def test_a_captured_step_draws_anew():
         (lambda d, i: augmented(d[0], i), "data must be uint8"),
         (lambda d, i: augmented(d, i.float()), "index must be integers of one dimension, got float32"),
         (lambda d, i: augmented(d, i, [0.5, 0.5]), "one for each of 3 channels: .0.5, 0.5."),
+        (lambda d, i: augmented(d, i, 0.5, np.array([0.5, 0.5])), "one for each of 3 channels: 0.5, .0.5 0.5."),
+        (lambda d, i: augmented(d[:0], i), "there are no pictures, and 1 are asked for"),
         (lambda d, i: augmented(d, i, padding=-1), "padding must not be negative, and flip lie between 0 and 1, got -1"),
         (lambda d, i: augmented(d, i, flip=2), "between 0 and 1, got 0 and 2"),
         (lambda d, i: PictureLoader((pictures(), [1, 2])), "as many targets as pictures and a batch_size from 1 on, got 7"),

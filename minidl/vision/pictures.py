@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def augmented(
     data : Tensor
         All pictures, with up to four channels.
     index : Tensor
-        Which ones; integers, on the same device.
+        Which ones; integers, on the same device. On a GPU one that is out of range takes another picture, as in ``x[index]``.
     mean, std : float, or sequence of float
         Of pixels between 0 and 1; one number, or one for each channel.
     padding : int
@@ -45,16 +45,18 @@ def augmented(
     Raises
     ------
     ValueError
-        For data or index of another kind, means and deviations of another number than channels, and changes out of range.
+        For data or index of another kind, pictures out of none, means and deviations of another number than channels, and changes out of range.
     """
     if data.ndim != 4 or data.dtype != np.uint8 or not 1 <= data.shape[1] <= 4:
         raise ValueError(f"augmented: data must be uint8 (N, C, H, W) with C up to 4, got {data.dtype} {tuple(data.shape)}")
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise ValueError(f"augmented: index must be integers of one dimension, got {index.dtype} {tuple(index.shape)}")
+    if len(index) and not len(data):
+        raise ValueError(f"augmented: there are no pictures, and {len(index)} are asked for")
     if padding < 0 or not 0 <= flip <= 1:
         raise ValueError(f"augmented: padding must not be negative, and flip lie between 0 and 1, got {padding} and {flip}")
     channels = data.shape[1]
-    means, stds = ([float(v) for v in (x if isinstance(x, Sequence) else [x] * channels)] for x in (mean, std))
+    means, stds = ([float(v) for v in (x if np.ndim(x) else [x] * channels)] for x in (mean, std))
     if len(means) != channels or len(stds) != channels:
         raise ValueError(f"augmented: mean and std want one number, or one for each of {channels} channels: {mean}, {std}")
     chances = rng(generator, device_of(data)).random((len(index), 3), "float32")
