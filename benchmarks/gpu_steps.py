@@ -2,8 +2,8 @@
 
 The data is on the device, the optimiser is part of the step, and nothing waits. minidl runs a step as it is written and
 captured as one CUDA graph (`minidl.compile`); PyTorch as it is written and by ``torch.compile(mode="reduce-overhead")``,
-which captures the network but not the optimiser; both once more in bfloat16 (PyTorch with channels last), and those on CIFAR-10's
-pictures with TF32. All ways start from the same weights, and the losses of their first steps are compared.
+which captures the network but not the optimiser; both once more in bfloat16 (PyTorch with channels last), and those on
+CIFAR-10's pictures with TF32. All ways start from the same weights, and the losses of their first steps are compared.
 """
 
 import contextlib

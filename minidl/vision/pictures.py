@@ -45,7 +45,8 @@ def augmented(
     Raises
     ------
     ValueError
-        For data or index of another kind, pictures out of none, means and deviations of another number than channels, and changes out of range.
+        For data or index of another kind, pictures out of none, means and deviations of another number than channels, and
+        changes out of range.
     """
     if data.ndim != 4 or data.dtype != np.uint8 or not 1 <= data.shape[1] <= 4:
         raise ValueError(f"augmented: data must be uint8 (N, C, H, W) with C up to 4, got {data.dtype} {tuple(data.shape)}")
