@@ -103,13 +103,16 @@ def test_large_scores_do_not_overflow():
 
 
 def test_what_is_left_to_array_code(monkeypatch):
-    def like(e, dtype):
-        return SimpleNamespace(shape=(1, 1, 2, e), size=2 * e, dtype=np.dtype(dtype), itemsize=np.dtype(dtype).itemsize)
+    def like(e, dtype, length=2):
+        return SimpleNamespace(
+            shape=(1, 1, length, e), size=length * e, dtype=np.dtype(dtype), itemsize=np.dtype(dtype).itemsize
+        )
 
     for e, dtype, takes in [(64, "f4", True), (128, "f4", True), (256, "f4", False), (64, "f8", True), (128, "f8", False)]:
         assert (attention(like(e, dtype), like(e, dtype), None) is not None) is takes
     assert attention(like(8, "f2"), like(8, "f2"), None) is None and _text(0, 4, 4) is None
     assert attention(like(8, "f4"), like(8, "f4"), SimpleNamespace(size=2**31)) is None
+    assert attention(like(8, "f4", 2**26), like(32, "f4"), None) is None  # whose result has 2**31 numbers
     monkeypatch.setattr(precision.here, "autocast", "bfloat16")
     assert attention(like(8, "f4"), like(8, "f4"), None) is None and attention(like(8, "f8"), like(8, "f8"), None) is Attention
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from .capture import told
 from .cores import operands
-from .loader import launch, plain
+from .loader import SHARED, launch, plain
 
-SHARED = 48 << 10  # bytes of shared memory that a block can have
 WARP = 32
 
 
@@ -38,7 +37,8 @@ def _text(e: int, v: int, itemsize: int) -> str | None:
 
 def attention(query: Any, value: Any, mask: Any) -> Any:
     """The functions below, if the kernels take arrays like these, else None."""
-    small = max(query.size, value.size, 0 if mask is None else mask.size) < 2**31
+    rows, width = max(math.prod(x.shape[:3]) for x in (query, value)), max(query.shape[3], value.shape[3])
+    small = max(rows * width, 0 if mask is None else mask.size) < 2**31  # also the key and the result
     fits = query.dtype in (np.float32, np.float64) and _text(query.shape[3], value.shape[3], query.itemsize)
     exact = operands(query.dtype, "matmul") == query.dtype  # else the tensor cores make its products, one by one
     return Attention if small and fits and exact else None

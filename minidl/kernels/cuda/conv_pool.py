@@ -11,11 +11,10 @@ from ...shapes import Window
 from .conv import conv2d
 from .cores import operands
 from .elementwise import relu, relu_grad, sum
-from .loader import BLOCK, launch, plain, single
+from .loader import BLOCK, SHARED, launch, plain, single
 from .pool import max_pool
 
 THREE, TWO = Window((3, 3), before=(1, 1), after=(1, 1)), Window((2, 2), (2, 2))
-SHARED = 48 << 10  # bytes of shared memory that a block can have
 CHANNELS = 8  # of a picture that are there at a time, if they fit
 BLOCKS = 512  # that a GPU should have to work on at a time, at least
 

@@ -12,6 +12,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 BLOCK = 256  # threads in a block, where a kernel does not ask for another number
+SHARED = 48 << 10  # bytes of shared memory that a block can have
 INCLUDED = r'(?m)^#include "(\w+\.cuh)"$'
 C_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
