@@ -21,6 +21,8 @@ from numba import njit
 from minidl.kernels import compiled
 from minidl.kernels.compiled import compile, mathematics
 
+by_products = sys.modules["minidl.kernels.compiled.conv"]
+
 LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (3, 0, 1, 2)]
 seeds = st.integers(0, 2**32 - 1)
 
@@ -238,6 +240,24 @@ def test_moments_far_from_zero():
     np.testing.assert_allclose(variance[:, 0], x.astype(np.float64).var(1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(1, 50, 3), (2, 50, 3), (2, 7, 5)])
+@pytest.mark.parametrize("width", [1, "R"])
+def test_the_threads_share_columns_where_there_are_few(shape, width):
+    """R is cut, and the moments of its pieces are put together: exactly, also where the mean is large."""
+    x, g = (1e3 + numbers(0, *shape)).astype(np.float32), numbers(1, *shape)
+    w, b = (numbers(i, shape[1] if width == "R" else 1, 1) for i in (2, 3))
+    found = compiled.normalise(x, w, b, (1,), 1e-5)
+    wanted = cpu.normalise(*(a.astype(np.float64) for a in (x, w, b)), (1,), 1e-5)
+    for f, v, atol in zip(found, wanted, (5e-4, 1e-4, 1e-5)):  # a center near 1000 is rounded to 3e-5
+        same(f, v, atol)
+    args = g, x, w, *(v.astype(np.float32) for v in wanted[1:]), (1,), 1e-5, (True, True), w.shape
+    back = [compiled.normalise_grad(*args) for _ in range(2)]
+    exact = cpu.normalise_grad(*(a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args))
+    for f, again, v in zip(*back, exact):
+        same(f, v, 1e-4)
+        np.testing.assert_array_equal(f, again)
+
+
 # -- windows
 
 
@@ -261,6 +281,61 @@ def test_convolutions_in_small_groups(geometry, groups, each, n, seed):
         same(compiled.conv2d(x, w, b, window, groups), reference.conv2d(x, w, b, window, groups))
     same(compiled.conv2d_input_grad(g, w, window, groups, size), reference.conv2d_input_grad(g, w, window, groups, size))
     same(compiled.conv2d_weight_grad(x, g, window, groups), reference.conv2d_weight_grad(x, g, window, groups), 1e-4)
+
+
+CONVOLUTIONS = {  # the window, the picture's size, images, groups, channels and filters of a group
+    "plain": (Window((3, 3), before=(1, 1), after=(1, 1)), (4, 6), 5, 1, 12, 13),
+    "one picture": (Window((3, 3), before=(1, 1), after=(1, 1)), (4, 15), 1, 1, 13, 12),
+    "groups": (Window((2, 3), before=(0, 2), after=(1, 0)), (4, 6), 3, 2, 12, 13),
+    "strides": (Window((4, 3), (2, 3), (1, 2), (0, 1), (1, 2)), (9, 16), 12, 1, 12, 12),
+    "stride beyond the taps": (Window((1, 1), (2, 2)), (5, 6), 12, 1, 12, 12),
+    "padding beyond the taps": (Window((2, 2), (1, 1), (4, 3), (3, 4)), (2, 3), 3, 2, 12, 12),
+    "padding alone": (Window((1, 1), (4, 1), (2, 0), (2, 0)), (2, 3), 12, 1, 12, 12),
+    "rows in pieces": (Window((1, 5), before=(0, 2), after=(0, 2)), (1, 90), 20, 1, 16, 80),
+    "filters in pieces": (Window((2, 2)), (4, 5), 12, 1, 16, 80),
+}
+
+
+@pytest.mark.skipif(by_products._sgemm is None, reason="the loops call no BLAS")
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_convolutions_by_products(kind, layout, monkeypatch):
+    """Against NumPy's kernels in float64, which gather columns; and what the loops are given goes to no others."""
+    window, size, n, groups, channels, filters = CONVOLUTIONS[kind]
+    monkeypatch.setattr(by_products, "grouped", type("only", (), {"flat": staticmethod(by_products.grouped.flat)}))
+    x, w = numbers(0, n, channels * groups, *size, layout=layout), numbers(1, filters * groups, channels, *window.kernel)
+    bias, g = numbers(2, filters * groups), numbers(3, n, filters * groups, *window.out_size(size), layout=layout)
+    for name, *args in (
+        ("conv2d", x, w, None, window, groups),
+        ("conv2d", x, w[::-1, :, ::-1], bias[::-1], window, groups),
+        ("conv2d_input_grad", g, w, window, groups, size),
+        ("conv2d_weight_grad", x, g, window, groups),
+    ):
+        wanted = getattr(cpu, name)(*(a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args))
+        found = getattr(compiled, name)(*args)
+        assert found.dtype == np.float32
+        same(found, wanted, 1e-4)
+        np.testing.assert_array_equal(getattr(compiled, name)(*args), found)
+
+
+@given(windows(), st.integers(1, 2), st.integers(1, 13), seeds)
+@settings(deadline=None, max_examples=30)
+def test_convolutions_by_products_of_any_window(geometry, groups, n, seed):
+    window, size = geometry
+    x, w = numbers(seed, n, 12 * groups, *size, layout=LAYOUTS[seed % 3]), numbers(seed + 1, 13 * groups, 12, *window.kernel)
+    g = numbers(seed + 2, n, 13 * groups, *window.out_size(size), layout=LAYOUTS[seed % 2])
+    x6, w6, g6 = (a.astype(np.float64) for a in (x, w, g))
+    same(compiled.conv2d(x, w, None, window, groups), cpu.conv2d(x6, w6, None, window, groups), 1e-4)
+    same(compiled.conv2d_input_grad(g, w, window, groups, size), cpu.conv2d_input_grad(g6, w6, window, groups, size), 1e-4)
+    same(compiled.conv2d_weight_grad(x, g, window, groups), cpu.conv2d_weight_grad(x6, g6, window, groups), 2e-4)
+
+
+def test_convolution_on_one_thread_leaves_blas_its_threads(monkeypatch):
+    monkeypatch.setattr(threads, "_wanted", 1)
+    monkeypatch.setattr(threads, "_pool", None)
+    x, w, window = numbers(0, 12, 16, 4, 4), numbers(1, 16, 16, 3, 3), Window((3, 3))
+    compiled.conv2d_weight_grad(x, compiled.conv2d(x, w, None, window, 1), window, 1)
+    assert threads._pool is None
 
 
 @given(windows(), st.integers(1, 3), seeds, st.booleans())
@@ -327,6 +402,27 @@ def test_recurrent_steps(kind, n):
         same(a, b, 1e-4)
 
 
+@pytest.mark.parametrize("n", [1, 65])
+@pytest.mark.parametrize("lengths", ["equal", "unequal"])
+@pytest.mark.parametrize("with_state", [False, True])
+def test_all_steps_of_an_lstm(n, lengths, with_state):
+    """Forward and backward in time, of a size that no vector is long, against float64, which goes step by step."""
+    minidl.manual_seed(0)
+    net, states = minidl.nn.LSTM(3, 17, bidirectional=True), [numbers(i, 2, n, 17) for i in (1, 2)]
+    sizes, found = [4] * n if lengths == "equal" else [1 + i % 4 for i in range(n)], []
+    for dtype in (np.float32, np.float64):
+        net = net.to(minidl.float32 if dtype == np.float32 else minidl.float64)
+        net.zero_grad()
+        x, *hx = (minidl.from_numpy(a.astype(dtype)).requires_grad_() for a in (numbers(0, 4, n, 3), *states))
+        packed = minidl.nn.utils.rnn.pack_padded_sequence(x, sizes, enforce_sorted=False)
+        out, last = net(packed, tuple(hx) if with_state else None)
+        (out.data.square().sum() + sum(s.sum() for s in last)).backward()
+        wanted = [x, *net.parameters(), *(hx if with_state else [])]
+        found.append([out.data.detach().numpy(), *(t.grad.numpy() for t in wanted)])
+    for a, b in zip(*found):
+        same(a, b, 5e-5 * max(1.0, float(np.abs(b).max())))
+
+
 @pytest.mark.parametrize("factor", [1, 30, 1000])
 def test_weights_of_attention(factor):
     scores = factor * numbers(0, 2, 3, 1, 41)
@@ -356,6 +452,16 @@ def test_the_users_own_loops_keep_their_threads():
         F.softmax(x, 0), F.silu(x)
         assert numba.get_num_threads() == n
     numba.set_num_threads(before)
+
+
+def test_what_is_kept_for_one_blas_is_not_used_with_another(monkeypatch):
+    """The name by which the loops call it, and how large its small products are, are compiled into them."""
+    before, other = compile._edition(), threads.blas_of_numpy()
+    assert before == compile.EDITION
+    for library in other.lib_controllers:
+        library.architecture = "another"
+    monkeypatch.setattr(threads, "blas_of_numpy", lambda: other)
+    assert compile._edition() != before
 
 
 def test_which_kernels_run():

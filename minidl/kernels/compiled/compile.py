@@ -49,11 +49,14 @@ def _find_threads() -> bool:
 def _edition() -> str:
     """A name for all that goes into what is kept on the disk.
 
-    Numba looks whether the file has changed that a loop stands in; but a loop is made of functions in other files too, and of
-    how it is to be compiled.
+    Numba looks whether the file has changed that a loop stands in, and for which processor it was made; but a loop is made of
+    functions in other files too, of how it is to be compiled, and of which BLAS it calls: under what name, and with products
+    of what size, are constants in it.
     """
     sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"".join([*sources, str(PARALLEL).encode()])).hexdigest()[:16]
+    libraries = threads.blas_of_numpy().lib_controllers
+    blas = [(Path(library.filepath).name, getattr(library, "architecture", "")) for library in libraries]
+    return hashlib.sha256(b"".join([*sources, repr((PARALLEL, blas)).encode()])).hexdigest()[:16]
 
 
 PARALLEL = _find_threads()

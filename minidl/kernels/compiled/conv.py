@@ -134,7 +134,8 @@ def _fill(out: Any, x: Any, w: Any, bias: Any, window: Window, groups: int) -> N
     """A convolution of stride 1 into (N, F, I, J), whatever its strides; or, without bias, (0,), added to it."""
     out, taps = out.transpose(1, 2, 3, 0), np.ascontiguousarray(w.transpose(2, 3, 0, 1))
     count = parts(out.size, threads.as_bytes(out.size * w[0].size))
-    threads.hold_blas()
+    if count > 1:
+        threads.hold_blas()
     _conv(count, grouped.flat(x), taps, bias, out, *_of(window), len(x), groups)
 
 
@@ -189,7 +190,8 @@ def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
         return grouped.conv2d_weight_grad(x, g, window, groups)
     out, gradient = np.zeros((f, c, *window.kernel), np.float32), grouped.flat(g)
     count = parts(g.size, threads.as_bytes(g.size * out[0].size))
-    threads.hold_blas()
+    if count > 1:
+        threads.hold_blas()
     for phase in phases(window, x.shape[2:]):
         sums = np.zeros((count, *phase.window.kernel, f, c), np.float32)
         _conv_weight_grad(count, grouped.flat(x[phase.pixels]), gradient, sums, *_of(phase.window), len(x), groups)
