@@ -172,7 +172,7 @@ def z(*shape, dtype=minidl.float32):
         (lambda: F.conv1d(z(2, 2, 4, 5), z(4, 3, 2)), "conv1d: wants input"),
         (lambda: F.conv1d(z(2, 3, 5), z(4, 3, 2, 2)), "conv1d: wants input"),
         (lambda: F.conv1d(z(2, 2, 5), z(4, 3, 2)), "wants 3 input channels"),
-        (lambda: F.conv1d(z(2, 2, 5), z(4, 2, 7)), "reaches over .1, 7. pixels"),
+        (lambda: F.conv1d(z(2, 2, 5), z(4, 2, 7)), r"reaches over \(7,\) pixels"),
         (lambda: F.conv1d(z(2, 2, 5), z(4, 2, 2), padding="same", stride=2), "padding='same'"),
         (lambda: F.conv1d(z(2, 2, 5), z(4, 2, 2), padding="full"), "padding must be 'same'"),
         (lambda: F.conv1d(z(2, 2, 5), z(4, 2, 2), padding=(1, 1)), "conv1d: padding wants one integer"),

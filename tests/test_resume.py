@@ -54,6 +54,8 @@ class After:
 
 @pytest.fixture
 def one_group():
+    if distributed.is_initialized():  # by another file's tests, in this process
+        distributed.destroy_process_group()
     yield
     distributed.destroy_process_group()
 

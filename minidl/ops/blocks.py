@@ -25,7 +25,7 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
         if not n or any([isinstance(a, TensorBase) for a in args]):
             return function(*args)
         like = args[n - 1]
-        if like.itemsize == 2:  # float16
+        if like.dtype.itemsize == 2:  # float16
             return call(*(a.astype("float32") for a in args[:n]), *args[n:]).astype("float16")
         if like.size < LARGE and type(like) not in gpu_types:
             return function(*args)

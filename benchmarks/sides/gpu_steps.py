@@ -12,7 +12,8 @@ import os
 import tempfile
 
 import numpy as np
-from sides import given, gpt, networks
+
+from . import given, gpt, networks
 
 CLOSE = {"float32": 1e-3, "TF32": 1e-2, "bfloat16": 5e-2}  # of losses, in relation to the largest: orders of sums, and bits
 PROVED = 4  # steps whose losses are compared: the last of minidl's is a graph's
