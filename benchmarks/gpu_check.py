@@ -14,7 +14,7 @@ leaves the others alone:
 * parity: values and gradients of layers, and the losses of twenty training steps, against PyTorch on the same GPU;
 * times: the same layers and steps, forward and backward, in turns; float32 without TF32 on both sides, and once more with it;
   products of matrices also by minidl's own kernel, which stands in for cublasLt where that is not;
-* steps: whole training steps of five networks, as written, captured as a graph, by torch.compile, in bfloat16 (sides/gpu_steps.py);
+* steps: whole training steps of five networks, as written, captured as a graph, by torch.compile, in bfloat16;
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
