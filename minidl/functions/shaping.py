@@ -185,7 +185,8 @@ def _each(op: str, tensors: tuple[Any, ...], change: Callable[[Any], Any]) -> An
     """``change`` of one tensor, or of each of several."""
     alone = len(tensors) == 1 and not isinstance(tensors[0], (tuple, list))
     listed = tensors[0] if len(tensors) == 1 and not alone else tensors
-    check_tensors(op, listed)
+    if len(listed):  # none give none, as in PyTorch
+        check_tensors(op, listed)
     return change(listed[0]) if alone else tuple(change(x) for x in listed)
 
 
