@@ -6,8 +6,9 @@
 Each side is a process of its own; they take turns, and quoted is the median over the turns. Before anything is timed every side
 shows that it computes the same output and gradients. Pictures come in the memory order that each library's own layers leave
 them in: minidl's with the batch innermost, PyTorch's plain and ``channels_last``. The ratio is against the better of PyTorch's
-two; the last column has it against the better of all four, two of them with the C library told to keep freed memory, as
-minidl does by itself. With Numba installed there are two of minidl, one with its loops compiled and one with NumPy's.
+two; unless ``--few`` is given, another is against the better of all four, two of them with the C library told to keep freed
+memory, as minidl does by itself; and with Numba installed there are two of minidl, one with its loops compiled and one with
+NumPy's.
 """
 
 import argparse
@@ -39,26 +40,30 @@ def ratio(found, names, ours="minidl"):
     return f"{found[ours] / best:.2f}" if best else "-"
 
 
-def ratios(found, plain, kept):
+def ratios(found, ours, plain, kept):
     """Against the better of the plain ones, against all, and that of NumPy's loops against the plain ones."""
-    return ratio(found, plain), ratio(found, plain + kept), *(ratio(found, plain, name) for name in OURS[1:])
+    against_all = [ratio(found, plain + kept)] if kept else []
+    return [ratio(found, plain), *against_all, *(ratio(found, plain, name) for name in ours[1:])]
 
 
-RATIOS = ["ratio", "ratio, (kept)", *(f"ratio of {name}" for name in OURS[1:])]
+def titles(ours, kept):
+    """What they are called."""
+    return ["ratio", *(["ratio, (kept)"] if kept else []), *(f"ratio of {name}" for name in ours[1:])]
 
 
 def run(args, layers):
     """Measure, print the lines as they come; the blocks to write."""
-    names = [*OURS, *PLAIN, *([] if args.smoke else KEPT)]
-    columns = [f"{name}, ms" for name in (*OURS, *PLAIN)]
-    lines, said, all_ratios = head("layer", "input", "pass", *columns, *RATIOS), [], []
+    ours, kept = (OURS[:1], []) if args.few else (OURS, [] if args.smoke else KEPT)
+    names = [*ours, *PLAIN, *kept]
+    columns = [f"{name}, ms" for name in (*ours, *PLAIN)]
+    lines, said, all_ratios = head("layer", "input", "pass", *columns, *titles(ours, kept)), [], []
     for layer in layers:
         for train in (False, True):
             title = "forward, backward" if train else "forward"
             found, failed = measure(names, layer, train, args.seconds, args.smoke)
-            cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in (*OURS, *PLAIN)]
+            cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in (*ours, *PLAIN)]
             shape = " x ".join(map(str, LAYERS[layer][0]))
-            lines.append(row(layer, shape, title, *cells, *ratios(found, PLAIN, KEPT)))
+            lines.append(row(layer, shape, title, *cells, *ratios(found, ours, PLAIN, kept)))
             said += [f"* {layer}, {title}: {name}: {reason}" for name, reason in failed.items()]
             print(lines[-1], *said[len(said) - len(failed) :], sep="\n", flush=True)
             if ratio(found, PLAIN) != "-":
@@ -75,6 +80,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=8, help="for each line")
     parser.add_argument("--only", default="", help="only layers whose name holds this")
     parser.add_argument("--output", help="file for the table (default: docs/layers-results.md if all was run)")
+    parser.add_argument("--few", action="store_true", help="minidl and PyTorch alone: no NumPy's loops, no freed memory kept")
     parser.add_argument("--smoke", action="store_true", help="a few layers, two examples, three turns")
     args = parser.parse_args()
     layers = [name for name in LAYERS if args.only in name]

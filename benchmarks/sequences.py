@@ -13,7 +13,7 @@ import argparse
 
 import environment
 from environment import head, row
-from layers import OURS, RATIOS, ratios
+from layers import OURS, ratios, titles
 from sides.sequences import CASES
 from sides.turns import prove, started, take_turns
 
@@ -30,12 +30,13 @@ def measure(names, case, seconds, small, threads):
 
 def run(args, cases):
     """Measure, print the lines as they come; the blocks to write."""
-    names = [*OURS, *PYTORCH, *([] if args.smoke else KEPT)]
-    lines, said = head("network", *(f"{name}, ms" for name in (*OURS, *PYTORCH)), *RATIOS), []
+    kept = [] if args.smoke else KEPT
+    names = [*OURS, *PYTORCH, *kept]
+    lines, said = head("network", *(f"{name}, ms" for name in (*OURS, *PYTORCH)), *titles(OURS, kept)), []
     for case in cases:
         found, failed = measure(names, case, args.seconds, args.smoke, args.threads)
         cells = [f"{found[name] * 1e3:.2f}" if name in found else "-" for name in (*OURS, *PYTORCH)]
-        lines.append(row(case, *cells, *ratios(found, PYTORCH, KEPT)))
+        lines.append(row(case, *cells, *ratios(found, OURS, PYTORCH, kept)))
         said += [f"* {case}: {name}: {reason}" for name, reason in failed.items()]
         print(lines[-1], *said[len(said) - len(failed) :], sep="\n", flush=True)
     return lines, [f"{args.seconds:g} s for each line."], said

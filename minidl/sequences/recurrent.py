@@ -197,6 +197,7 @@ A_TURN = 2_000_000  # multiplications in a step's product: with fewer, two threa
 SMALL = 1_000_000  # so many multiplications or fewer in a product OpenBLAS does without packing its matrices first
 AHEAD = 256  # rows whose product with the input is made at once: they should still be in the cache when their step comes
 CHUNK = 512  # rows whose share in the gradients of the weights is added at once
+FEWEST_ROWS = 8  # of all steps, for which it pays to lay out the weights for a loop over the steps
 MANY_ROWS = 128  # to be multiplied with the same weights: then it pays to copy these as BLAS reads them quickest
 
 
@@ -307,7 +308,8 @@ class _Forward:
         m, n_gates = xp(input), KINDS[kind].n_gates
         self.m, self.input, self.w_hr, self.turns = m, input, w_hr, _Turns()
         self.step = kernels(input).in_one(kind, input.dtype) or KINDS[kind].step
-        self.all_steps = kernels(input).in_one(f"{kind}_steps", input.dtype) if w_hr is None else None
+        several = w_hr is None and len(input) >= FEWEST_ROWS
+        self.all_steps = kernels(input).in_one(f"{kind}_steps", input.dtype) if several else None
         self.out, self.h, self.c = places
         halves = _halves(kind, input.dtype, device_of(input))
         self.halves, self.unscaled = (halves, 1 - halves), None if len(input) >= MANY_ROWS else halves
