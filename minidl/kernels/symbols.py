@@ -16,6 +16,23 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 QUESTIONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "bitwise_and", "bitwise_or"}
 QUESTIONS |= {"logical_and", "logical_or", "logical_not", "isfinite", "isinf", "isnan"}
 
+# The functions that Python and C++ write alike, by NumPy's names.
+OPERATORS = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "negative": "-{}",
+    "positive": "{}",
+    "square": "{0} * {0}",
+    "less": "{} < {}",
+    "less_equal": "{} <= {}",
+    "greater": "{} > {}",
+    "greater_equal": "{} >= {}",
+    "equal": "{} == {}",
+    "not_equal": "{} != {}",
+}
+
 
 class Steps(NamedTuple):
     """What to compute. Values are numbered: the arrays' elements first, then the results of the steps."""

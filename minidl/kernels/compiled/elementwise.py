@@ -16,7 +16,7 @@ from numba import prange
 
 from .. import cpu
 from ..cpu.order import empty, order_of, ordered
-from ..symbols import Steps, Untraceable, trace
+from ..symbols import OPERATORS, Steps, Untraceable, trace
 from . import mathematics
 from .compile import EDITION, compiled, part, parts, threaded
 
@@ -25,24 +25,12 @@ MOST_ARRAYS = 6  # in a loop: with more, the compiler does not prove that they l
 
 # What NumPy's functions are in a loop over float32.
 FORMULAS = {
-    "add": "{} + {}",
-    "subtract": "{} - {}",
-    "multiply": "{} * {}",
-    "divide": "{} / {}",
-    "negative": "-{}",
-    "positive": "{}",
-    "square": "{0} * {0}",
+    **OPERATORS,
     "reciprocal": "f32(1) / {}",
     "absolute": "abs({})",
     "sqrt": "f32(math.sqrt({}))",
     "floor": "np.floor({})",
     "where": "{1} if {0} else {2}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "greater": "{} > {}",
-    "greater_equal": "{} >= {}",
-    "equal": "{} == {}",
-    "not_equal": "{} != {}",
     "bitwise_and": "{} and {}",
     "bitwise_or": "{} or {}",
     "logical_and": "{} and {}",

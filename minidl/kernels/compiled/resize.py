@@ -89,19 +89,19 @@ def resample(x: Any, maps: Any) -> Any:
     if x.dtype != np.float32 or not x.size or not all(groups for _, groups, _ in maps) or resize.repeats(x.shape, maps):
         return cpu.resample(x, maps)
     order = order_of(x)
-    now, axes = np.ascontiguousarray(x.transpose(order)), {order.index(dim): (groups, size) for dim, groups, size in maps}
-    done = 0
-    for axis, (groups, size) in sorted(axes.items(), key=lambda item: item[0]):
-        if axis < done:  # with the one before it
+    now = np.ascontiguousarray(x.transpose(order))
+    todo = {order.index(dim): (_terms(groups, size), size) for dim, groups, size in maps}
+    for axis in sorted(todo):
+        if axis not in todo:  # it is done, with the one before it
             continue
         before, (n, *rest) = now.shape[:axis], now.shape[axis:]
-        outer, p, inner, q = ITSELF, 1, _terms(groups, size), size
-        if axis + 1 in axes:
-            outer, p, (groups, q), (n, *rest), done = inner, q, axes[axis + 1], rest, axis + 2
-            inner = _terms(groups, q)
-        width = n * math.prod(rest)
-        out = np.empty((math.prod(before), p, q * math.prod(rest)), np.float32)
-        count = parts(len(out) * p, 2 * (now.nbytes + out.nbytes))
-        _resample(count, now.reshape(len(out), now.size // len(out)), out, outer, inner, width, math.prod(rest))
-        now = out.reshape(*before, *([p] if done > axis else []), q, *rest)
+        outer, made, (inner, size) = ITSELF, [], todo.pop(axis)
+        if axis + 1 in todo:
+            outer, made, (n, *rest) = inner, [size], rest
+            inner, size = todo.pop(axis + 1)
+        lead, each = math.prod(before), math.prod(rest)
+        out = np.empty((lead, math.prod(made), size * each), np.float32)
+        count = parts(lead * out.shape[1], 2 * (now.nbytes + out.nbytes))
+        _resample(count, now.reshape(lead, now.size // lead), out, outer, inner, n * each, each)
+        now = out.reshape(*before, *made, size, *rest)
     return now.transpose([order.index(d) for d in range(now.ndim)])

@@ -15,30 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..symbols import Steps, Untraceable, trace
+from ..symbols import OPERATORS, Steps, Untraceable, trace
 from .capture import each_time, given, here, refuse, told
 from .loader import BLOCK, launch, plain
 
 # What NumPy's functions are in CUDA C++.
 FORMULAS = {
-    "add": "{} + {}",
-    "subtract": "{} - {}",
-    "multiply": "{} * {}",
-    "divide": "{} / {}",
-    "negative": "-{}",
-    "positive": "{}",
-    "square": "{0} * {0}",
+    **OPERATORS,
     "reciprocal": "1 / {}",
     "absolute": "fabs({})",
     "maximum": "larger({}, {})",
     "minimum": "smaller({}, {})",
     "where": "{0} ? {1} : {2}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "greater": "{} > {}",
-    "greater_equal": "{} >= {}",
-    "equal": "{} == {}",
-    "not_equal": "{} != {}",
     "bitwise_and": "{} && {}",
     "bitwise_or": "{} || {}",
     "logical_and": "{} && {}",
