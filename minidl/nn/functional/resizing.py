@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -75,8 +76,7 @@ def interpolate(
         if n == 1:
             input = broadcast_to(input, (*input.shape[:dim], m, *input.shape[dim + 1 :]))
         elif "nearest" in mode:
-            source = _nearest(n, m, factor, mode == "nearest-exact", None if n_dims == 2 else number)
-            maps.append((dim, [*grouped(np.arange(m), [source], [None])], m))
+            maps.append((dim, _nearest(n, m, factor, mode == "nearest-exact", None if n_dims == 2 else number), m))
         elif n != m:
             maps.append((dim, _linear(n, m, factor, bool(align_corners), number), m))
     return resample(input, maps) if maps else copy(input)
@@ -93,10 +93,16 @@ def _sizes(before: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[list[
         raise ValueError(f"interpolate: {name} wants one number or {len(before)}, got {given}")
     if scale_factor is None:
         return [as_index(n, "interpolate: size") for n in values], [None] * len(before)
-    return [math.floor(float(n * f)) for n, f in zip(before, values)], values
+    return [math.floor(float(n * f)) for n, f in zip(before, values)], [float(f) for f in values]
 
 
+@functools.lru_cache(100)
 def _nearest(n: int, m: int, factor: float | None, exact: bool, number: Any) -> Any:
+    """The map of ``n`` pixels to ``m``, as `resample` wants it: each takes one."""
+    return (*grouped(np.arange(m), [_nearest_place(n, m, factor, exact, number)], [None]),)
+
+
+def _nearest_place(n: int, m: int, factor: float | None, exact: bool, number: Any) -> Any:
     """Which of ``n`` pixels each of ``m`` takes. PyTorch rounds otherwise for pictures, where ``number`` is None, than for
     vectors and volumes, which it works out in their precision.
     """
@@ -113,8 +119,9 @@ def _nearest(n: int, m: int, factor: float | None, exact: bool, number: Any) -> 
     return np.minimum(np.floor(places.astype(np.float32)).astype(np.int64), n - 1)
 
 
-def _linear(n: int, m: int, factor: float | None, align_corners: bool, number: Any) -> list[Any]:
-    """The two pixels around each of ``m`` places and their weights, worked out in the precision of ``number``."""
+@functools.lru_cache(100)
+def _linear(n: int, m: int, factor: float | None, align_corners: bool, number: Any) -> Any:
+    """The same with the two pixels around each place and their weights, worked out in the precision of ``number``."""
     o = np.arange(m, dtype=np.float64)
     if align_corners:
         place = (o * (number(n - 1) / number(m - 1) if m > 1 else 0.0)).astype(number)
@@ -126,10 +133,10 @@ def _linear(n: int, m: int, factor: float | None, align_corners: bool, number: A
     weight = np.clip(place - first.astype(number), number(0), number(1))
     on_a_pixel = (weight == 0) | (first == second)
     alone, between = np.flatnonzero(on_a_pixel), np.flatnonzero(~on_a_pixel)
-    return [
+    return (
         *grouped(alone, [first[alone]], [None]),
         *grouped(between, [first[between], second[between]], [(1 - weight)[between], weight[between]]),
-    ]
+    )
 
 
 def pixel_shuffle(input: Any, upscale_factor: int) -> Tensor:
