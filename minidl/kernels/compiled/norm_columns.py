@@ -123,31 +123,25 @@ def _products(g, x, center, scale, weight, first, last, total, g_weight, g_bias)
     (2, B); and what the weights get, which is added.
     """
     n, b = x.shape
-    run, some = n // weight.size, np.empty((2, b), np.float32)
-    step = max(RUN // b, 1)
+    run, step, some = n // weight.size, max(RUN // b, 1), np.empty((2, b), np.float32)
     total[:] = 0
-    for w in range(first // run, -(-last // run)):
-        stop = min(last, w * run + run)
-        for start in range(max(first, w * run), stop, step):
-            _add_up(g[start : min(start + step, stop)], x[start:stop], center, some[0], some[1])
-            for j in range(b):
-                some[1, j] *= scale[j]
-            for i in range(2):
+    for start in range(first, last, step):
+        stop = min(start + step, last)
+        some[:] = 0
+        for w in range(start // run, -(-stop // run)):
+            sums, products, factor = f32(0), f32(0), weight[w]
+            for r in range(max(start, w * run), min(stop, w * run + run)):
                 for j in range(b):
-                    total[i, j] += some[i, j] * weight[w]
-            g_bias[w] += some[0].sum()
-            g_weight[w] += some[1].sum()
-
-
-@loop
-def _add_up(g, x, center, some, other):
-    """The sums of g and of ``g * (x - center)`` by column."""
-    some[:] = 0
-    other[:] = 0
-    for r in range(len(g)):
-        for j in range(some.size):
-            some[j] += g[r, j]
-            other[j] += g[r, j] * (x[r, j] - center[j])
+                    product = g[r, j] * ((x[r, j] - center[j]) * scale[j])
+                    sums += g[r, j]
+                    products += product
+                    some[0, j] += g[r, j] * factor
+                    some[1, j] += product * factor
+            g_bias[w] += sums
+            g_weight[w] += products
+        for i in range(2):
+            for j in range(b):
+                total[i, j] += some[i, j]
 
 
 @loop
