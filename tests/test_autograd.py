@@ -55,6 +55,32 @@ def test_gradients_accumulate_in_the_same_array():
     close(first, [5, 7])
 
 
+def test_only_what_a_rule_made_is_added_into():
+    """A rule may give a view: of an array that it made, of what the op remembers, of g, or of a part of what it made."""
+    made = []
+
+    @differentiable
+    def op(x, c, how):
+        return x * 1
+
+    def rule(g, c, how):
+        if how == "made":
+            made.append(np.concatenate([g, g * 0]).reshape(2, 2)[0] if c is None else (g * 1).reshape(1, 2))
+            return made[-1].reshape(2)
+        return {"remembered": c.reshape(1, 2).reshape(2), "g": g.reshape(1, 2).reshape(2)}[how]
+
+    op.vjp(x=rule)
+    c = np.array([10.0, 20.0])
+    for how, given in [("made", c), ("made", None), ("remembered", c), ("g", c)]:
+        x = leaf(1.0, 2.0)
+        y = x * 1
+        seed = minidl.tensor([1.0, 1.0], dtype=minidl.float64)
+        (y * 3 + op(y, given, how)).backward(seed)  # the rule is asked first, and the rest is added
+        close(x.grad, [13, 23] if how == "remembered" else [4, 4])
+        np.testing.assert_array_equal(c, [10, 20])
+        np.testing.assert_array_equal(seed.numpy(), [1, 1])
+
+
 def test_create_graph_accumulates_in_a_new_array():
     x = leaf(1.0, 2.0)
     (x * 3).sum().backward()

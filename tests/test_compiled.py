@@ -372,6 +372,15 @@ def test_resizing(layout, mode, size):
         same(a, b)
 
 
+@pytest.mark.parametrize("index", [(np.array([3, -1, 3, 0]),), (np.array([[1], [1]]), np.array([0, -1])), (slice(1, 3),)])
+def test_rows_are_added_where_they_are_named(index):
+    out = numbers(0, 4, 3, 5)
+    values, wanted = numbers(1, *out[index].shape), out.copy()
+    np.add.at(wanted, index, values)
+    compiled.add_at(out, index, values)
+    same(out, wanted, 1e-6)
+
+
 # -- recurrent steps, and who runs
 
 

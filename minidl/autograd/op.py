@@ -382,12 +382,12 @@ class OpNode(Node):
             except MemoryError as error:
                 raise devices.out_of_memory(f"backward through {self.name()}", error) from error
             if not joint:
-                yield parent, out, not graph and out is not g and _is_new(out, kept)
+                yield parent, out, not graph and _is_new(out, [g], kept)
                 continue
             seen: list[Any] = [g]  # a rule may give one array to several inputs
             for p, gp in zip(parent, out):
                 if p is not None:
-                    yield p, gp, not graph and not any(gp is before for before in seen) and _is_new(gp, kept)
+                    yield p, gp, not graph and _is_new(gp, seen, kept)
                     seen.append(gp)
 
     @property
@@ -437,14 +437,18 @@ class OpNode(Node):
             self.kept = None
 
 
-def _is_new(array: Any, kept: dict[str, Any]) -> bool:
-    """Whether ``array`` has memory of its own and is none of what was remembered."""
-    if getattr(array, "base", kept) is not None:
+def _is_new(array: Any, seen: list[Any], kept: dict[str, Any]) -> bool:
+    """Whether ``array`` is all of some memory that belongs to none of what was seen or remembered."""
+    owner = _owner(array)
+    if getattr(owner, "size", None) != getattr(array, "size", 0) or getattr(owner, "base", None) is not None:
         return False
-    for value in kept.values():
-        if value is array:
-            return False
-    return True
+    return not any(owner is _owner(other) for others in (seen, kept.values()) for other in others)
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory this one is a view of; itself if it is none."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
 
 
 def _as_it_was(array: Any, parent: Any) -> Any:

@@ -14,8 +14,10 @@ from .norm import normalise, normalise_grad
 from .pool import max_pool2d_place, max_pool2d_taps, sum_pool2d, sum_pool2d_spread
 from .recurrent import in_one
 from .resize import resample
+from .scatter import add_at
 
 __all__ = [
+    "add_at",
     "blockwise",
     "conv2d",
     "conv2d_input_grad",

@@ -99,8 +99,8 @@ def threaded(function: Any, **options: Any) -> Callable[..., None]:
 
 
 def loop(function: Any) -> Any:
-    """A loop for one thread."""
-    return compiled(function, fastmath=SUMS)
+    """A loop for one thread; compiled into the loops that call it, for a call with pieces of arrays takes as long as a row."""
+    return compiled(function, fastmath=SUMS, forceinline=True)
 
 
 def shared(function: Any) -> Any:

@@ -10,6 +10,8 @@ from numba import prange
 from .compile import loop, part, shared
 from .mathematics import f32
 
+u64 = np.uint64  # an index that is known not to count from the end
+
 RUN = 1024  # numbers whose moments are taken together
 
 
@@ -72,38 +74,32 @@ def rows(parts, x, out, weight, bias, center, variance, eps, own_center, own_var
 
 @loop
 def _products(g, x, center):
-    """The sums of g and of ``g * (x - center)``."""
-    total, product = f32(0), f32(0)
-    for r in range(g.size):
-        total += g[r]
-        product += g[r] * (x[r] - center)
-    return total, product
-
-
-@loop
-def _weighted_products(g, x, center, weight):
-    """The same of ``g * weight``."""
-    total, product = f32(0), f32(0)
-    for r in range(g.size):
-        total += g[r] * weight[r]
-        product += g[r] * weight[r] * (x[r] - center)
-    return total, product
-
-
-@loop
-def _row_products(g, x, center, weight):
-    """One of these of a row, however long; ``weight`` is as long as the row, or one number."""
+    """The sums of g and of ``g * (x - center)``, however many."""
     total, product = 0.0, 0.0
     for start in range(0, g.size, RUN):
-        stop = start + RUN
-        if weight.size == 1:
-            some, other = _products(g[start:stop], x[start:stop], center)
-            some *= weight[0]
-            other *= weight[0]
-        else:
-            some, other = _weighted_products(g[start:stop], x[start:stop], center, weight[start:stop])
-        total += some
-        product += other
+        some, other = f32(0), f32(0)
+        for r in range(u64(start), u64(min(start + RUN, g.size))):
+            some += g[r]
+            other += g[r] * (x[r] - center)
+        total += float(some)
+        product += float(other)
+    return total, product
+
+
+@loop
+def _weighted_products(g, x, center, scale, weight, g_weight, g_bias):
+    """The same of ``g * weight``; and what each weight gets, which is added."""
+    total, product = 0.0, 0.0
+    for start in range(0, g.size, RUN):
+        some, other = f32(0), f32(0)
+        for r in range(u64(start), u64(min(start + RUN, g.size))):
+            distance = g[r] * (x[r] - center)
+            some += g[r] * weight[r]
+            other += distance * weight[r]
+            g_bias[r] += g[r]
+            g_weight[r] += distance * scale
+        total += float(some)
+        product += float(other)
     return total, product
 
 
@@ -118,31 +114,22 @@ def _row_grad(g, x, out, weight, center, scale, shift, stretch):
             out[r] = (g[r] * weight[r] - shift - (x[r] - center) * stretch) * scale
 
 
-@loop
-def _add_to(g_weight, g_bias, g, x, center, scale):
-    for r in range(g.size):
-        g_weight[r] += g[r] * (x[r] - center) * scale
-    for r in range(g.size):
-        g_bias[r] += g[r]
-
-
 @shared
 def rows_grad(parts, g, x, out, weight, center, variance, eps, own_center, own_variance, g_weight, g_bias):
     """`normalise_grad` where B is 1; ``g_weight`` and ``g_bias``, (parts, 1 or A, W), are added to."""
     for p in prange(parts):
         first, last = part(len(x), p, parts)
-        n, width, one = x.shape[1], weight.shape[1], np.ones(1, np.float32)
+        n, width = x.shape[1], weight.shape[1]
         run = n // width
         for a in range(first, last):
             c, scale, k = center[a], f32(1 / math.sqrt(variance[a] + eps)), a if len(weight) > 1 else 0
             total, product = 0.0, 0.0
             if run == 1:
-                total, product = _row_products(g[a], x[a], c, weight[k])
-                _add_to(g_weight[p, k], g_bias[p, k], g[a], x[a], c, scale)
+                total, product = _weighted_products(g[a], x[a], c, scale, weight[k], g_weight[p, k], g_bias[p, k])
             else:
                 for w in range(width):
                     here = slice(w * run, w * run + run)
-                    some, other = _row_products(g[a, here], x[a, here], c, one)
+                    some, other = _products(g[a, here], x[a, here], c)
                     g_bias[p, k, w] += some
                     g_weight[p, k, w] += other * scale
                     total += some * weight[k, w]

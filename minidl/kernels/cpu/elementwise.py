@@ -79,28 +79,30 @@ def fused(function: Callable[..., None], steps: list[Any], again: Any = None) ->
 
 def add_at(out: Any, index: Any, values: Any) -> None:
     """``out[index] += values``, adding every time an index repeats, in order."""
-    if _is_basic(index):
+    if is_basic(index):
         out[index] += values
         return
-    parts = index if isinstance(index, tuple) else (index,)
-    whole = out.flags.c_contiguous and all(getattr(p, "dtype", np.dtype(bool)).kind in "iu" for p in parts)
-    if not whole or getattr(values, "dtype", None) != out.dtype:
+    named = named_rows(out, index, values)
+    if named is None:
         np.add.at(out, index, values)
         return
-    lead, rest = np.broadcast_arrays(*parts), out.shape[len(parts) :]
-    width, names = math.prod(rest), np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap").reshape(-1)
-    rows = np.broadcast_to(values, (*lead[0].shape, *rest)).reshape(len(names), width)
-    if width > 1:  # every row that is named, once, which is quick; then those that are named again
-        found, first = np.unique(names, return_index=True)
-        out.reshape(-1, width)[found] += rows[first]
-        again = np.ones(len(names), np.bool_)
-        again[first] = False
-        names, rows = names[again], rows[again]
-    places = np.multiply.outer(names, width)[:, None] + np.arange(width)
+    names, rows = named
+    places = np.multiply.outer(names, rows.shape[1])[:, None] + np.arange(rows.shape[1])
     np.add.at(out.reshape(-1), places.reshape(-1), rows.reshape(-1))  # along one dimension it is quick
 
 
-def _is_basic(index: Any) -> bool:
+def named_rows(out: Any, index: Any, values: Any) -> tuple[Any, Any] | None:
+    """The index as numbers of rows of ``out``, and the values as so many rows; None where it is not made so."""
+    parts = index if isinstance(index, tuple) else (index,)
+    whole = out.flags.c_contiguous and all(getattr(p, "dtype", np.dtype(bool)).kind in "iu" for p in parts)
+    if not whole or getattr(values, "dtype", None) != out.dtype:
+        return None
+    lead, rest = np.broadcast_arrays(*parts), out.shape[len(parts) :]
+    names = np.ravel_multi_index(lead, out.shape[: len(parts)], "wrap").reshape(-1)
+    return names, np.broadcast_to(values, (*lead[0].shape, *rest)).reshape(len(names), math.prod(rest))
+
+
+def is_basic(index: Any) -> bool:
     """Whether ``index`` is made of integers and slices, so that no element can repeat."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(
