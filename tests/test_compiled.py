@@ -240,6 +240,17 @@ def test_moments_far_from_zero():
     np.testing.assert_allclose(variance[:, 0], x.astype(np.float64).var(1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("first, then, scale", [(1e4, 0, 1), (0, 1e4, 0.01), (1e4, -1e4, 1e-3), (0.1, 0.1, 0)])
+@pytest.mark.parametrize("n_first", [1, 2048, 3000])
+def test_moments_of_columns_that_change(first, then, scale, n_first):
+    """The first number, or all of the first run or more, lies elsewhere; or all are the same."""
+    x = (then + numbers(0, 9000, 2, scale=scale)).astype(np.float32)
+    x[:n_first] += np.float32(first - then)
+    _, center, variance = compiled.normalise(x, None, None, (0,), 0.0)
+    same(center[0], x.astype(np.float64).mean(0), 1e-3)
+    np.testing.assert_allclose(variance[0], x.astype(np.float64).var(0), rtol=2e-5)
+
+
 @pytest.mark.parametrize("shape", [(1, 50, 3), (2, 50, 3), (2, 7, 5)])
 @pytest.mark.parametrize("width", [1, "R"])
 def test_the_threads_share_columns_where_there_are_few(shape, width):

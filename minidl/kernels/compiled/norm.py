@@ -4,7 +4,7 @@ Arrays are seen as (A, R, B) in the order of memory: the moments belong to A and
 of R lie side by side (`norm_rows`): layer norm of rows, batch norm of pictures. Else those of B do (`norm_columns`): group
 norm and layer norm of pictures, whose images are innermost. A weight is (1 or A, W): each of its numbers for R / W in turn.
 
-Moments are those of short runs, which are taken exactly, put together: T. F. Chan, G. H. Golub and R. J. LeVeque, Updating
+Moments are those of short runs put together: T. F. Chan, G. H. Golub and R. J. LeVeque, Updating
 Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979.
 """
 

@@ -14,45 +14,50 @@ from numba import prange
 from .compile import loop, part, shared
 from .mathematics import f32
 
-RUN = 4096  # numbers that are gone over twice, for their mean and then for their distance from it, while they are in the cache
+RUN = 4096  # numbers whose moments are taken together
+ROWS = 256  # at most: their sums are in float32, one row after the other
 
 
 @loop
 def _moments(x, own_center, mean, square):
-    """Mean of each column of x, (R, B), and the sum of its squared distances from it; from 0 if the center is not its own."""
+    """Mean of each column of x, (R, B), and the sum of its squared distances from it; from 0 if the center is not its own.
+
+    One pass does it for all runs but the first: from the mean of those before. What cancels in the difference of the two sums
+    is the square of this run's distance from them, which is a part of the result.
+    """
     r, b = x.shape
-    step, center, total = max(RUN // b, 1), np.zeros(b, np.float32), np.empty(b, np.float32)
+    step, origin = min(max(RUN // b, 1), ROWS), np.zeros(b, np.float32)
+    total, squares = np.empty(b, np.float32), np.empty(b, np.float32)
     mean[:] = 0
     square[:] = 0
     for n in range(0, r, step):
         some = x[n : n + step]
         more = len(some)
-        if own_center:
-            _distances(some, some[0], total)
+        if own_center and n == 0:
+            _distances(some, some[0], total, squares)
             for j in range(b):
-                center[j] = some[0, j] + total[j] / f32(more)
-        _squares(some, center, total)
+                origin[j] = some[0, j] + total[j] / f32(more)
+        _distances(some, origin, total, squares)
         for j in range(b):
-            distance = center[j] - mean[j]
-            square[j] += total[j] + distance * distance * n * more / (n + more)
+            shift = total[j] / f32(more) if own_center else f32(0)
+            distance = origin[j] + shift - mean[j]
+            square[j] += max(squares[j] - total[j] * shift, f32(0)) + distance * distance * n * more / (n + more)
             mean[j] += distance * more / (n + more)
+            origin[j] = mean[j]
 
 
 @loop
-def _distances(x, origin, total):
-    """The sums of the columns' distances from numbers near them, which are small, and so is what rounding takes from them."""
+def _distances(x, origin, total, squares):
+    """The sums of the columns' distances from numbers near them, which are small, and so is what rounding takes; and of their
+    squares.
+    """
     total[:] = 0
+    squares[:] = 0
     for r in range(len(x)):
         for j in range(total.size):
-            total[j] += x[r, j] - origin[j]
-
-
-@loop
-def _squares(x, center, total):
-    total[:] = 0
-    for r in range(len(x)):
-        for j in range(total.size):
-            total[j] += (x[r, j] - center[j]) * (x[r, j] - center[j])
+            distance = x[r, j] - origin[j]
+            total[j] += distance
+            squares[j] += distance * distance
 
 
 @loop
@@ -123,7 +128,7 @@ def _products(g, x, center, scale, weight, first, last, total, g_weight, g_bias)
     (2, B); and what the weights get, which is added.
     """
     n, b = x.shape
-    run, step, some = n // weight.size, max(RUN // b, 1), np.empty((2, b), np.float32)
+    run, step, some = n // weight.size, min(max(RUN // b, 1), ROWS), np.empty((2, b), np.float32)
     total[:] = 0
     for start in range(first, last, step):
         stop = min(start + step, last)
