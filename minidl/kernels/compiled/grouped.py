@@ -1,7 +1,8 @@
 """Convolution in small groups: tap by tap, for there is no matrix to multiply with.
 
-Pictures are (C, H, W * N), the images innermost: what a tap sees of a row of pixels is a part of a row of the output, moved
-aside. So the innermost loop is long, and there is no need for padding: taps beyond the edge are left out.
+Pictures are (C, H, W * N), the images innermost. The channels that a filter sees are copied into padded ones that stay in
+the cache, (C / G, H, S, W / S * N) with stride S: the columns that one tap meets lie side by side there. So what a row of the
+output sees through a tap is one run of numbers, and nine taps go in one loop.
 """
 
 from __future__ import annotations
@@ -20,118 +21,132 @@ from ..threads import as_bytes
 from .compile import loop, part, parts, shared
 from .mathematics import f32
 
-FEW = 64  # taps times channels that a filter sees: with more, a matrix product is quicker
-AT_ONCE = 3  # taps, so that a row is read and written once for all of them
+FEW = 128  # taps times channels that a filter sees: with more, a matrix product is quicker
 
 
 @functools.lru_cache(1000)
-def _runs(window: Window, width: int, count: int) -> Any:
-    """How a row of the window meets a row of pixels: a table of (first tap, taps, first position, positions, first pixel).
-
-    Positions are put together where their pixels lie side by side, and taps if all of `AT_ONCE` meet pixels.
+def _of(window: Window, shape: tuple[int, ...]) -> Any:
+    """What the loops know of a window on pictures of a shape (N, C / G, H, W): that of the padded channels, what is above and
+    on the left, N, how far the pixels of one row of the output are from those of the next, and each tap from the first.
     """
-    found: list[list[int]] = []
-    step, reach, left = window.stride[1], window.dilation[1], window.before[1]
-    for first in range(0, window.kernel[1], AT_ONCE):
-        taps = range(first, min(first + AT_ONCE, window.kernel[1]))
-        before: dict[tuple[int, int], list[int]] = {}
-        for j in range(count):
-            met = [t for t in taps if 0 <= j * step + t * reach - left < width]
-            starts = [(first, AT_ONCE)] if len(met) == AT_ONCE else [(t, 1) for t in met]
-            now = {(t, n): before.get((t, n)) or [t, n, j, 0, j * step + t * reach - left] for t, n in starts}
-            found += [run for run in now.values() if not run[3]]
-            for run in now.values():
-                run[3] += 1
-            before = now if step == 1 else {}
-    return np.array(found, np.int64).reshape(-1, 5)
+    (n, c, h, w), (above, left), (below, right), step = shape, window.before, window.after, window.stride
+    each = -(-(w + left + right) // step[1]) * n
+    padded = c, h + above + below, step[1], each
+    column = [l * window.dilation[1] for l in range(window.kernel[1])]
+    inside = [place % step[1] * each + place // step[1] * n for place in column]
+    rows = [(own * padded[1] + k * window.dilation[0]) * step[1] * each for own in range(c) for k in range(window.kernel[0])]
+    return padded, (above, left), n, step[0] * step[1] * each, np.add.outer(rows, inside).reshape(-1)
 
 
 @loop
-def _add_row(row, pixels, factors, runs, reach, n):
-    """Add to a row of the output what it sees of a row of pixels through each tap, times the tap's factor."""
-    for r in range(len(runs)):
-        tap, taps, j, count, pixel = runs[r]
-        here, first = row[j * n : (j + count) * n], pixels[pixel * n :]
-        if taps == 1:
-            factor = factors[tap]
-            for i in range(here.size):
-                here[i] += factor * first[i]
-        else:
-            second, third, a, b, c = (
-                first[reach * n :],
-                first[2 * reach * n :],
-                factors[tap],
-                factors[tap + 1],
-                factors[tap + 2],
-            )
-            for i in range(here.size):
-                here[i] += a * first[i] + b * second[i] + c * third[i]
+def _pad(x, padded, before, n):
+    """The pixels of some channels where they belong; around them are zeros. They themselves if there is nothing around."""
+    if x.size == padded.size and padded.shape[2] == 1:
+        return x.reshape(-1)
+    step = padded.shape[2]
+    for c in range(len(x)):
+        for h in range(x.shape[1]):
+            row, places = x[c, h], padded[c, before[0] + h]
+            if step == 1:
+                to = places[0, before[1] * n :]
+                for i in range(row.size):
+                    to[i] = row[i]
+            else:
+                for w in range(row.size // n):
+                    place = before[1] + w
+                    to, pixel = places[place % step, place // step * n :], row[w * n : w * n + n]
+                    for i in range(n):
+                        to[i] = pixel[i]
+    return padded.reshape(-1)
 
 
 @loop
-def _add_products(row, pixels, to, runs, reach, n):
+def _add_taps(row, seen, factors, places):
+    """Add to a row of the output what it sees through each tap, times the tap's factor."""
+    t = 0
+    while t + 9 <= places.size:
+        p0, p1, p2 = seen[places[t] :], seen[places[t + 1] :], seen[places[t + 2] :]
+        p3, p4, p5 = seen[places[t + 3] :], seen[places[t + 4] :], seen[places[t + 5] :]
+        p6, p7, p8 = seen[places[t + 6] :], seen[places[t + 7] :], seen[places[t + 8] :]
+        a, b, c, d, e = factors[t], factors[t + 1], factors[t + 2], factors[t + 3], factors[t + 4]
+        f, g, h, k = factors[t + 5], factors[t + 6], factors[t + 7], factors[t + 8]
+        for i in range(row.size):
+            some = a * p0[i] + b * p1[i] + c * p2[i] + d * p3[i] + e * p4[i]
+            row[i] += some + f * p5[i] + g * p6[i] + h * p7[i] + k * p8[i]
+        t += 9
+    while t + 3 <= places.size:
+        p0, p1, p2, a, b, c = (
+            seen[places[t] :],
+            seen[places[t + 1] :],
+            seen[places[t + 2] :],
+            factors[t],
+            factors[t + 1],
+            factors[t + 2],
+        )
+        for i in range(row.size):
+            row[i] += a * p0[i] + b * p1[i] + c * p2[i]
+        t += 3
+    for rest in range(t, places.size):
+        p0, a = seen[places[rest] :], factors[rest]
+        for i in range(row.size):
+            row[i] += a * p0[i]
+
+
+@loop
+def _add_products(row, seen, to, places):
     """Add to each tap's place the sum of a row of the output times what it sees through the tap."""
-    for r in range(len(runs)):
-        tap, taps, j, count, pixel = runs[r]
-        here, first, x = row[j * n : (j + count) * n], pixels[pixel * n :], f32(0)
-        if taps == 1:
-            for i in range(here.size):
-                x += here[i] * first[i]
-        else:
-            second, third, y, z = first[reach * n :], first[2 * reach * n :], f32(0), f32(0)
-            for i in range(here.size):
-                x += here[i] * first[i]
-                y += here[i] * second[i]
-                z += here[i] * third[i]
-            to[tap + 1] += y
-            to[tap + 2] += z
-        to[tap] += x
+    t = 0
+    while t + 3 <= places.size:
+        p0, p1, p2 = seen[places[t] :], seen[places[t + 1] :], seen[places[t + 2] :]
+        x, y, z = f32(0), f32(0), f32(0)
+        for i in range(row.size):
+            x += row[i] * p0[i]
+            y += row[i] * p1[i]
+            z += row[i] * p2[i]
+        to[t] += x
+        to[t + 1] += y
+        to[t + 2] += z
+        t += 3
+    for rest in range(t, places.size):
+        p0, x = seen[places[rest] :], f32(0)
+        for i in range(row.size):
+            x += row[i] * p0[i]
+        to[rest] += x
 
 
 @shared
-def _conv(parts, x, w, bias, out, rows, runs, reach, n, groups):
-    """(C, H, W * N), (F, C / G, K, L), (F,) -> (F, I, J * N); ``rows``: see `_of`."""
+def _conv(parts, x, w, bias, out, groups, shape, before, n, step, places):
+    """(C, H, W * N), (F, C / G * taps), (F,) -> (F, I, J * N); the rest: see `_of`."""
     for p in prange(parts):
         first, last = part(len(w), p, parts)
-        step, spread, above = rows
-        c, each = w.shape[1], len(w) // groups
-        for f in range(first, last):
-            for i in range(out.shape[1]):
-                out[f, i, :] = bias[f]
-                for own in range(c):
-                    for k in range(w.shape[2]):
-                        h = i * step + k * spread - above
-                        if 0 <= h < x.shape[1]:
-                            _add_row(out[f, i], x[f // each * c + own, h], w[f, own, k], runs, reach, n)
+        c, each, padded = len(x) // groups, len(w) // groups, np.zeros(shape, np.float32)
+        for group in range(first // each, -(-last // each)):
+            seen = _pad(x[group * c : group * c + c], padded, before, n)
+            for f in range(max(first, group * each), min(last, group * each + each)):
+                for i in range(out.shape[1]):
+                    row = out[f, i]
+                    for j in range(row.size):
+                        row[j] = bias[f]
+                    _add_taps(row, seen[i * step :], w[f], places)
 
 
 @shared
-def _conv_weight_grad(parts, x, g, out, rows, runs, reach, n, groups):
-    """(C, H, W * N), (F, I, J * N) -> (F, C / G, K, L)."""
+def _conv_weight_grad(parts, x, g, out, groups, shape, before, n, step, places):
+    """(C, H, W * N), (F, I, J * N) -> (F, C / G * taps), which is added to."""
     for p in prange(parts):
-        first, last = part(len(out), p, parts)
-        step, spread, above = rows
-        c, each = out.shape[1], len(out) // groups
-        for f in range(first, last):
-            out[f] = 0
-            for i in range(g.shape[1]):
-                for own in range(c):
-                    for k in range(out.shape[2]):
-                        h = i * step + k * spread - above
-                        if 0 <= h < x.shape[1]:
-                            _add_products(g[f, i], x[f // each * c + own, h], out[f, own, k], runs, reach, n)
+        first, last = part(len(g), p, parts)
+        c, each, padded = len(x) // groups, len(g) // groups, np.zeros(shape, np.float32)
+        for group in range(first // each, -(-last // each)):
+            seen = _pad(x[group * c : group * c + c], padded, before, n)
+            for f in range(max(first, group * each), min(last, group * each + each)):
+                for i in range(g.shape[1]):
+                    _add_products(g[f, i], seen[i * step :], out[f], places)
 
 
 def flat(x: Any) -> Any:
     """(N, C, H, W) as (C, H, W * N)."""
     x = batch_last(x, Window((1, 1)))
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
-
-
-def _of(window: Window, width: int, count: int) -> Any:
-    """What the loops know of a window: stride, dilation and padding from row to row, and `_runs` and dilation within one."""
-    rows, reach = (window.stride[0], window.dilation[0], window.before[0]), window.dilation[1]
-    return rows, _runs(window, width, count), reach
 
 
 def _is_few(x: Any, w: Any, groups: int) -> bool:
@@ -144,8 +159,8 @@ def conv2d(x: Any, w: Any, bias: Any, window: Window, groups: int) -> Any:
         return cpu.conv2d(x, w, bias, window, groups)
     n, (i, j), b = len(x), window.out_size(x.shape[2:]), np.zeros(len(w), np.float32) if bias is None else bias
     out = np.empty((len(w), i, j * n), np.float32)
-    count = parts(len(w), as_bytes(out.size * w[0].size))
-    _conv(count, flat(x), np.ascontiguousarray(w), b, out, *_of(window, x.shape[3], j), n, groups)
+    count, of = parts(len(w), as_bytes(out.size * w[0].size)), _of(window, (n, w.shape[1], *x.shape[2:]))
+    _conv(count, flat(x), np.ascontiguousarray(w).reshape(len(w), -1), b, out, groups, *of)
     return out.reshape(len(w), i, j, n).transpose(3, 0, 1, 2)
 
 
@@ -157,9 +172,9 @@ def conv2d_input_grad(g: Any, w: Any, window: Window, groups: int, size: tuple[i
 def conv2d_weight_grad(x: Any, g: Any, window: Window, groups: int) -> Any:
     """Tap by tap where the groups are small."""
     n, f = len(x), g.shape[1]
-    out = np.empty((f, x.shape[1] // groups, *window.kernel), np.float32)
+    out = np.zeros((f, x.shape[1] // groups, *window.kernel), np.float32)
     if not f or not _is_few(x, out, groups) or g.dtype != np.float32:
         return cpu.conv2d_weight_grad(x, g, window, groups)
-    count = parts(f, as_bytes(g.size * out[0].size))
-    _conv_weight_grad(count, flat(x), flat(g), out, *_of(window, x.shape[3], g.shape[3]), n, groups)
+    count, of = parts(f, as_bytes(g.size * out[0].size)), _of(window, (n, out.shape[1], *x.shape[2:]))
+    _conv_weight_grad(count, flat(x), flat(g), out.reshape(f, -1), groups, *of)
     return out
