@@ -265,6 +265,47 @@ def test_what_is_refused_and_why():
     assert "item() reads it" in refused(minidl.compile(lambda x: x * x.sum().item()), x)
 
 
+def test_what_is_on_the_cpu_is_told():
+    """Also where it may meet what is on the GPU; and for arguments from there the program is another one."""
+    half, host, w = minidl.tensor(0.5, device="cpu"), minidl.ones(3, device="cpu"), minidl.ones(3, device="cuda")
+    step = minidl.compile(lambda x: (x.to("cuda") * w).sum())
+    for _ in range(5):
+        assert step(host.to("cuda")).item() == 3
+    with pytest.warns(CompileWarning, match=r"no CUDA graph: a tensor of shape \(3,\) is on 'cpu', others are on 'cuda:0'"):
+        for _ in range(5):
+            assert step(host).item() == 3
+    assert explain(step).count("captured as a CUDA graph") == 1
+    said = refused(minidl.compile(lambda x: (x * half).sum()), host.to("cuda"))
+    assert "a tensor of shape () is on 'cpu'" in said
+
+
+@on_standin
+def test_a_step_that_finds_a_parameter_elsewhere_is_captured_once_it_is_back(launches):
+    net = nn.Linear(3, 2).cuda()
+    step = minidl.no_grad()(minidl.compile(lambda x: net(x)))
+    x = minidl.ones(1, 3, device="cuda")
+    for _ in range(5):
+        wanted = step(x).tolist()
+    net.cpu()
+    with pytest.raises(RuntimeError, match="different devices"):
+        step(x)
+    net.cuda()
+    assert step(x).tolist() == step(x).tolist() == wanted and len(launches) == 4
+
+
+@on_standin
+def test_one_hot_is_captured(launches):
+    step = minidl.compile(lambda t: F.one_hot(t, 3) * 2)
+    right, wrong = minidl.tensor([0, 2], device="cuda"), minidl.tensor([0, 3], device="cuda")
+    for _ in range(5):
+        assert step(right.clone()).tolist() == [[2, 0, 0], [0, 0, 2]]
+    with pytest.raises(ValueError, match="one_hot: a class number does not fit num_classes 3"):
+        step(wrong).tolist()
+    with pytest.raises(ValueError, match="one_hot: class numbers must not be negative"):
+        step(-right).tolist()
+    assert len(launches) == 4
+
+
 @on_standin
 def test_a_graph_that_is_given_up_leaves_no_memory_behind():
     """Neither one whose results could be differentiated, with all its activations, nor one whose parameters always move."""
@@ -275,7 +316,7 @@ def test_a_graph_that_is_given_up_leaves_no_memory_behind():
         refused(minidl.compile(lambda x: (x * w).exp()), x, warns=False)
         assert len(made) == 1 and made[0]() is None
         step = minidl.no_grad()(minidl.compile(lambda x: (x * w).exp()))
-        with pytest.warns(CompileWarning, match="has been in other places too often"):
+        with pytest.warns(CompileWarning, match="gradients were in another place 8 times"):
             for _ in range(20):
                 step(x)
                 w.data = w.data.clone()

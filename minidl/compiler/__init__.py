@@ -233,11 +233,11 @@ def compile(
 ) -> Any:
     """Run a module or a function as a list of fused ops.
 
-    The first two calls with a kind of input (shapes, dtypes, whether memory is in row-major order, which of them require a
-    gradient, values of other arguments, whether gradients are recorded, which modules are training) run as written and are
-    watched; what was the same in both becomes the program that later calls run, without the module's own Python. Numbers and
-    gradients are the same, to rounding. If both calls had the same tensor as an argument, the first call with another one is
-    watched too.
+    The first two calls with a kind of input (shapes, dtypes, devices, whether memory is in row-major order, which of them
+    require a gradient, values of other arguments, whether gradients are recorded, which modules are training) run as written
+    and are watched; what was the same in both becomes the program that later calls run, without the module's own Python.
+    Numbers and gradients are the same, to rounding. If both calls had the same tensor as an argument, the first call with
+    another one is watched too.
 
     A function may hold a whole training step: ``zero_grad``, ``backward``, clipping and an optimiser's ``step`` are part of
     the program. On a GPU such a program is captured at its second run as a CUDA graph, which later calls launch. Attributes of

@@ -16,6 +16,7 @@ from .program import Program, Step
 from .trace import update
 
 MOST_CAPTURES = 8  # of one program
+NO_GRAPH = "runs on the GPU step by step, as no CUDA graph: "
 
 
 class _Unfit(Exception):
@@ -57,8 +58,12 @@ class Captured:
         arrays = [t._array for t in (*inputs, *self.known)]
         places = {*map(devices.device_of, arrays)}
         hooked = any(t._hooks for t in self.known) or any(o._pre_hooks or o._post_hooks for o in self.optimizers)
-        if self.why_not or hooked or mode.watcher is not None or len(places) != 1 or devices.CPU in places:
+        if self.why_not or hooked or mode.watcher is not None or places <= {devices.CPU}:
             return self.program.run(inputs), None
+        if len(places) > 1:
+            values = self.program.run(inputs)  # unless it is a mistake, which may be mended before the next call
+            self.why_not, self.in_vain = _several(places, arrays), True
+            return values, NO_GRAPH + self.why_not
         with devices.current(devices.device_of(arrays[0])):
             if not self.has_run:
                 self.has_run = True
@@ -69,7 +74,7 @@ class Captured:
                 return self._results(), None
             self.why_not = self._capture(inputs)
             if self.why_not:
-                return self.program.run(inputs), f"runs on the GPU step by step, as no CUDA graph: {self.why_not}"
+                return self.program.run(inputs), NO_GRAPH + self.why_not
             self.graph.launch(first=True)
             return self._results(), "captured as a CUDA graph" if self.captures == 1 else None
 
@@ -79,7 +84,8 @@ class Captured:
         """Why the program cannot be captured, as far as is known before it is tried."""
         if self.captures == MOST_CAPTURES:
             self.in_vain = True
-            return "what it works on has been in other places too often"
+            often = f"in another place {MOST_CAPTURES} times"
+            return f"parameters, states or gradients were {often}; zero_grad(set_to_none=False) leaves gradients where they are"
         if any(source(t) is not None for t in inputs):
             return "an argument wants a gradient"
         if not self.program.trace.touched.isdisjoint(range(self.program.n_inputs)):
@@ -222,6 +228,12 @@ def _dropped_first(steps: list[Step]) -> Iterator[Any]:
 def _remembers(node: Any) -> bool:
     """Whether a node keeps arrays for a backward pass that is still to come."""
     return any(hasattr(value, "nbytes") for value in (getattr(node, "kept", None) or {}).values())
+
+
+def _several(places: set[Any], arrays: list[Any]) -> str:
+    first, second = sorted(map(str, places))[:2]  # 'cpu' before all others
+    shape = next(tuple(a.shape) for a in arrays if str(devices.device_of(a)) == first)
+    return f"a tensor of shape {shape} is on {first!r}, others are on {second!r}; send it there before the step"
 
 
 def _same(a: list[Any], b: list[Any]) -> bool:

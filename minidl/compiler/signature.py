@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase, source
+from ..devices import device_of
 from ..dtypes import get_default_dtype
 from ..kernels import precision
 from ..nn.module import Module
@@ -80,7 +81,7 @@ def describe(layout: Any, inputs: list[Any]) -> tuple[Any, ...]:
     kinds = []
     for t in inputs:
         array = t._array
-        kinds.append((array.shape, array.dtype, array.flags.c_contiguous, source(t) is not None))
+        kinds.append((array.shape, array.dtype, array.flags.c_contiguous, source(t) is not None, device_of(array).index))
     places = list(map(id, inputs))
     same = () if len(set(places)) == len(places) else tuple(map(places.index, places))  # one tensor as two arguments
     switches = mode.recording, get_default_dtype(), precision.here.autocast, *precision.allowed.values()

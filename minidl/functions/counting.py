@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import differentiable
 from ..backend import kernels, xp
+from ..devices import check
 from ..shapes import ShapeError
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """A last dimension of ``num_classes`` with a 1 at the place each integer names (-1: one more than the largest)."""
     if tensor.dtype.kind not in "iu":
         raise TypeError(f"one_hot: wants integers, got {tensor.dtype}")
-    if tensor.size and tensor.min() < 0:
-        raise ValueError(f"one_hot: class numbers must not be negative, got {int(tensor.min())}")
+    if tensor.size:
+        negative = "one_hot: class numbers must not be negative"
+        check(tensor.min() < 0, ValueError, lambda: f"{negative}, got {int(tensor.min())}", negative)
     if num_classes == -1:
         if not tensor.size:
             raise ValueError("one_hot: give num_classes, for there is no element to take it from")
         num_classes = int(tensor.max()) + 1
-    if tensor.size and tensor.max() >= num_classes:
-        raise ValueError(f"one_hot: class number {int(tensor.max())} does not fit num_classes {num_classes}")
+    if tensor.size:
+        beyond = f"does not fit num_classes {num_classes}"
+        said = lambda: f"one_hot: class number {int(tensor.max())} {beyond}"  # noqa: E731
+        check(tensor.max() >= num_classes, ValueError, said, f"one_hot: a class number {beyond}")
     return (tensor[..., None] == xp(tensor).arange(num_classes)).astype("int64")
