@@ -13,7 +13,7 @@ from minidl.compiler import explain
 from minidl.kernels import cuda as kernels
 from minidl.vision import PictureLoader, augmented, transforms
 from minidl.vision.datasets import ImageSet, Shapes
-from minidl.vision.pictures import _augmented
+from minidl.vision.pictures import _by_numpy
 
 ON = ["cpu", "cuda"]
 STD = [0.2, 0.3, 0.25]
@@ -53,7 +53,7 @@ def test_what_becomes_of_pictures(padding, flip, channels):
     chances[0], chances[1] = 0, np.nextafter(np.float32(1), np.float32(0))
     rest = [0.5, 0.4, 0.1, 0.3][:channels], [0.2, 0.3, 0.25, 1.0][:channels], padding, flip
     wanted = one_by_one(data, index, chances, *rest)
-    for found in (_augmented(data, index, chances, *rest), hard(kernels.augmented, data, index, chances, *rest)):
+    for found in (_by_numpy(data, index, chances, *rest), hard(kernels.augmented, data, index, chances, *rest)):
         assert found.dtype == np.float32 and found.flags.c_contiguous
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
@@ -135,6 +135,14 @@ def test_a_captured_step_draws_anew():
     assert "captured as a CUDA graph" in said and losses == train(False)[0] and len({*losses}) == 6
 
 
+@pytest.mark.parametrize("kind", [list, np.array, minidl.tensor])
+def test_means_of_any_kind(kind):
+    data, index = minidl.tensor(pictures()), minidl.tensor([3, 0])
+    found = augmented(data, index, kind([0.1, 0.2, 0.3]), kind([0.5, 0.6, 0.7]))
+    wanted = (data.numpy()[[3, 0]] / 255 - np.reshape([0.1, 0.2, 0.3], (3, 1, 1))) / np.reshape([0.5, 0.6, 0.7], (3, 1, 1))
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -142,7 +150,7 @@ def test_a_captured_step_draws_anew():
         (lambda d, i: augmented(d[0], i), "data must be uint8"),
         (lambda d, i: augmented(d, i.float()), "index must be integers of one dimension, got float32"),
         (lambda d, i: augmented(d, i, [0.5, 0.5]), "one for each of 3 channels: .0.5, 0.5."),
-        (lambda d, i: augmented(d, i, 0.5, np.array([0.5, 0.5])), "one for each of 3 channels: 0.5, .0.5 0.5."),
+        (lambda d, i: augmented(d, i, 0.5, np.array([0.5, 0.5])), "one for each of 3 channels: 0.5, .0.5, 0.5."),
         (lambda d, i: augmented(d[:0], i), "there are no pictures, and 1 are asked for"),
         (lambda d, i: augmented(d, i, padding=-1), "padding must not be negative, and flip lie between 0 and 1, got -1"),
         (lambda d, i: augmented(d, i, flip=2), "between 0 and 1, got 0 and 2"),

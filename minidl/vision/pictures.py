@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from .._tensor import Tensor
 from ..autograd import differentiable
 from ..devices import check_device, device_of
 from ..functions.creation import as_tensor, tensor
@@ -15,10 +16,9 @@ from ..functions.sampling import randperm
 from ..random import rng
 
 
-@differentiable
 def augmented(
     data: Any, index: Any, mean: Any = 0.5, std: Any = 0.5, padding: int = 0, flip: float = 0.0, generator: Any = None
-) -> Any:
+) -> Tensor:
     """The pictures ``data[index]`` as a network takes them, on a GPU by one kernel.
 
     Each is moved by up to ``padding`` pixels down or up and as many to the sides, where black comes in; mirrored with
@@ -48,6 +48,12 @@ def augmented(
         For data or index of another kind, pictures out of none, means and deviations of another number than channels, and
         changes out of range.
     """
+    mean, std = (x.tolist() if hasattr(x, "tolist") else x for x in (mean, std))  # an array is no operand, wherever it lies
+    return _augmented(data, index, mean, std, padding, flip, generator)
+
+
+@differentiable
+def _augmented(data: Any, index: Any, mean: Any, std: Any, padding: int, flip: float, generator: Any) -> Any:
     if data.ndim != 4 or data.dtype != np.uint8 or not 1 <= data.shape[1] <= 4:
         raise ValueError(f"augmented: data must be uint8 (N, C, H, W) with C up to 4, got {data.dtype} {tuple(data.shape)}")
     if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -61,11 +67,14 @@ def augmented(
     if len(means) != channels or len(stds) != channels:
         raise ValueError(f"augmented: mean and std want one number, or one for each of {channels} channels: {mean}, {std}")
     chances = rng(generator, device_of(data)).random((len(index), 3), "float32")
-    make = backend.gpu.kernels.augmented if type(data) in backend.gpu_types else _augmented
+    make = backend.gpu.kernels.augmented if type(data) in backend.gpu_types else _by_numpy
     return make(data, index, chances, means, stds, padding, flip)
 
 
-def _augmented(data: Any, index: Any, chances: Any, mean: Any, std: Any, padding: int, flip: float) -> Any:
+_augmented.op.name = "augmented"
+
+
+def _by_numpy(data: Any, index: Any, chances: Any, mean: Any, std: Any, padding: int, flip: float) -> Any:
     (h, w), places = data.shape[2:], 2 * padding + 1
     down, right = np.minimum((chances[:, :2] * np.float32(places)).astype(int), places - 1).T[:, :, None] - padding
     rows = np.arange(h) + down
