@@ -81,6 +81,19 @@ def test_only_what_a_rule_made_is_added_into():
         np.testing.assert_array_equal(seed.numpy(), [1, 1])
 
 
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_gradient_spread_over_nothing_or_one_number_is_not_added_into(n):
+    """What `broadcast_to` gives cannot be written to, also where it is as large as the array that it was made of."""
+    x, logits = leaf(*[2.0] * n), minidl.zeros(n, 1, dtype=minidl.float64, requires_grad=True)
+    y = x * 1
+    (y * 3 + y).sum().backward()
+    (y.sum(0, keepdim=True) + (y * 3).sum(0, keepdim=True)).sum().backward()
+    close(x.grad, [8] * n)
+    classes = minidl.zeros(n, dtype=minidl.int64)
+    minidl.nn.functional.cross_entropy(logits, classes, label_smoothing=0.1, reduction="sum").backward()
+    close(logits.grad, np.zeros((n, 1)))
+
+
 def test_create_graph_accumulates_in_a_new_array():
     x = leaf(1.0, 2.0)
     (x * 3).sum().backward()

@@ -440,9 +440,9 @@ class OpNode(Node):
 def _is_new(array: Any, seen: list[Any], kept: dict[str, Any]) -> bool:
     """Whether ``array`` is all of some memory that belongs to none of what was seen or remembered."""
     owner = _owner(array)
-    if getattr(owner, "size", None) != getattr(array, "size", 0) or getattr(owner, "base", None) is not None:
-        return False
-    return not any(owner is _owner(other) for others in (seen, kept.values()) for other in others)
+    if getattr(owner, "size", None) != getattr(array, "size", 0) or not getattr(array.flags, "writeable", True):
+        return False  # a part, or spread over a shape, which NumPy does not let one write to; CuPy's have no such flag
+    return owner.base is None and not any(owner is _owner(other) for others in (seen, kept.values()) for other in others)
 
 
 def _owner(array: Any) -> Any:
