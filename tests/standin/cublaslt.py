@@ -5,6 +5,7 @@ the wheel is installed, which works without a GPU, and reads them back there. Bo
 has to lie in the memory of an array that is alive, as even as was promised, and memory to work in must be what was asked for.
 """
 
+import collections
 import ctypes
 import functools
 import itertools
@@ -34,17 +35,28 @@ ATTRIBUTES = {  # of cublasLt.h: the name and type by the number, and what it is
     },
 }  # fmt: skip
 BIAS, RELU, AUX, DRELU, BGRAD, BGRADA, BGRADB = 4, 2, 128, 8, 16, 256, 512
-alive = weakref.WeakValueDictionary()  # arrays whose place in memory somebody has asked for
+_asked = collections.defaultdict(weakref.WeakValueDictionary)  # by place in memory: arrays that were asked where they are
 
 
 def _address(x):
     return 0 if x is None else x if isinstance(x, int) else ctypes.cast(x, P).value or 0
 
 
+def note(array):
+    """Note where an array is: one of several, in several threads, of which each may go when it likes."""
+    _asked[array.a.ctypes.data][id(array)] = array
+
+
+def alive(place):
+    """An array that begins there."""
+    found = [*_asked[place].values()]
+    assert found, f"no array begins at {place:#x}"
+    return found[-1]
+
+
 def _memory(place, dtype, shape, strides):
     """An array at a place in the memory of one that is alive, and nowhere else; strides count elements."""
-    assert place in alive, f"no array begins at {place:#x}"
-    root = whole = alive[place].a
+    root = whole = alive(place).a
     while (root := getattr(root, "base", None)) is not None:
         whole = root if isinstance(root, np.ndarray) else whole
     whole = whole.transpose(np.argsort(whole.strides, kind="stable")[::-1])  # as it lies in memory
@@ -201,7 +213,7 @@ class Library:
         with np.errstate(all="ignore"):
             run()
         self.log.append(of | {"a": matrices[0], "b": matrices[1], "d": matrices[3]})
-        capture.note(run, [alive[place] for place in used])
+        capture.note(run, [*map(alive, used)])
         return 0
 
 

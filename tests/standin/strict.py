@@ -420,7 +420,7 @@ class ndarray:
 
     @property
     def data(self):
-        cublaslt.alive[self.a.ctypes.data] = self
+        cublaslt.note(self)
         return types.SimpleNamespace(ptr=self.a.ctypes.data, device=self.device, device_id=self.block.device)
 
     @property
