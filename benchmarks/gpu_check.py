@@ -22,7 +22,6 @@ The exit status is 0 if all that was checked is right. What takes too long is st
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -32,17 +31,24 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as xml
+from importlib.util import find_spec
 from pathlib import Path
-
-import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
-MISSING = [name for name in ("safetensors", "threadpoolctl") if not importlib.util.find_spec(name)]
+LACKING = [
+    f"gpu_check: {name} is not installed; pip install {name}"
+    for name in ("numpy", "pytest", "hypothesis")
+    if not find_spec(name)
+]
+MISSING = [name for name in ("safetensors", "threadpoolctl") if not find_spec(name)]
 PATHS = [str(ROOT), *([str(ROOT / "benchmarks" / "bare")] if MISSING else [])]  # for this process and those of the stages
 sys.path[:0] = PATHS
 
+if not find_spec("numpy"):
+    sys.exit(LACKING[0])
 import environment
+import numpy as np
 from sides import given, gpu_steps
 
 SHARES = {
@@ -155,7 +161,7 @@ def libraries(smoke):
     import minidl.nn.functional
 
     found = {"minidl": (minidl, minidl.nn.functional, "cuda")}
-    if importlib.util.find_spec("torch"):
+    if find_spec("torch"):
         import torch
 
         if smoke or torch.cuda.is_available():
@@ -380,7 +386,7 @@ def run_tests(name, files, options, limit):
     result = Path(os.environ.get("TMPDIR", "/tmp")) / f"gpu-check-{os.getpid()}.xml"
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={result}", *options]
     command += ["-W", "default"]  # of libraries in versions that nobody has tried yet, a warning is no failure
-    if importlib.util.find_spec("xdist") and "-k" not in options:
+    if find_spec("xdist") and "-k" not in options:
         command += ["-n", str(min(8, environment.cores()))]
     files = [file for file in files if not (MISSING and file == "test_serialization.py")]
     start = time.perf_counter()
@@ -433,7 +439,7 @@ def limited(command, seconds):
 
 def stand_in(smoke):
     """Where there is no GPU, in a smoke run, put the tests' stand-in in CuPy's place; returns whether it is used."""
-    if not smoke or gpu_is_there():
+    if not smoke or no_gpu() is None:
         return False
     sys.path.insert(0, str(TESTS))
     from standin import emulator, strict
@@ -445,12 +451,15 @@ def stand_in(smoke):
     return True
 
 
-def gpu_is_there():
+def no_gpu():
+    """Why there is no GPU that can be used, and what to install, or None."""
+    from minidl.devices import check_device
+
     try:
-        import cupy
-    except ImportError:
-        return False
-    return bool(cupy.cuda.is_available())
+        check_device("cuda", "gpu_check")
+    except RuntimeError as error:
+        return str(error)
+    return None
 
 
 def machine(stands_in):
@@ -513,8 +522,11 @@ def main():
     if args.stage:
         globals()[args.stage](args)
         return
-    if not stands_in and not gpu_is_there():
-        sys.exit("There is no GPU that CuPy can use. --smoke runs a little of this on a stand-in.")
+    why = None if stands_in else no_gpu()
+    if why:
+        sys.exit("\n".join(["Nothing was checked. Without a GPU --smoke runs a little of this on a stand-in.", *LACKING, why]))
+    for line in LACKING:
+        print(line + ". Without it tests fail; what is timed is timed.")
     results = {"machine": machine(stands_in), "rows": []}
     print(json.dumps(results["machine"], indent=1), flush=True)
     output = args.output or (None if args.smoke else "gpu_check.json")

@@ -189,6 +189,22 @@ def test_the_check_of_a_gpu_wants_little(tmp_path):
     assert done.returncode == 0 and "--smoke" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("lacking", ["numpy", "pytest", "hypothesis", "cupy"])
+def test_the_check_of_a_gpu_says_what_is_missing(lacking, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, sys\nfind = importlib.util.find_spec\n"
+        f"sys.modules['cupy'] = sys.modules[{lacking!r}] = None\n"
+        f"importlib.util.find_spec = lambda name, *more: None if name == {lacking!r} else find(name, *more)\n"
+    )
+    command, env = [sys.executable, f"{BENCHMARKS}/gpu_check.py"], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    wanted = (
+        "CuPy is not installed; pip install 'minidl[cuda13]'" if lacking == "cupy" else f"not installed; pip install {lacking}"
+    )
+    assert wanted in done.stderr
+
+
 def test_what_ran_before_the_time_was_over_is_counted(monkeypatch):
     import gpu_check
 
