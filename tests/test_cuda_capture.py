@@ -255,6 +255,23 @@ def test_a_step_that_cannot_be_captured_goes_on_as_it_did(launches, monkeypatch)
     assert run.all() == wanted and launches == []
 
 
+@on_standin
+def test_a_capture_that_is_interrupted_is_made_at_the_next_call(launches, monkeypatch):
+    wanted, run = Run(line, compiled=False).train(7).all(), Run(line).train(3)
+    drawn = run.rng.bit_generator.state
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.gpu.kernels.Graph, "tell", interrupted)  # in the step of the optimiser
+        with pytest.raises(KeyboardInterrupt):
+            run.train(1)
+    run.rng.bit_generator.state = drawn
+    assert run.train(4).all() == wanted and len(launches) == 4
+    assert "captured as a CUDA graph" in explain(run.step)
+
+
 def test_what_is_refused_and_why():
     x, w = minidl.ones(3, device="cuda"), nn.Parameter(minidl.ones(3, device="cuda"))
     assert "still be differentiated" in refused(minidl.compile(lambda x: (x * w).exp()), x, warns=False)

@@ -156,6 +156,8 @@ def test_means_of_any_kind(kind):
         (lambda d, i: augmented(d, i, flip=2), "between 0 and 1, got 0 and 2"),
         (lambda d, i: PictureLoader((pictures(), [1, 2])), "as many targets as pictures and a batch_size from 1 on, got 7"),
         (lambda d, i: PictureLoader((pictures(), range(7)), 0), "batch_size=0"),
+        (lambda d, i: PictureLoader((pictures()[:, 0], range(7)), 2), r"data must be uint8 \(N, H, W, C\) .*, got"),
+        (lambda d, i: PictureLoader((pictures() / 255, range(7)), 2), r"PictureLoader: data must be uint8 .*, got float"),
     ],
 )
 def test_what_is_refused(wrong, said):

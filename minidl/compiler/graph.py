@@ -110,10 +110,13 @@ class Captured:
         try:
             self.graph.capture(self._program)
             self._check_outputs()
-        except Exception as error:
+        except BaseException as error:
             before.restore()
             devices._noted.clear()
             self._forget()
+            if not isinstance(error, Exception):  # somebody has interrupted it, and may call it again
+                self.captures -= 1
+                raise
             self.in_vain = not isinstance(error, _Unfit)
             return f"{_culprit(error)}: {error}"
         self.changed = [t for t, n in zip(self.known, changes) if counter(t).changes > n]

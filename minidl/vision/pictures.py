@@ -110,7 +110,7 @@ class PictureLoader:
     Raises
     ------
     ValueError
-        If there are not as many targets as pictures, or ``batch_size`` is below 1.
+        If there are not as many targets as pictures, ``batch_size`` is below 1, or the pictures are of another kind.
     """
 
     def __init__(
@@ -128,7 +128,10 @@ class PictureLoader:
         if len(data) != len(targets) or batch_size < 1:
             got = f"{len(data)} pictures, {len(targets)} targets and batch_size={batch_size}"
             raise ValueError(f"PictureLoader: wants as many targets as pictures and a batch_size from 1 on, got {got}")
-        planes = np.ascontiguousarray(np.moveaxis(np.asarray(data), 3, 1))
+        data = np.asarray(data)
+        if data.ndim != 4 or data.dtype != np.uint8 or not 1 <= data.shape[3] <= 4:
+            raise ValueError(f"PictureLoader: data must be uint8 (N, H, W, C) with C up to 4, got {data.dtype} {data.shape}")
+        planes = np.ascontiguousarray(np.moveaxis(data, 3, 1))
         self.data, self.targets = as_tensor(planes, device=where), tensor(targets, device=where)
         self.batch_size, self.shuffle, self.drop_last, self.generator = batch_size, shuffle, drop_last, generator
         self.changes = changes
