@@ -50,6 +50,7 @@ OPTIONAL |= {"onnx", "onnxruntime", "safetensors"}  # the last is installed, but
 OPTIONAL |= {"cuda"}  # `cuda.pathfinder` comes with CuPy
 # where all of it is about that
 AT_THE_TOP = {"testing.strategies": {"hypothesis"}, "kernels.cuda": {"cupy"}, "kernels.compiled": {"llvmlite", "numba"}}
+AT_THE_TOP["utils.data"] = {"typing_extensions"}  # for type checkers alone, which bring it
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 

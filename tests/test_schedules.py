@@ -63,6 +63,19 @@ def test_the_state_of_another_kind_of_schedule_is_refused():
         step.load_state_dict(5)
 
 
+def test_milestones_may_come_as_a_plain_dict():
+    """As PyTorch takes them: from a file of another kind."""
+    optimizer = optim.SGD([param(1)], lr=1.0)
+    schedule = lr_scheduler.MultiStepLR(optimizer, [9])
+    schedule.load_state_dict({**lr_scheduler.MultiStepLR(optimizer, [2, 2], 0.5).state_dict(), "milestones": {2: 2}})
+    rates = []
+    for _ in range(3):
+        optimizer.step()
+        schedule.step()
+        rates += schedule.get_last_lr()
+    assert rates == [1.0, 0.25, 0.25]
+
+
 def test_lambda_object_is_saved():
     class Decay:
         def __init__(self, rate):

@@ -13,7 +13,7 @@ import minidl
 import minidl.nn.functional as F
 from minidl import Tensor, nn, optim
 from minidl.optim.lr_scheduler import CosineAnnealingLR
-from minidl.utils.data import DataLoader, TensorDataset
+from minidl.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from minidl.vision import datasets, transforms
 
 if TYPE_CHECKING:
@@ -57,6 +57,36 @@ class Net(nn.Module):
             x = x + F.gelu(block(x)) * self.scale
         scores: Tensor = self.head(x)
         return scores
+
+
+class Squares(Dataset[tuple[Tensor, Tensor]]):
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x = minidl.tensor([float(index)])
+        return x, x**2
+
+    def __len__(self) -> int:
+        return 4
+
+
+class Numbers(Dataset):  # of anything
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __len__(self) -> int:
+        return 4
+
+
+class Backwards(Sampler[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter([3, 2, 1, 0])
+
+    def __len__(self) -> int:
+        return 4
+
+
+def squares() -> list[float]:
+    loader = DataLoader(Squares() + Numbers(), batch_size=None, sampler=Backwards())
+    return [y.item() for x, y in loader]
 
 
 def batches(n: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -106,7 +136,7 @@ def main() -> None:
     fast = minidl.compile(net)
     print(fast(minidl.zeros(2, 3, 8, 8)).shape)
     pictures = datasets.Shapes(train=False, transform=transforms.Compose([transforms.ToTensor()]))
-    print(len(pictures))
+    print(len(pictures), squares())
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class MultiStepLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        return self._rates(self.gamma ** self.milestones[self.last_epoch])
+        return self._rates(self.gamma ** self.milestones.get(self.last_epoch, 0))  # a plain dict, if the state was one
 
 
 class ExponentialLR(LRScheduler):

@@ -10,18 +10,30 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from ..._tensor import Tensor
 from ...functions.sampling import randperm
 from ...random import Generator
 from .collate import Columns
 
+if TYPE_CHECKING:  # with a default, so that plain ``Dataset`` may be written too
+    from typing_extensions import TypeVar
 
-class Dataset:
-    """Samples by number: a subclass has ``__getitem__(index)``, and ``__len__()``."""
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
 
-    def __getitem__(self, index: Any) -> Any:
+    T_co = TypeVar("T_co", covariant=True)
+
+
+class Dataset(Generic[T_co]):
+    """Samples by number: a subclass has ``__getitem__(index)``, and ``__len__()``.
+
+    ``Dataset[tuple[Tensor, Tensor]]`` says to type checkers what a sample is; so does ``Sampler[int]`` of numbers.
+    """
+
+    def __getitem__(self, index: Any) -> T_co:
         raise NotImplementedError(f"{type(self).__name__}: a Dataset must have a method __getitem__(index)")
 
     def __add__(self, other: Any) -> ConcatDataset:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Generic
 
 from ...functions.creation import as_tensor
 from ...functions.sampling import multinomial, randint, randperm
 from ...random import Generator
 from ...shapes import as_index
+from .dataset import T_co
 
 
-class Sampler:
+class Sampler(Generic[T_co]):
     """An order of visiting: a subclass has ``__iter__()``, and ``__len__()`` where the length is known."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError(f"{type(self).__name__}: a Sampler must have a method __iter__()")
 
 
