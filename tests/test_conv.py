@@ -302,7 +302,7 @@ def test_output_size_takes_the_place_of_output_padding():
     for size in ((11, 9), (8, 9)):
         with pytest.raises(ValueError, match=r"output_size \(.*\) is not between \(9, 9\) and \(10, 10\)"):
             module(x, output_size=size)
-    for size in ((9,), (3, 9, 9)):
+    for size in ((9,), (3, 9, 9), 9):
         with pytest.raises(ValueError, match="output_size wants 2 numbers or 4"):
             module(x, output_size=size)
 

@@ -638,3 +638,8 @@ def test_cat_skips_empty_vectors():
 def test_where_alone_says_where():
     rows, columns = minidl.where(minidl.tensor([[0, 1], [2, 0]]) > 0)
     assert rows.tolist() == [0, 1] and columns.tolist() == [1, 0]
+
+
+def test_a_diagonal_of_one_dimension_is_refused():
+    with pytest.raises(minidl.shapes.ShapeError, match="diagonal: dim .* names a dimension twice"):
+        m.diagonal(minidl.zeros(2, 3), 0, 1, -1)

@@ -154,15 +154,15 @@ class _ConvTranspose(_Convolution):
         all, takes the place of ``output_padding``.
         """
         transpose = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
-        extra = self.output_padding if output_size is None else self._extra(input, tuple(output_size))
+        extra = self.output_padding if output_size is None else self._extra(input, output_size)
         return transpose(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
-    def _extra(self, input: Any, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """The output padding that leads to the size ``wanted``."""
+    def _extra(self, input: Any, output_size: Any) -> tuple[int, ...]:
+        """The output padding that leads to that size."""
         name, dims, lead = type(self).__name__, self.dims, len(input.shape) - self.dims
-        if len(wanted) not in (dims, dims + lead):
-            raise ValueError(f"{name}: output_size wants {dims} numbers or {dims + lead} for this input, got {wanted}")
-        size = wanted[-dims:]
+        if not hasattr(output_size, "__len__") or len(output_size) not in (dims, dims + lead):
+            raise ValueError(f"{name}: output_size wants {dims} numbers or {dims + lead} for this input, got {output_size}")
+        size = tuple(output_size)[-dims:]
         smallest = tuple(
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(input.shape[lead:], self.stride, self.padding, self.dilation, self.kernel_size)

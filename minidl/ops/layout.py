@@ -115,7 +115,7 @@ _row_major.vjp(input=lambda g: g)
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal of the matrices in dimensions ``dim1`` and ``dim2``, as the last dimension."""
     _check_matrix("diagonal", input)
-    out = input.diagonal(offset, dim1, dim2)
+    out = input.diagonal(offset, *wrap_dims((dim1, dim2), input.ndim, "diagonal"))
     if out.base is not None and may_write(input):
         allow_writing(out, True)  # NumPy gives a read-only view; here it is one like any other
     return out
