@@ -78,7 +78,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens, caches=None):
         start = 0 if caches is None else caches[0].length
-        positions = minidl.arange(start, start + tokens.shape[1])
+        positions = minidl.arange(start, start + tokens.shape[1], device=tokens.device)
         x = self.wte(tokens) + self.wpe(positions)
         for i, block in enumerate(self.h):
             x = block(x, None if caches is None else caches[i])

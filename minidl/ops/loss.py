@@ -55,8 +55,7 @@ def _shares(op: str, input: Any, target: Any, weight: Any, ignore_index: int) ->
 def _settled(picked: Any, counted: Any, share: Any, reduction: str) -> tuple[Any, Any]:
     """The loss, and the share that each element of target has in it."""
     m = xp(picked)
-    loss = -picked[:, 0]
-    loss[~counted] = 0  # not 0 * loss: what is ignored may be infinite
+    loss = m.where(counted, -picked[:, 0], picked.dtype.type(0))  # not 0 * loss: what is ignored may be infinite
     loss *= share
     if reduction == "none":
         return loss, share

@@ -224,11 +224,11 @@ def _attention(
             if not moderate:  # take the largest score of each query away first
                 w = blocks.scores(k, q, group, queries, memory)
                 top = w.max(-2, keepdims=True)
-                top[top == -math.inf] = 0  # sees no key
+                top = m.where(top == -math.inf, top.dtype.type(0), top)  # sees no key
                 w -= top
                 m.exp(w, out=w)
                 total, top = product(w.swapaxes(-1, -2), ones[keys]), top.swapaxes(-1, -2)
-                total[total == 0] = 1
+                total = m.where(total == 0, total.dtype.type(1), total)
             if p:
                 w *= blocks.kept(group, queries)
             lse[group][:, :, queries] = top + m.log(total)

@@ -486,8 +486,8 @@ class ndarray:
             raise ValueError(f"Array device must be same as the current device: {self.block.device} is not {here.device}")
         key = _key(key, False)
         numbers = [k for k in key if isinstance(k, (np.ndarray, list)) and np.asarray(k).dtype != bool]
-        if any(isinstance(k, np.ndarray) and k.dtype == bool for k in key) and getattr(value, "size", 1) > 1:
-            SYNCS.append("an array assigned at a boolean index")
+        if any(isinstance(k, np.ndarray) and k.dtype == bool for k in key):  # CuPy counts where it is true first
+            SYNCS.append("an assignment at a boolean index")
         if numbers and getattr(value, "size", 1) > 1:
             flat = np.stack(np.broadcast_arrays(*numbers), -1).reshape(-1, len(numbers))
             if len(np.unique(flat, axis=0)) != len(flat):
