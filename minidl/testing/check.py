@@ -152,7 +152,8 @@ class Check:
                     f"the gradient of {self.labels[i]} is {g.dtype}{list(g.shape)}, the input is {x.dtype}{list(x.shape)}"
                 )
             for label, other in others:
-                if type(own) is type(other) and xp(own).shares_memory(own, other):
+                # [None], because CuPy says of any two arrays without dimensions that they share memory
+                if type(own) is type(other) and xp(own).shares_memory(own[None], other[None]):
                     self.fail(f"the gradient of {self.labels[i]} shares memory with {label}")
             if made is None:
                 self.without.add(i)
