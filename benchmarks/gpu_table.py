@@ -1,0 +1,78 @@
+"""The tables of docs/gpu-results.md, from what `gpu_check.py` has written.
+
+python benchmarks/gpu_table.py docs/gpu-results.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from environment import head, row
+
+WAYS = ["minidl", "minidl captured", "minidl captured, bf16", "PyTorch", "PyTorch bf16, channels last"]
+COMPILED = ", torch.compile"  # ends the title of the row in which it is timed
+
+
+def number(milliseconds):
+    return "-" if milliseconds is None else f"{milliseconds:.3f}"
+
+
+def ratio(a, b):
+    return "-" if a is None or b is None else f"{a / b:.2f}"
+
+
+def steps(rows):
+    timed = {r["name"]: r["ms"] for r in rows if r["stage"] == "steps" and "ms" in r}
+    beside = ["captured : PyTorch", "captured : torch.compile", "not captured : PyTorch"]
+    yield from head("training step", *(f"{name}, ms" for name in [*WAYS, "torch.compile"]), *beside)
+    for title, ms in timed.items():
+        if not title.endswith(COMPILED):
+            compiled = timed.get(title + COMPILED, {})
+            best, captured, theirs = compiled.get("PyTorch reduce-overhead"), ms["minidl captured"], ms.get("PyTorch")
+            ratios = ratio(captured, theirs), ratio(compiled.get("minidl captured"), best), ratio(ms["minidl"], theirs)
+            yield row(title, *(number(ms.get(name)) for name in WAYS), number(best), *ratios)
+
+
+def parity(rows):
+    yield from head("layer, against PyTorch in float64", "minidl in float32", "PyTorch in float32")
+    for r in rows:
+        if "PyTorch's own" in r and r["name"].endswith(", float32"):
+            away = r["largest difference"], r["PyTorch's own"]
+            yield row(r["name"].removesuffix(", float32"), *(f"{x:.1e}" for x in away))
+
+
+def layers(rows):
+    timed = {r["name"]: r["ms"] for r in rows if r["stage"] == "times" and "ms" in r}
+    yield from head(
+        "layer",
+        *(f"{what}{side}" for what in ("forward, ", "with backward, ") for side in ("minidl, ms", "PyTorch, ms", "ratio")),
+    )
+    for title, ms in timed.items():
+        if title.endswith(", forward"):
+            both = ms, timed[title + " and backward"]
+            cells = [
+                cell for t in both for cell in (number(t["minidl"]), number(t["PyTorch"]), ratio(t["minidl"], t["PyTorch"]))
+            ]
+            yield row(title.removesuffix(", forward"), *cells)
+
+
+def main():
+    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    rows = found["rows"]
+    blocks = [
+        [*steps(rows)],
+        [
+            "Data on the device, the optimiser a part of the step; sides in turns, medians. Float32 without TF32, but for the",
+            'rows that say so. `torch.compile(mode="reduce-overhead")` was timed beside the captured step in a row of its own.',
+        ],
+        [*parity(rows)],
+        ["The largest difference of the result and the gradients, in units of the largest number."],
+        [*layers(rows)],
+        [f"* {name}: {value}" for name, value in found["machine"].items()],
+    ]
+    text = "\n\n".join("\n".join(block) for block in blocks)
+    Path(sys.argv[1]).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
