@@ -141,15 +141,19 @@ PRODUCTS = [(100, 4096, 512), (100, 512, 10), (1024, 4096, 512), (4096, 4096, 40
 
 
 def tensors(library, device, what, dtype, seed=0, wide=False):
-    """Tensors of one library; numbers with a fraction want gradients. Where ``wide`` they are kept in float64, once rounded."""
+    """Tensors of one library; numbers with a fraction want gradients. For ``wide`` see `normal`."""
     rng, made = np.random.default_rng(seed), []
     for shape in what:
         if isinstance(shape[-1], tuple):
             made.append(library.tensor(rng.integers(0, shape[0], shape[1]), device=device))
         else:
-            numbers = rng.normal(size=shape).astype(dtype).astype("float64" if wide else dtype)
-            made.append(library.tensor(numbers, device=device, requires_grad=True))
+            made.append(library.tensor(normal(rng, shape, dtype, wide), device=device, requires_grad=True))
     return made
+
+
+def normal(rng, shape, dtype, wide):
+    """Normal numbers in ``dtype``; where ``wide`` the same ones, once rounded, in float64."""
+    return rng.normal(size=shape).astype(dtype).astype("float64" if wide else dtype)
 
 
 def numpy(tensor):
@@ -219,7 +223,7 @@ def run_layer(side, name, what, dtype, wide=False):
     library, F, device = side
     inputs = tensors(library, device, what, dtype, wide=wide)
     out = LAYERS[name][0](library, F, *inputs)
-    factors = np.random.default_rng(1).normal(size=tuple(out.shape)).astype(dtype).astype("float64" if wide else dtype)
+    factors = normal(np.random.default_rng(1), tuple(out.shape), dtype, wide)
     (out * library.tensor(factors, device=device)).sum().backward()
     return [numpy(out), *(numpy(x.grad) for x in inputs if x.requires_grad)]
 

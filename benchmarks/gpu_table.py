@@ -1,6 +1,8 @@
 """The tables of docs/gpu-results.md, from what `gpu_check.py` has written.
 
-python benchmarks/gpu_table.py docs/gpu-results.json
+    python benchmarks/gpu_table.py docs/gpu-results.json
+
+They go into a file of the same name beside it, with the ending md.
 """
 
 import json
@@ -56,8 +58,8 @@ def layers(rows):
             yield row(title.removesuffix(", forward"), *cells)
 
 
-def main():
-    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def tables(found):
+    """What is in such a file, as text."""
     rows = found["rows"]
     blocks = [
         [*steps(rows)],
@@ -70,8 +72,12 @@ def main():
         [*layers(rows)],
         [f"* {name}: {value}" for name, value in found["machine"].items()],
     ]
-    text = "\n\n".join("\n".join(block) for block in blocks)
-    Path(sys.argv[1]).with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def main():
+    path = Path(sys.argv[1])
+    path.with_suffix(".md").write_text(tables(json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the benchmarks compare is the same: a side that computes anything else is found out, and the engines do not."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -213,3 +214,11 @@ def test_what_ran_before_the_time_was_over_is_counted(monkeypatch):
     row = gpu_check.run_tests("a", ["test_a.py"], [], 5)
     assert (row["passed"], row["failed"], row["skipped"], row["ok"], row["stopped"]) == (1, 1, 1, False, "after 5 s")
     assert "test_a.py::two" in row["failures"][0]["test"]
+
+
+def test_the_tables_of_a_gpu_are_those_of_what_was_measured():
+    import gpu_table
+
+    docs = Path(BENCHMARKS).parent / "docs"
+    found = json.loads((docs / "gpu-results.json").read_text(encoding="utf-8"))
+    assert gpu_table.tables(found) == (docs / "gpu-results.md").read_text(encoding="utf-8")
