@@ -75,14 +75,8 @@ def _add_taps(row, seen, factors, places):
             row[i] += some + f * p5[i] + g * p6[i] + h * p7[i] + k * p8[i]
         t += 9
     while t + 3 <= places.size:
-        p0, p1, p2, a, b, c = (
-            seen[places[t] :],
-            seen[places[t + 1] :],
-            seen[places[t + 2] :],
-            factors[t],
-            factors[t + 1],
-            factors[t + 2],
-        )
+        p0, p1, p2 = seen[places[t] :], seen[places[t + 1] :], seen[places[t + 2] :]
+        a, b, c = factors[t], factors[t + 1], factors[t + 2]
         for i in range(row.size):
             row[i] += a * p0[i] + b * p1[i] + c * p2[i]
         t += 3
