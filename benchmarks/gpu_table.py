@@ -5,13 +5,14 @@
 They go into a file of the same name beside it, with the ending md.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from environment import head, row
 
 WAYS = ["minidl", "minidl captured", "minidl captured, bf16", "PyTorch", "PyTorch bf16, channels last"]
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "gpu-results.json"
 COMPILED = ", torch.compile"  # ends the title of the row in which it is timed
 
 
@@ -76,8 +77,15 @@ def tables(found):
 
 
 def main():
-    path = Path(sys.argv[1])
-    path.with_suffix(".md").write_text(tables(json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, default=RESULTS, help="what gpu_check.py has written")
+    parser.add_argument("--smoke", action="store_true", help="show the tables and write nothing")
+    args = parser.parse_args()
+    text = tables(json.loads(args.file.read_text(encoding="utf-8")))
+    if args.smoke:
+        print(text)
+    else:
+        args.file.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
