@@ -313,6 +313,7 @@ WAITS = {
     "setdiff1d",
     "intersect1d",
 }
+JOINS = {"concatenate", "stack", "vstack", "hstack"}
 KEEP = {"empty_like", "zeros_like", "ones_like", "full_like"}  # these keep the order in memory
 
 
@@ -328,6 +329,8 @@ def _call(name, function, args, options, known=None):
         raise TypeError(f"cupy's {name} takes no where= and no initial=")
     if name in WAITS or (name == "where" and len(args) == 1):
         SYNCS.append(name)
+    if name in JOINS:
+        _joined(args[0])
     options.pop("blocking", None)
     given, out = [_given(a) for a in args], options.get("out")
     capture.check(name)
@@ -342,6 +345,14 @@ def _call(name, function, args, options, known=None):
     if "dtype" not in options and name not in ("astype", "full"):
         _check_width(name, operands, wrapped)
     return wrapped
+
+
+def _joined(arrays):
+    """More than 8 arrays of one kind are joined in one launch, which is sent where they are; unless they are large."""
+    arrays = [*arrays]
+    alike = len({x.a.dtype for x in arrays}) == 1 and sum(x.a.nbytes for x in arrays) < len(arrays) << 21
+    if len(arrays) > 8 and alike:
+        UPLOADS.append("the places of more than 8 arrays to be joined")
 
 
 def _share(r, operands, keep=False):
@@ -421,7 +432,8 @@ class ndarray:
     @property
     def data(self):
         cublaslt.note(self)
-        return types.SimpleNamespace(ptr=self.a.ctypes.data, device=self.device, device_id=self.block.device)
+        place = self.a.ctypes.data if self.block.nbytes else 0  # CuPy takes no memory for arrays of size 0
+        return types.SimpleNamespace(ptr=place, device=self.device, device_id=self.block.device)
 
     @property
     def base(self):
@@ -624,6 +636,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
     if type(obj) is ndarray:
         return obj.astype(dtype or obj.dtype, copy=True) if ndmin <= obj.ndim else _result(np.array(obj.a, dtype, ndmin=ndmin))
     if any(True for _ in _arrays([obj])):  # lists of arrays of the device are stacked there
+        _joined(_arrays([obj]))
         stack = functools.partial(np.array, _given(obj), dtype, ndmin=ndmin)
         return capture.note(stack, [*_arrays([obj])], _result(stack()))
     if not isinstance(obj, SCALARS):
@@ -701,6 +714,9 @@ class _UFunc:
         self.__name__ = ufunc.__name__
 
     def __call__(self, *args, **options):
+        for a in args:
+            if type(a) is not ndarray and not isinstance(a, (*SCALARS, np.ndarray)):
+                raise TypeError(f"Unsupported type {type(a)}")
         return _call(self.name, self.ufunc, args, options)
 
     def at(self, a, indices, b=None):
@@ -941,7 +957,16 @@ products = cublaslt.Library(lambda: here.streams[-1].ptr)
 
 
 def install():
-    """Put this module in CuPy's place."""
+    """Put this module in CuPy's place.
+
+    Raises
+    ------
+    RuntimeError
+        If minidl's kernels work with another module already: CuPy and its stand-in would meet in one launch.
+    """
+    loader = sys.modules.get("minidl.kernels.cuda.loader")
+    if loader is not None and loader.cupy is not sys.modules[__name__]:
+        raise RuntimeError(f"minidl's kernels work with {loader.cupy.__name__} already: its stand-in would be beside it")
     sys.modules["cupy"] = sys.modules[__name__]
     sys.modules["cupy.cuda"] = cuda
     sys.modules |= {"cupyx": cupyx, "cupyx.scipy": cupyx.scipy, "cupyx.scipy.special": special}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import cupy
@@ -12,6 +13,7 @@ import numpy as np
 from .capture import here, refuse
 from .loader import launch, plain, single
 
+AT_ONCE = 8  # arrays that CuPy joins without sending anything
 MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it takes longer than the rest of a training step
 
 
@@ -48,6 +50,20 @@ def share(function: Callable[[slice], None], n_items: int, products: int) -> Non
 def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
     """The sum over ``dims``."""
     return x.sum(dims, x.dtype, keepdims=keepdims) if dims else x.copy()
+
+
+def cat(arrays: Any, dim: int) -> Any:
+    """Arrays of one dtype joined along ``dim``. CuPy joins more than 8 in one launch and sends it where they are, by way of the
+    host, which a capture does not allow; there each has a launch of its own.
+    """
+    if not here.suitable or len(arrays) <= AT_ONCE:
+        return cupy.concatenate(arrays, dim)
+    ends = [*accumulate((a.shape[dim] for a in arrays), initial=0)]
+    first, lead = arrays[0], (slice(None),) * dim
+    out = cupy.empty((*first.shape[:dim], ends[-1], *first.shape[dim + 1 :]), first.dtype)
+    for a, start, end in zip(arrays, ends, ends[1:]):
+        out[(*lead, slice(start, end))] = a
+    return out
 
 
 def add_at(out: Any, index: Any, values: Any) -> None:

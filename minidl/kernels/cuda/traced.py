@@ -113,6 +113,8 @@ def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], l
     for i, step in enumerate(steps):
         number, *arrays = step
         param, dtype = arrays[0], arrays[0].dtype
+        if not param.size:  # there is nothing to do, and it has no place in memory of its own
+            continue
         whole = all(a.flags.c_contiguous and a.dtype == dtype for a in (param, *arrays[2:]))
         if not whole or dtype not in (np.float32, np.float64) or arrays[1].dtype != dtype or param.size >= 2**31:
             others.append(step)

@@ -102,7 +102,10 @@ def _total_norm(name: str, tensors: list[Any], norm_type: float, error_if_nonfin
     arrays = [t._array for t in tensors]
     m, dtype = xp(arrays[0]), xp(arrays[0]).result_type(*arrays)
     wide = m.promote_types(dtype, "float32")  # squares of half precision overflow
-    norms = m.stack([m.linalg.norm(a.ravel("K").astype(wide, copy=False), norm_type) if a.size else a.sum() for a in arrays])
+    norms = m.zeros(len(arrays), wide)
+    for i, a in enumerate(arrays):  # each to its place: to stack them, CuPy would send it where they are
+        if a.size:
+            norms[i] = m.linalg.norm(a.ravel("K").astype(wide, copy=False), norm_type)
     total = m.asarray(m.linalg.norm(norms, norm_type), dtype)
     if error_if_nonfinite and not m.isfinite(total):
         raise RuntimeError(
