@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from test_cuda import gpu, on_standin  # noqa: F401
+from standin.suite import real_gpu
+from test_cuda import gpu  # noqa: F401
 
 import minidl
 import minidl.nn.functional as F
@@ -17,9 +18,7 @@ from minidl.utils.checkpoint import checkpoint
 BARS = {minidl.bfloat16: 1e-2, minidl.float16: 1e-3}  # by norm, from float64
 
 
-rounds = pytest.mark.skipif(
-    "config.on_gpu and 'stand-in' not in config.on_gpu", reason="cublasLt may multiply more precisely than it is told to"
-)
+rounds = pytest.mark.skipif(real_gpu(), reason="cublasLt may multiply more precisely than it is told to")
 
 
 @pytest.fixture(autouse=True)
@@ -233,7 +232,6 @@ class Run:
         return [loss.item() for loss in losses]
 
 
-@on_standin
 @pytest.mark.parametrize("where", ["inside", "around"])
 def test_a_captured_step(where):
     compiled, eager, plain = Run(where, True), Run(where, False), Run(None, False)

@@ -12,12 +12,14 @@ from concurrent import futures
 import numpy as np
 import pytest
 from standin import emulator, strict
+from standin.suite import real_gpu
 
 import minidl
 import minidl.nn.functional as F
 from minidl import backend, cuda, devices, nn, optim, random
 from minidl.autograd import Function
 from minidl.autograd.tape import wrap
+from minidl.kernels import symbols
 from minidl.sequences import attention
 from minidl.testing import GradcheckError, gradcheck
 from minidl.utils.data import DataLoader
@@ -28,8 +30,8 @@ CUPY = ("cupy", "cupy.cuda", "cupyx", "cupyx.scipy", "cupyx.scipy.special")
 
 @pytest.fixture(autouse=True)
 def gpu(request):
-    """CuPy or its stand-in, and afterwards the world as it was."""
-    if request.config.on_gpu is not None:
+    """A GPU as it is; or the stand-in, and afterwards the world as it was."""
+    if real_gpu() or request.config.on_gpu is not None:
         yield
         return
     if emulator.compiler() is None:
@@ -52,7 +54,7 @@ def forget():
     strict.here.device = 0
 
 
-on_standin = pytest.mark.skipif("config.on_gpu and 'stand-in' not in config.on_gpu", reason="two GPUs, or none, are pretended")
+on_standin = pytest.mark.skipif(real_gpu(), reason="what is tested is the stand-in, or what only it can pretend, as two GPUs")
 
 
 # -- where tensors are
@@ -678,6 +680,21 @@ def test_a_number_that_there_is_not():
         nn.Linear(2, 2).to("cuda:99")
     with pytest.raises(ValueError, match="expected a GPU"):
         cuda.synchronize("cpu")
+
+
+@on_standin
+def test_the_stand_in_is_not_put_beside_cupy(monkeypatch):
+    """Arrays of one would come to the launches of the other."""
+    monkeypatch.setattr(sys.modules["minidl.kernels.cuda.loader"], "cupy", types.ModuleType("cupy"))
+    with pytest.raises(RuntimeError, match="kernels work with cupy already"):
+        strict.install()
+
+
+@on_standin
+def test_the_stand_in_is_as_strict_as_cupy():
+    with pytest.raises(TypeError, match="Unsupported type .*Symbol"):
+        symbols.trace(lambda out, x: out.__setitem__(..., strict.arctan(x)), np.dtype("f4"), 2)
+    assert strict.empty((0, 3)).data.ptr == 0 != strict.empty(1).data.ptr
 
 
 def test_cupy_is_not_imported_before_it_is_wanted():

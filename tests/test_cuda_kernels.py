@@ -14,18 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from standin import emulator, strict
+from standin import emulator, strict, suite
 from test_kernels import numbers, seeds, windows
 
 from minidl.kernels import precision, reference
 from minidl.shapes import Window
 
-try:
-    import cupy
-
-    REAL = cupy is not strict and cupy.cuda.is_available()
-except ImportError:
-    REAL = False
+REAL = suite.real_gpu()
 if not REAL:
     if emulator.compiler() is None:
         pytest.skip("there is no GPU, and no g++ to run CUDA kernels on the CPU", allow_module_level=True)

@@ -109,7 +109,6 @@ def test_nothing_is_sent_and_nothing_waits():
     assert x.shape == (64, 3, 32, 32) and y.shape == (64,) and strict.SYNCS[waits:] == []
 
 
-@on_standin
 def test_a_captured_step_draws_anew():
     data = minidl.tensor(pictures(16, 3, 6, 6), device="cuda")
     targets = minidl.tensor(np.arange(16) % 3, device="cuda")

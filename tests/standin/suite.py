@@ -6,6 +6,7 @@ CPU itself stays out: ``not_on_gpu.txt`` lists it, with the reasons.
 """
 
 import fnmatch
+import functools
 import pathlib
 
 import numpy as np
@@ -31,12 +32,13 @@ def _read_list():
 NOT_ON_GPU = _read_list()
 
 
+@functools.cache
 def real_gpu():
-    """Whether CuPy is here and finds a device."""
+    """Whether CuPy itself is here and finds a device: then tests run on that, and the stand-in stays out."""
     try:
         import cupy
 
-        return cupy.cuda.runtime.getDeviceCount() > 0
+        return cupy.__name__ == "cupy" and cupy.cuda.runtime.getDeviceCount() > 0
     except Exception:
         return False
 
