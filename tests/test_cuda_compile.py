@@ -16,7 +16,13 @@ FILES = sorted(path.stem for path in HERE.glob("*.cu"))
 ARCHITECTURES = ("80", "90", "100")  # A100, H100 and H200, B200
 TYPES = [("float", "int"), ("double", "int")]  # of numbers, and of the numbers of taps
 MORE = {"pool": [("float", "signed char"), ("double", "signed char"), ("long long", "int")], "scatter": [("long long", "int")]}
-MORE["conv"] = [("float", "int", f"-DOPERAND={operand}") for operand in ("tf32", "bf16")]  # the tensor cores
+TILES = [
+    (64, 128, 4, 1),
+    (64, 128, 1, 2),
+    (16, 32, 4, 1),
+]  # height, width, ... of convolution's tiles: the largest, and smaller
+TILES = [[f"-DHEIGHT={h}", f"-DWIDTH={w}", f"-DTOGETHER={t}", f"-DAPART_H={a}", f"-DAPART_W={a}"] for h, w, t, a in TILES]
+MORE["conv"] = [("float", "int", f"-DOPERAND={operand}", *tile) for operand in ("float", "tf32", "bf16") for tile in TILES]
 MORE["gemm"] = [("float", "int", "-DOPERAND=f16")]  # whose tiles are the same
 KERNEL = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
@@ -38,7 +44,8 @@ def test_it_compiles_and_nothing_spills(file, arch):
         assert names and sorted(found) == sorted(names)
         for name, (stack, stores, loads, registers) in found.items():
             assert not stack + stores + loads, f"{name}, {real}: {stack} bytes of stack, {stores} + {loads} spilled"
-            assert registers <= 128, f"{name}, {real}: with {registers} registers too few threads fit on a multiprocessor"
+            most = 168 if '"tiles.cuh"' in own else 128  # whose blocks have half as many threads: three fit on a multiprocessor
+            assert registers <= most, f"{name}, {real}: with {registers} registers too few threads fit on a multiprocessor"
 
 
 def test_an_error_says_where():

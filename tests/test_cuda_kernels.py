@@ -144,6 +144,8 @@ SEVERAL_TILES = [  # window, size of the picture, number of pictures, channels, 
     (Window((1, 1)), (9, 8), 3, 33, 65, 1),
     (Window((2, 2), (1, 2)), (7, 7), 13, 16, 24, 2),  # groups large enough for tiles
     (Window((3, 3), (2, 2), (1, 1), (1, 1)), (12, 10), 2, 12, 24, 12),  # and too small
+    (Window((3, 3), (2, 1), (1, 1), (1, 1)), (9, 12), 11, 20, 44, 1),  # four channels, filters and positions at a time
+    (Window((2, 3), (2, 3), (0, 1), (1, 0), (1, 2)), (10, 14), 7, 24, 16, 2),
 ]
 
 
@@ -174,7 +176,7 @@ BARS = {"tf32": 5e-4, "bfloat16": 1e-2, "float16": 5e-4}  # how far from product
 
 
 @pytest.mark.parametrize("operands", BARS)
-@pytest.mark.parametrize(("window", "size", "n", "channels", "filters", "groups"), [SEVERAL_TILES[i] for i in (1, 3, 4)])
+@pytest.mark.parametrize(("window", "size", "n", "channels", "filters", "groups"), [SEVERAL_TILES[i] for i in (1, 3, 4, 5, 6)])
 def test_convolutions_on_the_tensor_cores(operands, window, size, n, channels, filters, groups, monkeypatch):
     monkeypatch.setitem(precision.allowed, "conv", operands)
     x, w = numbers(0, n, channels, *size, dtype=np.float32), numbers(1, filters, channels // groups, *window.kernel)

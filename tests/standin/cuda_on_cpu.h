@@ -26,6 +26,7 @@
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
 #define __syncthreads() emu::block_barrier(__COUNTER__)  // a number of its own wherever it is written
 #define __syncwarp(...) emu::warp_barrier()
 
@@ -208,9 +209,8 @@ template <class T> T __shfl_down_sync(unsigned, T v, int n) {
   int lane = emu::current & 31;
   return emu::exchange(v, lane + n < 32 ? lane + n : lane);
 }
-// What product.cuh writes in PTX: numbers rounded for the tensor cores (halves away from zero in tf32, to even ones in 16 bits), and
-// their products.
-inline unsigned one_tf32(float x) { return isnan(x) ? 0x7fffe000u : (emu::bits_of(x) + 0x1000u) & ~0x1fffu; }
+inline unsigned __float_as_uint(float x) { return emu::bits_of(x); }
+// What tiles.cuh writes in PTX: numbers rounded for the tensor cores (to even halves in 16 bits), and their products.
 inline unsigned one_bf16(float x) {
   unsigned bits = emu::bits_of(x);
   return isnan(x) ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;

@@ -4,129 +4,157 @@
 // Here the strips that a tile of the product needs (tiles.cuh) are fetched by looking up each number where it really stands.
 //
 //                 rows of the tile     columns                  summed over
-//   forward       filters f            positions (n, i, j)      what the window sees (c, k, l)
-//   input_grad    channels c           pixels (n, row, column)  positions that see it (f, k, l)
+//   forward       filters f            positions (n, i, j)      what the window sees (k, l, c)
+//   input_grad    channels c           pixels (n, row, column)  positions that see it (k, l, f)
 //   weight_grad   filters f            weights (c, k, l)        positions (n, i, j)
 //
+// The second is the first once more, by a window that looks back: from a pixel to the positions from which its taps fall on it. Its
+// dilation is negative, and after a stride of 2 its steps are half positions, of which every other one is there.
+//
 // Every sum is in an order that depends on the sizes alone, so results are the same every time.
-
 #include "tiles.cuh"
 
-// A place in a dimension made of three, the last running fastest. Going on by a few places takes no division.
-struct Triple {
-  int a, b, c, size_b, size_c;
-  __device__ Triple(int place, int size_b, int size_c)
-      : a(place / (size_b * size_c)), b(place / size_c % size_b), c(place % size_c), size_b(size_b), size_c(size_c) {}
-  __device__ void advance(int n) {
-    for (c += n; c >= size_c; c -= size_c) b++;
-    for (; b >= size_b; b -= size_b) a++;
+// HEIGHT, WIDTH: of the tiles. TOGETHER: how many steps of the sum, 4 or 1, lie side by side where they are fetched. APART: of how
+// many steps of the window one is there.
+#ifndef HEIGHT
+#define HEIGHT 32
+#define WIDTH 128
+#define TOGETHER 4
+#define APART_H 1
+#define APART_W 1
+#endif
+typedef Tile<OPERAND, HEIGHT, WIDTH> Sums;
+
+// What `look` multiplies: weights by pixels. Each thread fetches the pixels for one position, its column of the tile.
+struct Looking {
+  typedef Strip<Sums, HEIGHT, TOGETHER> Weights;
+  Window window;
+  const real *x, *w;  // w: of the tile's first filter
+  int C, filters, stop, from, row, column;  // from: where in x the picture begins that this thread looks at
+  int k = 0, l = 0, c = 0, plane;
+  Weights weights;
+  real pixels[DEPTH];
+
+  __device__ void fetch(int start) {
+#pragma unroll
+    for (int i = 0; i < Weights::N; i++)
+#pragma unroll
+      for (int part = 0; part < 4; part += TOGETHER) {
+        int line = weights.line(i), d = start + weights.depth + part;
+        weights.fetch(i, part, w + line * stop + d, line < filters && d < stop);
+      }
+#pragma unroll
+    for (int d = 0; d < DEPTH; d += TOGETHER) {
+      int r = row + k * window.dilation_h, s = column + l * window.dilation_w;
+      bool there = k < window.K && r >= 0 && s >= 0 && r % APART_H == 0 && s % APART_W == 0;
+      r /= APART_H, s /= APART_W;
+      int place = from + c * plane + r * window.W + s;
+#pragma unroll
+      for (int part = 0; part < TOGETHER; part++)
+        pixels[d + part] = there && r < window.H && s < window.W ? x[place + part * plane] : real(0);
+      if ((c += TOGETHER) == C) c = 0, l++;
+      if (l == window.L) l = 0, k++;
+    }
+  }
+  __device__ void keep(Sums::Line* rows, Sums::Line* columns) const {
+    weights.keep(rows);
+#pragma unroll
+    for (int i = 0; i < Sums::WORDS; i++) columns[threadIdx.x][i] = Sums::word(pixels + i * Sums::PER);
   }
 };
 
-// out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, row(i, k), column(j, l)] * w[f, c, k, l]. C and F are of one group.
-extern "C" __global__ void __launch_bounds__(THREADS) forward(
+// out[n, f, i, j] = bias[f] + sum over k, l, c of x[n, c, row(i, k), column(j, l)] * w[f, k, l, c]. C and F are of one group. WIDTH
+// is the number of THREADS.
+extern "C" __global__ void __launch_bounds__(THREADS, 3) look(
     const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
-  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
-  Window window = AS_WINDOW;
-  int group = blockIdx.z, positions = N * I * J, taps = C * K * L;
-  int first_f = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
-  // For b each thread fetches numbers of one column: a position is found once, and its tap goes on by THREADS / TILE.
-  int across = threadIdx.x % TILE, p = first_p + across;
-  Triple at(p, I, J), seen(threadIdx.x / TILE, K, L);
-  const real* picture = x + (at.a * groups + group) * C * H * W;
+  __shared__ Strips<Sums> strips;
+  int group = blockIdx.z, first_f = blockIdx.y * HEIGHT, first_p = blockIdx.x * WIDTH, size = I * J;
+  int p = first_p + threadIdx.x, n = p / size;
+  Looking factors;
+  factors.window = AS_WINDOW;
+  factors.x = x, factors.w = w + (group * F + first_f) * K * L * C;
+  factors.C = C, factors.filters = F - first_f, factors.stop = K * L * C;
+  factors.plane = H * W, factors.from = (n * groups + group) * C * H * W;
+  factors.row = n < N ? factors.window.row(p / J % I, 0) : -(1 << 30);  // from where nothing is seen
+  factors.column = factors.window.column(p % J, 0);
   Sums sums;
-  for (int start = 0; start < taps; start += DEPTH) {
-    for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
-      int f = first_f + e / DEPTH, tap = start + e % DEPTH;
-      a[e % DEPTH][e / DEPTH] = Sums::fetched(f < F && tap < taps ? w[(group * F + f) * taps + tap] : real(0));
-    }
-    for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
-      int row = window.row(at.b, seen.b), column = window.column(at.c, seen.c);
-      bool there = p < positions && seen.a < C && window.inside(row, column);
-      b[d][across] = Sums::fetched(there ? picture[(seen.a * H + row) * W + column] : real(0));
-      seen.advance(THREADS / TILE);
-    }
-    __syncthreads();
-    sums.add(a, b);
-    __syncthreads();
-  }
+  multiply(sums, strips, factors, 0, factors.stop);
 #pragma unroll
-  for (int e = 0; e < 16; e++) {
+  for (int e = 0; e < Sums::SUMS; e++) {
     int f = first_f + Sums::row(e), q = first_p + Sums::column(e), filter = group * F + f;
-    if (f < F && q < positions)
-      out[(q / (I * J) * groups * F + filter) * (I * J) + q % (I * J)] = sums.sum[e] + (with_bias ? bias[filter] : real(0));
+    if (f >= F || q >= N * size) continue;
+    out[(q / size * groups * F + filter) * size + q % size] = sums.sum[e] + (with_bias ? bias[filter] : real(0));
   }
 }
 
-// gx[n, c, row, column] = sum over f, k, l of g[n, f, i, j] * w[f, c, k, l], where tap (k, l) at (i, j) falls on that pixel.
-extern "C" __global__ void __launch_bounds__(THREADS) input_grad(
-    const real* g, const real* w, real* gx, int N, int C, int F, int groups, WINDOW) {
-  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
-  Window window = AS_WINDOW;
-  int group = blockIdx.z, pixels = N * H * W, taps = F * K * L;
-  int first_c = blockIdx.y * TILE, first_p = blockIdx.x * TILE;
-  int across = threadIdx.x % TILE, p = first_p + across;
-  Triple at(p, H, W), seen(threadIdx.x / TILE, K, L);
-  const real* picture = g + (at.a * groups + group) * F * I * J;
-  Sums sums;
-  for (int start = 0; start < taps; start += DEPTH) {
-    for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
-      int c = first_c + e / DEPTH, tap = start + e % DEPTH, f = tap / (K * L);
-      real there = c < C && tap < taps ? w[((group * F + f) * C + c) * K * L + tap % (K * L)] : real(0);
-      a[e % DEPTH][e / DEPTH] = Sums::fetched(there);
-    }
-    for (int d = threadIdx.x / TILE; d < DEPTH; d += THREADS / TILE) {
-      int i = window.position(at.b, seen.b), j = window.position_across(at.c, seen.c);
-      bool there = p < pixels && seen.a < F && i >= 0 && j >= 0;
-      b[d][across] = Sums::fetched(there ? picture[(seen.a * I + i) * J + j] : real(0));
-      seen.advance(THREADS / TILE);
-    }
-    __syncthreads();
-    sums.add(a, b);
-    __syncthreads();
-  }
+struct Tap { int place, down, across; };  // how far a weight's pixel is from a position's first: in memory, in rows, in columns
+
+// What `weight_grad` multiplies: the gradients at positions by the pixels that weights find there.
+struct Weighing {
+  typedef Strip<Sums, HEIGHT, TOGETHER> Slopes;
+  typedef Strip<Sums, WIDTH, TOGETHER> Pixels;
+  Window window;
+  const real *x, *g;  // g: of the tile's first filter
+  const Tap (*taps)[Pixels::ROOM];
+  int filters, stop, step_x, step_g;  // steps: from one picture to the next
+  Slopes slopes;
+  Pixels pixels;
+
+  __device__ void fetch(int start) {
 #pragma unroll
-  for (int e = 0; e < 16; e++) {
-    int c = first_c + Sums::row(e), q = first_p + Sums::column(e);
-    if (c < C && q < pixels) gx[((q / (H * W) * groups + group) * C + c) * (H * W) + q % (H * W)] = sums.sum[e];
+    for (int part = 0; part < 4; part += TOGETHER) {
+      int p = start + slopes.depth + part, size = window.I * window.J, n = p / size;
+      int row = window.row(p / window.J % window.I, 0), column = window.column(p % window.J, 0);
+      int from = n * step_x + row * window.W + column;
+      bool there = p < stop;
+#pragma unroll
+      for (int i = 0; i < Slopes::N; i++) {
+        int line = slopes.line(i);
+        slopes.fetch(i, part, g + n * step_g + line * size + p % size, there && line < filters);
+      }
+#pragma unroll
+      for (int i = 0; i < Pixels::N; i++) {
+        Tap tap = (*taps)[pixels.line(i)];
+#pragma unroll
+        for (int q = 0; q < TOGETHER; q++) {
+          int aside = q * window.stride_w;
+          bool seen = there && window.inside(row + tap.down, column + tap.across + aside);
+          pixels.fours[i].numbers[part + q] = seen ? x[from + tap.place + aside] : real(0);
+        }
+      }
+    }
   }
-}
+  __device__ void keep(Sums::Line* rows, Sums::Line* columns) const {
+    slopes.keep(rows);
+    pixels.keep(columns);
+  }
+};
 
 // gw[f, c, k, l] = sum over n, i, j of g[n, f, i, j] * x[n, c, row(i, k), column(j, l)].
 //
 // There are few weights and many positions: the positions are cut into `splits` parts of `length`, a block for each, so that all
 // of the GPU has work. Their sums, (splits, F, C, K, L), are added up afterwards.
-extern "C" __global__ void __launch_bounds__(THREADS) weight_grad(
+extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
     const real* x, const real* g, real* gw, int N, int C, int F, int groups, int splits, int length, WINDOW) {
-  __shared__ real a[DEPTH][Sums::PITCH], b[DEPTH][Sums::PITCH];
-  Window window = AS_WINDOW;
-  int group = blockIdx.z % groups, split = blockIdx.z / groups, taps = C * K * L;
-  int first_f = blockIdx.y * TILE, first_t = blockIdx.x * TILE;
-  int stop = min((split + 1) * length, N * I * J);
-  // Each thread fetches, in every step, what is at one position: for 4 filters and for 4 taps, which stay the same.
-  int d = threadIdx.x % DEPTH, across = threadIdx.x / DEPTH;
-  Triple at(split * length + d, I, J);
-  Triple tap[4] = {{first_t + across, K, L}, {first_t + across + 16, K, L}, {first_t + across + 32, K, L}, {first_t + across + 48, K, L}};
-  Sums sums;
-  for (int start = split * length; start < stop; start += DEPTH) {
-    bool position = start + d < stop;
-#pragma unroll
-    for (int r = 0; r < 4; r++) {
-      int f = first_f + across + 16 * r, row = window.row(at.b, tap[r].b), column = window.column(at.c, tap[r].c);
-      bool seen = position && tap[r].a < C && window.inside(row, column);
-      real slope = position && f < F ? g[(((at.a * groups + group) * F + f) * I + at.b) * J + at.c] : real(0);
-      real pixel = seen ? x[(((at.a * groups + group) * C + tap[r].a) * H + row) * W + column] : real(0);
-      a[d][across + 16 * r] = Sums::fetched(slope);
-      b[d][across + 16 * r] = Sums::fetched(pixel);
-    }
-    at.advance(DEPTH);
-    __syncthreads();
-    sums.add(a, b);
-    __syncthreads();
+  __shared__ Strips<Sums> strips;
+  __shared__ Tap taps[Weighing::Pixels::ROOM];
+  int group = blockIdx.z % groups, split = blockIdx.z / groups, weights = C * K * L;
+  int first_f = blockIdx.y * HEIGHT, first_t = blockIdx.x * WIDTH;
+  for (int e = threadIdx.x; e < Weighing::Pixels::ROOM; e += THREADS) {
+    int t = first_t + e, down = t / L % K * dilation_h, across = t % L * dilation_w;
+    taps[e] = t < weights ? Tap{t / (K * L) * H * W + down * W + across, down, across} : Tap{0, -(1 << 30), 0};
   }
+  __syncthreads();
+  Weighing factors;
+  factors.window = AS_WINDOW;
+  factors.x = x + group * C * H * W, factors.g = g + (group * F + first_f) * I * J;
+  factors.taps = &taps, factors.filters = F - first_f, factors.stop = min((split + 1) * length, N * I * J);
+  factors.step_x = groups * C * H * W, factors.step_g = groups * F * I * J;
+  Sums sums;
+  multiply(sums, strips, factors, split * length, factors.stop);
 #pragma unroll
-  for (int e = 0; e < 16; e++) {
+  for (int e = 0; e < Sums::SUMS; e++) {
     int f = first_f + Sums::row(e), t = first_t + Sums::column(e);
-    if (f < F && t < taps) gw[((split * groups + group) * F + f) * taps + t] = sums.sum[e];
+    if (f < F && t < weights) gw[((split * groups + group) * F + f) * weights + t] = sums.sum[e];
   }
 }

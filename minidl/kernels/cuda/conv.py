@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import cupy
+import numpy as np
 
 from ...shapes import Window
 from .cores import operands
 from .loader import launch, plain, single, window
 
-TILE = 64  # as in tiles.cuh
+THREADS = WIDTH = 128  # as in tiles.cuh; a tile of positions is as wide
 FINE = 8  # filters or channels in a group: with fewer, most of a tile would be empty
-BLOCKS = 512  # that a GPU should have to work on at a time, at least
+BLOCKS = 264  # that a large GPU can work on at a time: two on each of its multiprocessors
 
 
-def _file(filters: int, channels: int, groups: int) -> str:
-    return "conv_fine" if groups > 1 and min(filters, channels) < FINE else "conv"
+def _is_fine(filters: int, channels: int, groups: int) -> bool:
+    return groups > 1 and min(filters, channels) < FINE
 
 
-def _types(file: str, dtype: Any) -> dict[str, Any]:
-    return {"real": dtype, "operand": operands(dtype, "conv")} if file == "conv" else {"real": dtype}
+def _tiles(n: int, size: int) -> int:
+    return -(-n // size)
 
 
-def _tiles(n: int) -> int:
-    return -(-n // TILE)
+def _height(rows: int, others: int, dtype: Any) -> int:
+    """Of tiles: what so many rows fill; lower where a GPU would have nothing to do, with so many tiles beside each other."""
+    height = 64 if dtype == np.float32 else 32
+    while height > 16 and (rows <= height // 2 or _tiles(rows, height) * others < BLOCKS):
+        height //= 2
+    return height
+
+
+def _launch(
+    name: str, height: int, width: int, together: bool, apart: tuple[int, int], grid: Any, *args: Any, real: Any
+) -> None:
+    named = {"HEIGHT": height, "WIDTH": width, "TOGETHER": 4 if together else 1, "APART_H": apart[0], "APART_W": apart[1]}
+    text = "".join(f"#define {name} {n}\n" for name, n in named.items())
+    launch("conv", name, grid, *args, text=text, block=THREADS, real=real, operand=operands(real, "conv"))
+
+
+def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart: tuple[int, int] = (1, 1)) -> None:
+    """The kernel of this name. w is (G, F/G, C/G, K, L), and what is summed over need not lie side by side."""
+    n, c, f, size = len(x), w.shape[2], w.shape[1], math.prod(out.shape[2:])
+    w = plain(w.transpose(0, 1, 3, 4, 2))
+    height, across = _height(f, _tiles(n * size, WIDTH) * groups, x.dtype), _tiles(n * size, WIDTH)
+    given = plain(x), w, w if bias is None else plain(bias), out, n, c, f, groups, int(bias is not None), numbers
+    together = c % 4 == 0 and w.data.ptr % 32 == 0
+    _launch("look", height, WIDTH, together, apart, (across, _tiles(f, height), groups), *given, real=x.dtype)
+
+
+@cache
+def _back(win: Window, size: tuple[int, int]) -> tuple[np.int32, ...]:
+    """The window that looks back, from a pixel to the positions that see it, as `window` has the other."""
+    pairs = win.out_size(size), size, win.kernel, (1, 1), [-n for n in win.before], [-n for n in win.dilation]
+    return tuple(np.int32(n) for pair in pairs for n in pair)
 
 
 @single
 def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
     """(N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)."""
-    (n, c, *size), f = x.shape, w.shape[0] // groups
-    out = cupy.empty((n, w.shape[0], *win.out_size(size)), x.dtype)
-    positions, file = n * math.prod(out.shape[2:]), _file(f, c // groups, groups)
-    threads = out.size if file == "conv_fine" else (_tiles(positions), _tiles(f), groups)
+    (n, c, *size), f = x.shape, len(w) // groups
+    out = cupy.empty((n, len(w), *win.out_size(size)), x.dtype)
+    if not _is_fine(f, c // groups, groups):
+        _look(x, w.reshape(groups, f, *w.shape[1:]), bias, out, groups, window(win, size))
+        return out
     given = plain(x), plain(w), plain(w if bias is None else bias), out
     sizes = n, c // groups, f, groups, int(bias is not None), window(win, size)
-    launch(file, "forward", threads, *given, *sizes, **_types(file, x.dtype))
+    launch("conv_fine", "forward", out.size, *given, *sizes, real=x.dtype)
     return out
 
 
@@ -45,10 +77,13 @@ def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
 def conv2d_input_grad(g: Any, w: Any, win: Window, groups: int, size: tuple[int, int]) -> Any:
     """(N, F, I, J), (F, C/G, K, L) -> (N, C, H, W)."""
     n, f, c = g.shape[0], g.shape[1] // groups, w.shape[1]
-    gx, file = cupy.empty((n, c * groups, *size), g.dtype), _file(f, c, groups)
-    threads = gx.size if file == "conv_fine" else (_tiles(n * math.prod(size)), _tiles(c), groups)
+    gx = cupy.empty((n, c * groups, *size), g.dtype)
+    if not _is_fine(f, c, groups):
+        turned = w.reshape(groups, f, *w.shape[1:]).swapaxes(1, 2)
+        _look(g, turned, None, gx, groups, _back(win, tuple(size)), win.stride)
+        return gx
     given = plain(g), plain(w), gx, n, c, f, groups, window(win, size)
-    launch(file, "input_grad", threads, *given, **_types(file, g.dtype))
+    launch("conv_fine", "input_grad", gx.size, *given, real=g.dtype)
     return gx
 
 
@@ -57,17 +92,21 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     """(N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)."""
     (n, c, *size), f = x.shape, g.shape[1] // groups
     c //= groups
-    shape, taps, positions = (g.shape[1], c, *win.kernel), c * math.prod(win.kernel), n * math.prod(g.shape[2:])
-    sizes = n, c, f, groups
-    if _file(f, c, groups) == "conv_fine":
+    x, g, sizes = plain(x), plain(g), (n, c, f, groups)
+    shape, weights, positions = (g.shape[1], c, *win.kernel), c * math.prod(win.kernel), n * math.prod(g.shape[2:])
+    if _is_fine(f, c, groups):
         gw = cupy.empty(shape, x.dtype)
-        launch("conv_fine", "weight_grad", (gw.size,), plain(x), plain(g), gw, *sizes, window(win, size), real=x.dtype)
+        launch("conv_fine", "weight_grad", (gw.size,), x, g, gw, *sizes, window(win, size), real=x.dtype)
         return gw
-    tiles = _tiles(f) * _tiles(taps) * groups
-    splits = max(1, min(-(-BLOCKS // max(tiles, 1)), positions // 256, 65535 // groups))
-    length = max(1, -(-positions // splits))
+    width = min(WIDTH, max(32, 1 << (weights - 1).bit_length()))
+    height = _height(f, BLOCKS, x.dtype)
+    tiles = _tiles(f, height) * _tiles(weights, width) * groups
+    splits = max(1, min(_tiles(2 * BLOCKS, max(tiles, 1)), positions // 256, 65535 // groups))
+    length = max(16, _tiles(_tiles(positions, splits), 16) * 16)  # four positions are fetched at a time
+    splits = max(1, _tiles(positions, length))
     sums = cupy.empty((splits, *shape), x.dtype)
-    grid = _tiles(taps), _tiles(f), groups * splits
-    given = plain(x), plain(g), sums, *sizes, splits, length, window(win, size)
-    launch("conv", "weight_grad", grid, *given, **_types("conv", x.dtype))
+    grid = _tiles(weights, width), _tiles(f, height), groups * splits
+    together = g.shape[3] % 4 == 0 and g.data.ptr % 32 == 0
+    given = x, g, sums, *sizes, splits, length, window(win, size)
+    _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
     return sums[0] if splits == 1 else sums.sum(0)

@@ -6,14 +6,38 @@
 // always in the same order.
 #include "tiles.cuh"
 
-// DEPTH steps of the sum for TILE lines; step k of a line is at line * down + k * across.
-__device__ inline void fetch(real (*strip)[Sums::PITCH], const real* x, int first, int lines, int start, int stop, int down, int across) {
-  for (int e = threadIdx.x; e < TILE * DEPTH; e += THREADS) {
-    int line = across == 1 ? e / DEPTH : e % TILE, d = across == 1 ? e % DEPTH : e / TILE;
-    bool there = first + line < lines && start + d < stop;
-    strip[d][line] = Sums::fetched(there ? x[(first + line) * down + (start + d) * across] : real(0));
+#define TILE 64
+typedef Tile<OPERAND, TILE, TILE> Sums;
+
+// Some lines of a factor: its rows or, of the right one, its columns. Step d of a line is at line * down + d * across.
+struct Lines {
+  typedef Strip<Sums, TILE, 1> Fetched;
+  const real* x;
+  int n, stop, down, across;
+  Fetched strip;
+  __device__ Lines(const real* x, int first, int lines, int stop, int down, int across)
+      : x(x + first * down), n(lines - first), stop(stop), down(down), across(across) {}
+  __device__ void fetch(int start) {
+#pragma unroll
+    for (int i = 0; i < Fetched::N; i++)
+#pragma unroll
+      for (int part = 0; part < 4; part++) {
+        int line = strip.line(i), d = start + strip.depth + part;
+        strip.fetch(i, part, x + line * down + d * across, line < n && d < stop);
+      }
   }
-}
+};
+struct Factors {
+  Lines left, right;
+  __device__ void fetch(int start) {
+    left.fetch(start);
+    right.fetch(start);
+  }
+  __device__ void keep(Sums::Line* rows, Sums::Line* columns) const {
+    left.strip.keep(rows);
+    right.strip.keep(columns);
+  }
+};
 
 __device__ inline real finished(real sum, const real* bias, int column, int with_bias, int with_relu) {
   if (with_bias) sum += bias[column];
@@ -22,26 +46,21 @@ __device__ inline real finished(real sum, const real* bias, int column, int with
 
 // (batch, M, K) @ (batch, K, N) -> (batch, M, N), or with splits (splits, batch, M, N). From one matrix of a factor to the next
 // it is `step` numbers, 0 where all have the same.
-extern "C" __global__ void __launch_bounds__(THREADS) gemm(
+extern "C" __global__ void __launch_bounds__(THREADS, 3) gemm(
     const real* a, const real* b, const real* bias, real* out, int batch, int M, int N, int K, int turned_a, int turned_b,
     int step_a, int step_b, int splits, int length, int with_bias, int with_relu) {
-  __shared__ real rows[DEPTH][Sums::PITCH], columns[DEPTH][Sums::PITCH];
+  __shared__ Strips<Sums> strips;
   int across = (N + TILE - 1) / TILE, down = (M + TILE - 1) / TILE;
   int first_column = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
   int number = blockIdx.x / (across * down), matrix = number % batch, split = number / batch;
   int stop = min((split + 1) * length, K);
-  a += matrix * step_a;
-  b += matrix * step_b;
+  Lines left(a + matrix * step_a, first_row, M, stop, turned_a ? 1 : K, turned_a ? M : 1);
+  Lines right(b + matrix * step_b, first_column, N, stop, turned_b ? K : 1, turned_b ? 1 : N);
+  Factors factors{left, right};
   Sums sums;
-  for (int start = split * length; start < stop; start += DEPTH) {
-    fetch(rows, a, first_row, M, start, stop, turned_a ? 1 : K, turned_a ? M : 1);
-    fetch(columns, b, first_column, N, start, stop, turned_b ? K : 1, turned_b ? 1 : N);
-    __syncthreads();
-    sums.add(rows, columns);
-    __syncthreads();
-  }
+  multiply(sums, strips, factors, split * length, stop);
 #pragma unroll
-  for (int e = 0; e < 16; e++) {
+  for (int e = 0; e < Sums::SUMS; e++) {
     int row = first_row + Sums::row(e), column = first_column + Sums::column(e);
     if (row >= M || column >= N) continue;
     real sum = sums.sum[e];

@@ -12,7 +12,7 @@ from . import cublaslt
 from .cores import operands
 from .loader import launch, plain
 
-TILE = 64  # as in tiles.cuh
+TILE, THREADS = 64, 128  # of gemm.cu and tiles.cuh
 BLOCKS = 264  # that a large GPU can work on at a time: two on each of its multiprocessors
 SHORTEST = 256  # products in a part of a sum: with fewer, adding up the parts takes longer than is gained
 
@@ -44,7 +44,7 @@ def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> 
     after = int(bias is not None), int(with_relu)
     bias = a if bias is None else bias
     sizes = count, m, n, k, turned_a, turned_b, step_a, step_b, splits, -(-k // splits)
-    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, *after, **types)
+    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, *after, block=THREADS, **types)
     if splits > 1:
         launch("gemm", "add_parts", out.size, to, bias, whole, out.size, n, splits, *after, **types)
     if whole is not out:
