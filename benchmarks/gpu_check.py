@@ -9,12 +9,15 @@ minidl need not be installed, nor what else it wants (for that there is the fold
 downloaded, and no setting of the machine or the GPU is changed. The stages, each a process of its own, so that one that breaks
 leaves the others alone:
 
+* bars: what has a bar, for which a hundred seconds are enough: whole training steps of the CIFAR-10 network, as written,
+  captured as a graph, by torch.compile, in TF32 and bfloat16; and how far products are from float64 in each precision;
 * kernels: CUDA kernels against what defines them, products by cublasLt, steps captured as CUDA graphs (tests/test_cuda_*.py);
 * gradients: ops on the GPU against finite differences, to order two;
 * parity: values and gradients of layers against those of PyTorch in float64, and the losses of twenty training steps;
 * times: the same layers and steps, forward and backward, in turns; float32 without TF32 on both sides, and once more with it;
   products of matrices also by minidl's own kernel, which stands in for cublasLt where that is not;
-* steps: whole training steps of five networks, as written, captured as a graph, by torch.compile, in bfloat16;
+* kernel_times: what the GPU's time goes to in a step, kernel by kernel;
+* steps: whole training steps of three more networks;
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
@@ -49,16 +52,18 @@ if not find_spec("numpy"):
     sys.exit(LACKING[0])
 import environment
 import numpy as np
-from sides import given, gpu_steps
+from sides import given, gpu_kernels, gpu_precision, gpu_steps
 
-SHARES = {
+SHARES = {  # of the time, at most
+    "bars": 0.7,
     "kernels": 0.22,
+    "kernel_times": 0.15,
     "gradients": 0.1,
     "parity": 0.12,
-    "steps": 0.3,
+    "steps": 0.2,
     "times": 0.2,
     "suite": 1.0,
-}  # of the time, or the rest
+}
 KERNELS = [
     f"test_cuda_{name}.py" for name in ("kernels", "capture", "conv_pool", "attention", "traced", "recurrent", "products")
 ]
@@ -385,8 +390,19 @@ def times(args):
             timed(title, lambda side: Training(side, batch).step)  # noqa: B023
 
 
+def bars(args):
+    sides = libraries(args.smoke)
+    gpu_steps.run(sides, args.smoke, tried, milliseconds, gpu_steps.PICTURES)
+    gpu_precision.run(sides, args.smoke, tried)
+
+
 def steps(args):
-    gpu_steps.run(libraries(args.smoke), args.smoke, tried, milliseconds)
+    if not args.smoke:  # on the stand-in they take minutes
+        gpu_steps.run(libraries(args.smoke), args.smoke, tried, milliseconds, gpu_steps.OTHERS)
+
+
+def kernel_times(args):
+    gpu_kernels.run(libraries(args.smoke), args.smoke, tried)
 
 
 def run_tests(name, files, options, limit):
@@ -513,6 +529,11 @@ def in_words(row):
         )
     if "passed" in row:
         more = f"{row['passed']} passed, {row['failed']} failed, {row['skipped']} skipped {more}"
+    if "relative norm" in row:
+        more = f"{row['relative norm']:.1e}, the bar is {row['bar']:.0e} {more}"
+    if "kernels" in row:
+        first = ", ".join(f"{kernel['name']} {kernel['share']:.0%}" for kernel in row["kernels"][:3])
+        more = f"{row['us of a step']:.0f} us {row['how']}: {first}"
     if "largest difference" in row:
         more = f"{row['largest difference']:.1e} {more}"
     return f"{mark} {row['stage']:9} {row['name']}: {more}"

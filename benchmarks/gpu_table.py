@@ -13,6 +13,7 @@ from environment import head, row
 
 WAYS = ["minidl", "minidl captured", "minidl captured, bf16", "PyTorch", "PyTorch bf16, channels last"]
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "gpu-results.json"
+LONGEST = 8  # kernels of a step that are shown
 COMPILED = ", torch.compile"  # ends the title of the row in which it is timed
 
 
@@ -44,6 +45,28 @@ def parity(rows):
             yield row(r["name"].removesuffix(", float32"), *(f"{x:.1e}" for x in away))
 
 
+def precision(rows):
+    found = [r for r in rows if "relative norm" in r]
+    if found:
+        columns = ["minidl", "PyTorch", "minidl, nothing to round", "PyTorch, nothing to round"]
+        yield from head("product and its gradients, by norm", "bar", *columns)
+    for r in found:
+        both = r["of result and gradients"], r["of numbers that need no rounding"]
+        worst = [max(away[side]) if side in away else None for away in both for side in ("minidl", "PyTorch")]
+        cells = ["-" if x is None else f"{x:.1e}" for x in (r["bar"], *worst)]
+        yield row(r["name"].replace(", by norm", ""), *cells)
+
+
+def kernels(rows):
+    found = [r for r in rows if r["stage"] == "kernel_times" and "kernels" in r]
+    if found:
+        yield from head("training step, and its longest kernels", "launches", "each, us", "share")
+    for r in found:
+        yield row(f"**{r['name']}**, {r['how']}", "", f"{r['us of a step']:.0f} in all", "")
+        for kernel in r["kernels"][:LONGEST]:
+            yield row(f"`{kernel['name']}`", f"{kernel['launches']:g}", f"{kernel['us']:.1f}", f"{kernel['share']:.2f}")
+
+
 def layers(rows):
     timed = {r["name"]: r["ms"] for r in rows if r["stage"] == "times" and "ms" in r}
     yield from head(
@@ -70,10 +93,12 @@ def tables(found):
         ],
         [*parity(rows)],
         ["The largest difference of the result and the gradients, in units of the largest number."],
+        [*precision(rows)],
+        [*kernels(rows)],
         [*layers(rows)],
         [f"* {name}: {value}" for name, value in found["machine"].items()],
     ]
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
 def main():

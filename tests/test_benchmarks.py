@@ -216,6 +216,43 @@ def test_what_ran_before_the_time_was_over_is_counted(monkeypatch):
     assert "test_a.py::two" in row["failures"][0]["test"]
 
 
+def test_the_kernels_of_a_step_are_listed_by_their_share():
+    from sides import gpu_kernels
+
+    found = gpu_kernels.table([("a", 1.0), ("b", 20.0), ("a", 3.0), ("a", 2.5), ("b", 30.0), ("a", 3.5)], 2)
+    (b, a), whole = found["kernels"], found["us of a step"]
+    assert whole == 30 and a == {"name": "a", "launches": 2, "us": 2.75, "share": 0.1667}
+    assert b == {"name": "b", "launches": 1, "us": 25, "share": 0.8333}
+    launched = ["conv.forward", "conv_pool.forward", "conv.input_grad", "conv.forward"]
+    told = [gpu_kernels.told_apart(name, launched) for name in ("forward", "input_grad", "x" * 99, "cublasLt")]
+    assert told == ["conv.forward or conv_pool.forward", "conv.input_grad", "x" * 60, "cublasLt"]
+
+
+def test_numbers_that_need_no_rounding():
+    from sides import gpu_precision
+
+    wide, half, brief = (gpu_precision.drawn(np.random.default_rng(0), 9999, bits) for bits in (24, 11, 8))
+    large = abs(half) > 1e-4  # where float16 has all its bits
+    np.testing.assert_array_equal(half[large], wide.astype(np.float16)[large])
+    assert not (brief.view(np.uint32) & 0xFFFF).any() and (wide.view(np.uint32) & 0xFFFF).any()
+    np.testing.assert_allclose(brief, wide, rtol=2**-8)
+
+
+def test_precisions_and_kernels_have_tables_where_they_were_measured():
+    import gpu_table
+
+    away, held = {"minidl": [1e-4, 3e-4], "PyTorch": [2e-4, 1e-4]}, {"minidl": [1e-7]}
+    rows = [
+        {"stage": "parity", "name": "linear, by norm, TF32", "ok": True, "relative norm": 3e-4, "bar": 5e-4}
+        | {"of result and gradients": away, "of numbers that need no rounding": held},
+        {"stage": "kernel_times", "name": "net, TF32", "ok": True, "how": "captured, by CUPTI", "us of a step": 50.0}
+        | {"kernels": [{"name": "gemm", "launches": 2.0, "us": 25.0, "share": 1.0}]},
+    ]
+    found = gpu_table.tables({"rows": rows, "machine": {}})
+    assert "| linear, TF32 | 5.0e-04 | 3.0e-04 | 2.0e-04 | 1.0e-07 | - |" in found
+    assert "| **net, TF32**, captured, by CUPTI |  | 50 in all |  |\n| `gemm` | 2 | 25.0 | 1.00 |" in found
+
+
 def test_the_tables_of_a_gpu_are_those_of_what_was_measured():
     import gpu_table
 

@@ -82,6 +82,10 @@ CASES = {
 }
 
 
+PICTURES = list(CASES)[:2]  # the network whose times have a bar
+OTHERS = list(CASES)[2:]
+
+
 class Step:
     """A training step of a case in a library, in one way ("as written", "captured", "reduce-overhead"), perhaps in bfloat16."""
 
@@ -165,19 +169,19 @@ def _device(sides, library):
     return sides["PyTorch" if library == "torch" else "minidl"][2]
 
 
-def run(sides, small, tried, milliseconds):
-    """All rows; those with torch.compile, which takes long to begin, come last, in the order in which they matter."""
+def run(sides, small, tried, milliseconds, titles):
+    """Rows of these cases; those with torch.compile, which takes long to begin, come last."""
     found = ways(sides, small)
-    for title in list(CASES)[: 1 if small else None]:
+    for title in titles[: 1 if small else None]:
         tried("steps", title, lambda: measure(sides, found, title, small, milliseconds))  # noqa: B023
     if "PyTorch" not in sides or sides["PyTorch"][2] != "cuda":
         return
-    for title in list(CASES)[:2]:
+    for title in [title for title in titles if title in PICTURES]:
         tried("steps", f"{title}, TF32", lambda: measure_in_tf32(sides, found, title, small, milliseconds))  # noqa: B023
     two = {"minidl captured": found["minidl captured"], "minidl": found["minidl"]}
     two["PyTorch reduce-overhead"] = "torch", "reduce-overhead", False
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # of this process
-        for title in CASES:
+        for title in titles:
             name = f"{title}, torch.compile"
             tried("steps", name, lambda: measure(sides, two, title, small, milliseconds))  # noqa: B023
