@@ -30,7 +30,7 @@ if not REAL:
 import cupy
 
 from minidl.kernels import cuda
-from minidl.kernels.cuda import loader
+from minidl.kernels.cuda import loader, norm
 
 if not REAL:  # these modules keep it; other tests may want to see none
     for name, module in before.items():
@@ -299,6 +299,22 @@ def test_normalise(dtype, shape, dims, of_weight):
         for known, own in (((None, None), (True, True)), ((zero, None), (False, True)), ((center, variance), (False, False))):
             _, c, v = check("normalise", x, w, b, dims, 1e-5, *known)
             check("normalise_grad", g, x, w, c, v, dims, 1e-5, own, of_weight)
+
+
+@pytest.mark.parametrize(("shape", "dims", "of_weight"), [FORMS[i] for i in (0, 4, 6, 8)])
+def test_normalise_in_parts(shape, dims, of_weight, monkeypatch):
+    """Few long lines: several blocks share one, the last has less to do."""
+    monkeypatch.setattr(norm, "SHORTEST", 4)
+    assert norm._Lines(shape, dims).parts > 2
+    test_normalise(np.float32, shape, dims, of_weight)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 1000, 65537, 2**30 + 1, 2**31 - 1])
+def test_division_by_what_is_known_before(n):
+    n, factor, shift = map(int, loader.divisor(n))
+    assert factor < 2**32
+    tried = [0, 1, n - 1, n, n + 1, 2 * n - 1, 2 * n, 5**9, 2**31 // n * n - 1, 2**31 // n * n, 2**31 - 1]
+    assert [2 * t * factor >> 32 + shift for t in tried if t < 2**31] == [t // n for t in tried if t < 2**31]
 
 
 def test_normalise_far_from_zero():

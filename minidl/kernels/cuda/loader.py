@@ -95,6 +95,13 @@ def _window(window: Any, size: tuple[int, int]) -> tuple[np.int32, ...]:
     return tuple(np.int32(n) for pair in pairs for n in pair)
 
 
+@cache
+def divisor(n: int) -> tuple[Any, ...]:
+    """A number by which a kernel divides, as the arguments that ``DIVISOR`` in a .cu file names; from 1 to 2**31 - 1."""
+    shift = (n - 1).bit_length()
+    return np.int32(n), np.uint32(-(-(2 ** (31 + shift)) // n)), np.int32(shift)
+
+
 def plain(a: Any) -> Any:
     """The array without gaps and in C order: itself, if it is so."""
     return a if a.flags.c_contiguous else cupy.ascontiguousarray(a)

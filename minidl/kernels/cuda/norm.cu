@@ -4,8 +4,9 @@
 //
 // A parameter that is broadcast is an array with the rule which of its numbers belongs to element t: t / repeat % period.
 
-#define RULE(name) const real *name, int name##_repeat, int name##_period
-#define AT(name, t) name[(t) / name##_repeat % name##_period]
+#define RULE(name) const real *name, DIVISOR(name##_repeat), DIVISOR(name##_period)
+#define AT(name, t) name[REMAINDER(QUOTIENT(t, name##_repeat), name##_period)]
+#define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner + REMAINDER(r, inner))  // number r of a line
 #define MOST_WARPS 32
 
 // The sum over a block of threads, for all of them: in each warp, then over the warps.
@@ -18,31 +19,52 @@ __device__ inline real block_sum(real value, real* warps) {
   for (int w = 0; w < int(blockDim.x) / 32; w++) sum += warps[w];
   return sum;
 }
-__device__ inline int element(int r, int line, int lines, int inner) { return (r / inner * lines + line) * inner + r % inner; }
 
-// The mean of each line, unless that is given, and the mean square of the distances from it. Two passes: the square of a small
-// distance is exact enough where the difference of two large squares is not.
+// The mean of each line, unless that is given, and the sum of the squared distances from it. Two passes: the square of a small
+// distance is exact enough where the difference of two large squares is not. Where the lines are few, a block has only a part of
+// one, `length` numbers, so that all of the GPU has work; `merge` makes one of the parts.
 extern "C" __global__ void moments(
-    const real* x, real* center, real* variance, int own_center, int lines, int outer, int inner) {
+    const real* x, const real* given, real* centers, real* squares, int own_center, int lines, DIVISOR(inner), int count, int length) {
   __shared__ real warps[MOST_WARPS];
-  int line = blockIdx.x, count = outer * inner;
-  real mean = own_center ? real(0) : center[line];
+  int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count), n = stop - first;
+  real mean = own_center ? real(0) : given[line];
   if (own_center) {
-    for (int r = threadIdx.x; r < count; r += blockDim.x) mean += x[element(r, line, lines, inner)];
-    mean = block_sum(mean, warps) / count;
+#pragma unroll 4
+    for (int r = first + threadIdx.x; r < stop; r += blockDim.x) mean += x[ELEMENT(r)];
+    mean = block_sum(mean, warps) / n;
   }
   real square = 0, rest = 0;
-  for (int r = threadIdx.x; r < count; r += blockDim.x) {
-    real distance = x[element(r, line, lines, inner)] - mean;
+#pragma unroll 4
+  for (int r = first + threadIdx.x; r < stop; r += blockDim.x) {
+    real distance = x[ELEMENT(r)] - mean;
     square += distance * distance;
     rest += distance;
   }
-  square = block_sum(square, warps) / count;
-  rest = block_sum(rest, warps) / count;  // what rounding the sum of large numbers has cost the mean
+  square = block_sum(square, warps);
+  rest = own_center ? block_sum(rest, warps) / n : 0;  // what rounding the sum of large numbers has cost the mean
+  square -= n * rest * rest;
   if (threadIdx.x == 0) {
-    if (own_center) center[line] = mean + rest;
-    variance[line] = own_center ? square - rest * rest : square;
+    centers[blockIdx.y * lines + line] = mean + rest;
+    squares[blockIdx.y * lines + line] = gridDim.y == 1 ? square / n : square;
   }
+}
+
+// The mean and the variance of each line from those of its parts (Chan, Golub and LeVeque, Algorithms for computing the sample
+// variance, The American Statistician, 1983).
+extern "C" __global__ void merge(
+    const real* centers, const real* squares, real* center, real* variance, int lines, int parts, int count, int length) {
+  int line = THREAD;
+  if (line >= lines) return;
+  real mean = 0, square = 0;
+  for (int p = 0, seen = 0; p < parts; p++) {
+    int n = min(length, count - seen);
+    real distance = centers[p * lines + line] - mean, share = real(n) / (seen + n);
+    mean += distance * share;
+    square += squares[p * lines + line] + distance * distance * share * seen;
+    seen += n;
+  }
+  center[line] = mean;
+  variance[line] = square / count;
 }
 
 // (x - center) / sqrt(variance + eps) * weight + bias.
@@ -56,15 +78,17 @@ extern "C" __global__ void normalise(
   out[t] = y;
 }
 
-// For each line the sums of g * weight, and of g * weight * standard, where standard = (x - center) / sqrt(variance + eps).
+// For each line, or part of one, the sums of g * weight * standard, where standard = (x - center) / sqrt(variance + eps), and of
+// g * weight: (parts, 2, lines).
 extern "C" __global__ void line_sums(
-    const real* g, const real* x, real* plain, real* along, int lines, int outer, int inner, RULE(center), RULE(variance),
+    const real* g, const real* x, real* sums, int lines, DIVISOR(inner), int count, int length, RULE(center), RULE(variance),
     int with_weight, RULE(weight), real eps) {
   __shared__ real warps[MOST_WARPS];
-  int line = blockIdx.x;
+  int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count);
   real sum = 0, product = 0;
-  for (int r = threadIdx.x; r < outer * inner; r += blockDim.x) {
-    int t = element(r, line, lines, inner);
+#pragma unroll 4
+  for (int r = first + threadIdx.x; r < stop; r += blockDim.x) {
+    int t = ELEMENT(r);
     real a = with_weight ? g[t] * AT(weight, t) : g[t];
     sum += a;
     product += a * ((x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps));
@@ -72,14 +96,14 @@ extern "C" __global__ void line_sums(
   sum = block_sum(sum, warps);
   product = block_sum(product, warps);
   if (threadIdx.x == 0) {
-    plain[line] = sum;
-    along[line] = product;
+    sums[(blockIdx.y * 2 + 0) * lines + line] = product;
+    sums[(blockIdx.y * 2 + 1) * lines + line] = sum;
   }
 }
 
 // The gradient of x: g * weight, less the part that shifts a line's own center and the part that stretches its own variance.
 extern "C" __global__ void input_grad(
-    const real* g, const real* x, real* gx, int n, RULE(plain), RULE(along), RULE(center), RULE(variance), int with_weight,
+    const real* g, const real* x, real* gx, int n, RULE(along), RULE(plain), RULE(center), RULE(variance), int with_weight,
     RULE(weight), int own_center, int own_variance, real count, real eps) {
   int t = THREAD;
   if (t >= n) return;
@@ -94,14 +118,15 @@ extern "C" __global__ void input_grad(
 // A block has `across` of these side by side, and for each 256 / across threads that share the elements; `parts` blocks share
 // them further, and their sums, (parts, 2, period), are added up afterwards.
 extern "C" __global__ void __launch_bounds__(256) parameter_sums(
-    const real* g, const real* x, real* sums, int n, int repeat, int period, int across, int parts, RULE(center), RULE(variance),
-    real eps) {
+    const real* g, const real* x, real* sums, int n, DIVISOR(repeat), int period, int across, int parts, RULE(center),
+    RULE(variance), real eps) {
   __shared__ real products[256], plains[256];
   int p = blockIdx.x * across + threadIdx.x % across, walker = threadIdx.x / across, walkers = 256 / across;
   real product = 0, plain = 0;
   if (p < period)
+#pragma unroll 4
     for (int r = blockIdx.y * walkers + walker; r < n / period; r += walkers * parts) {
-      int t = (r / repeat * period + p) * repeat + r % repeat;
+      int t = (QUOTIENT(r, repeat) * period + p) * repeat + REMAINDER(r, repeat);
       product += g[t] * ((x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps));
       plain += g[t];
     }

@@ -9,8 +9,10 @@ from typing import Any
 import cupy
 import numpy as np
 
-from .loader import launch, plain
+from .loader import divisor, launch, plain
 
+BLOCKS = 528  # that a large GPU should have to work on at a time: four on each of its multiprocessors
+SHORTEST = 2048  # numbers that are worth a block of their own
 Rule = tuple[int, int]  # repeat and period: element t of the whole belongs to t // repeat % period
 
 
@@ -31,12 +33,12 @@ def _spread(a: Any, like: Any) -> tuple[Any, ...]:
     rule = _rule(wide, like.shape)
     if rule is None:  # as it would be in full
         a, rule = cupy.broadcast_to(a, like.shape), (1, like.size)
-    return plain(a.astype(like.dtype, copy=False)), max(rule[0], 1), max(rule[1], 1)
+    return plain(a.astype(like.dtype, copy=False)), *divisor(max(rule[0], 1)), *divisor(max(rule[1], 1))
 
 
 def _maybe(a: Any, like: Any) -> tuple[Any, ...]:
     """The same of one that may be None: whether it is there, and something in its place if not."""
-    return (0, like, 1, 1) if a is None else (1, *_spread(a, like))
+    return (0, like, *divisor(1), *divisor(1)) if a is None else (1, *_spread(a, like))
 
 
 def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -44,7 +46,7 @@ def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class _Lines:
-    """How an array is made of lines: ``outer`` runs of ``inner`` numbers, the runs of all lines taking turns."""
+    """How an array is made of lines: of runs of ``inner`` numbers, the runs of all lines taking turns."""
 
     def __init__(self, shape: Sequence[int], dims: Sequence[int]) -> None:
         self.shape = tuple(1 if d in dims else n for d, n in enumerate(shape))
@@ -53,8 +55,15 @@ class _Lines:
         if self.lines == 1:
             self.inner = math.prod(shape)
         self.count = math.prod(shape[d] for d in dims)
-        self.outer = self.count // max(self.inner, 1)
-        self.block = min(1024, max(32, -(-self.count // 32) * 32)) if self.count < 2048 else 512
+        self.parts = max(1, min(BLOCKS // max(self.lines, 1), self.count // SHORTEST))
+        self.length = -(-self.count // self.parts)  # of a part
+        self.block = min(512, max(32, -(-self.length // 32) * 32))
+        self.grid = self.lines, self.parts
+
+    @property
+    def sizes(self) -> tuple[Any, ...]:
+        """As the kernels take them."""
+        return self.lines, divisor(max(self.inner, 1)), self.count, self.length
 
     def __call__(self, a: Any, dtype: Any) -> Any:
         """An array that is broadcast, as one number for each line."""
@@ -87,13 +96,22 @@ def normalise(
         return out.transpose(back), moved.transpose(back) if center is None else center, variance.transpose(back)
     x, out, given = plain(x), cupy.empty(x.shape, x.dtype), center
     if variance is None:
-        variance, own = cupy.empty(lines.shape, x.dtype), int(center is None)
-        center = cupy.empty(lines.shape, x.dtype) if own else lines(center, x.dtype)
-        args = x, center, variance, own, lines.lines, lines.outer, lines.inner
-        launch("norm", "moments", (math.prod(lines.shape),), *args, block=lines.block, real=x.dtype)
+        center, variance = _moments(x, lines, None if center is None else lines(center, x.dtype))
     rules = _flat(_spread(center, x), _spread(variance, x), _maybe(weight, x), _maybe(bias, x))
     launch("norm", "normalise", x.size, x, out, x.size, *rules, float(eps), real=x.dtype)
     return out, center if given is None else given, variance
+
+
+def _moments(x: Any, lines: _Lines, given: Any) -> tuple[Any, Any]:
+    """Center, unless it is given, and variance of each line."""
+    found = [cupy.empty((lines.parts, *lines.shape), x.dtype) for _ in range(2)]
+    args = x, x if given is None else given, *found, int(given is None), *lines.sizes
+    launch("norm", "moments", lines.grid, *args, block=lines.block, real=x.dtype)
+    if lines.parts == 1:
+        return found[0][0], found[1][0]
+    whole = [cupy.empty(lines.shape, x.dtype) for _ in range(2)]
+    launch("norm", "merge", lines.lines, *found, *whole, lines.lines, lines.parts, lines.count, lines.length, real=x.dtype)
+    return whole[0], whole[1]
 
 
 def normalise_grad(
@@ -107,21 +125,29 @@ def normalise_grad(
         return _grad_in_arrays(g, x, weight, center, variance, dims, eps, own, wide, shape)
     g, x, gx = plain(g), plain(x), cupy.empty(x.shape, x.dtype)
     places = _flat(_spread(center, x), _spread(variance, x))
-    along = cupy.empty((2, *lines.shape), x.dtype)
-    if any(own):
-        args = g, x, along[0], along[1], lines.lines, lines.outer, lines.inner, *places, *_maybe(weight, x), float(eps)
-        launch("norm", "line_sums", (math.prod(lines.shape),), *args, block=lines.block, real=x.dtype)
-    rules = _flat(_spread(along[0], x), _spread(along[1], x), places, _maybe(weight, x))
-    flags = int(bool(own[0])), int(bool(own[1])), float(lines.count)
-    launch("norm", "input_grad", x.size, g, x, gx, x.size, *rules, *flags, float(eps), real=x.dtype)
     repeat, period = _rule(wide, x.shape) or (1, 1)
     across = 32 if repeat < 32 and period > 1 else 1
     parts = max(1, min(64, x.size // max(period, 1) // (8 * 256 // across)))
     sums = cupy.zeros((parts, 2, period), x.dtype)
-    args = g, x, sums, x.size, max(repeat, 1), period, across, parts, *places, float(eps)
+    args = g, x, sums, x.size, divisor(max(repeat, 1)), period, across, parts, *places, float(eps)
     launch("norm", "parameter_sums", (-(-period // across), parts), *args, block=256, real=x.dtype)
     found = sums[0] if parts == 1 else sums.sum(0)
+    if (repeat, period) == (lines.inner, lines.lines):  # a line has one weight, as in batch_norm: its sums are these
+        along = found if weight is None else found * weight.reshape(-1).astype(x.dtype)
+    else:
+        along = _line_sums(g, x, weight, lines, places, eps) if any(own) else cupy.empty((2, lines.lines), x.dtype)
+    rules = _flat(*(_spread(a.reshape(lines.shape), x) for a in along), places, _maybe(weight, x))
+    flags = int(bool(own[0])), int(bool(own[1])), float(lines.count)
+    launch("norm", "input_grad", x.size, g, x, gx, x.size, *rules, *flags, float(eps), real=x.dtype)
     return gx, found[0].reshape(shape), found[1].reshape(shape)
+
+
+def _line_sums(g: Any, x: Any, weight: Any, lines: _Lines, places: Any, eps: float) -> Any:
+    """The sums of g * weight * standard, and of g * weight, for each line."""
+    sums = cupy.empty((lines.parts, 2, lines.lines), x.dtype)
+    args = g, x, sums, *lines.sizes, *places, *_maybe(weight, x), float(eps)
+    launch("norm", "line_sums", lines.grid, *args, block=lines.block, real=x.dtype)
+    return sums[0] if lines.parts == 1 else sums.sum(0)
 
 
 def _grad_in_arrays(
