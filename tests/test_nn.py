@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -72,6 +73,33 @@ def test_assignment_keeps_the_registers_straight():
         del net.nothing
     with pytest.raises(AttributeError, match="'Net' object has no attribute 'nothing'"):
         _ = net.nothing
+
+
+def test_registers():
+    """What is changed in one is changed in the module, as with PyTorch's dictionaries."""
+    net = Net()
+    new = net._parameters["scale"] = nn.Parameter(minidl.ones(1))
+    assert net.scale is new and dict(net.named_parameters())["scale"] is new
+    net._buffers["more"] = minidl.ones(2)
+    assert (
+        net.more.shape == (2,)
+        and "more" in net.state_dict()
+        and repr(net._buffers) == repr(dict(net.named_buffers(recurse=False)))
+    )
+    assert net._modules.pop("fc").weight.shape == (4, 3) and not hasattr(net, "fc") and list(net._modules) == ["body"]
+    assert "plain" not in net._buffers and "scale" not in net._modules
+    for wrong in ("plain", "scale", "nothing"):
+        with pytest.raises(KeyError, match=wrong):
+            net._modules[wrong]
+        with pytest.raises(KeyError, match=wrong):
+            del net._modules[wrong]
+    net.scale = None
+    assert dict(net._parameters) == {"scale": None} and len(net._parameters) == 1
+
+
+def test_a_module_is_freed_with_its_last_name():
+    seen = weakref.ref(nn.Sequential(nn.Linear(2, 2)))
+    assert seen() is None
 
 
 @pytest.mark.parametrize("value", [nn.Linear(1, 1), nn.Parameter(minidl.zeros(1))])

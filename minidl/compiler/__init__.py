@@ -205,17 +205,14 @@ class OptimizedModule(Module):
         return explain(self)
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("__"):  # how to copy or pickle it is not the other's business
-                raise
-            return getattr(super().__getattr__("_orig_mod"), name)
+        if name.startswith("__") or "_orig_mod" not in self.__dict__:  # how to copy or pickle it is not the other's business
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._orig_mod, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_orig_mod":
             raise AttributeError("_orig_mod cannot be replaced: compile the other module")
-        if name in self.__dict__ or "_orig_mod" not in self.__dict__.get("_modules", ()):
+        if name in self.__dict__ or "_orig_mod" not in self.__dict__:
             super().__setattr__(name, value)
         else:
             setattr(self._orig_mod, name, value)

@@ -25,7 +25,7 @@ class _Row(Module):
 
     def _number(self, modules: Iterable[Any]) -> None:
         """Hold these modules instead, named by their positions."""
-        self._modules = {}
+        self._modules.clear()
         for module in modules:
             self.append(module)
 

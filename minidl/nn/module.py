@@ -1,12 +1,12 @@
-"""`Module`: the base of all layers and networks. It keeps three registers, of parameters, buffers and submodules,
-and everything else here walks over them.
+"""`Module`: the base of all layers and networks. It keeps a register of which attributes are parameters, buffers and
+submodules, and everything else here walks over them.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
 from .._tensor import Tensor
@@ -23,6 +23,37 @@ class structure:
     """How often any module was changed: an attribute, a register or its hooks. `minidl.compile` looks at it."""
 
     edits = 0
+
+
+class _Register(MutableMapping[str, Any]):
+    """The attributes of ``module`` that are of one kind, by name: what is changed here is changed there."""
+
+    def __init__(self, module: Module, kind: str) -> None:
+        self.attributes, self.kinds, self.kind = module.__dict__, module._registered, kind
+
+    def __getitem__(self, name: str) -> Any:
+        if self.kinds.get(name) != self.kind:
+            raise KeyError(name)
+        return self.attributes[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.attributes[name], self.kinds[name] = value, self.kind
+        structure.edits += 1
+
+    def __delitem__(self, name: str) -> None:
+        if self.kinds.get(name) != self.kind:
+            raise KeyError(name)
+        del self.attributes[name], self.kinds[name]
+        structure.edits += 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name, kind in self.kinds.items() if kind == self.kind])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class _HookHandle(Handle):
@@ -60,10 +91,8 @@ class Module:
 
     def __init__(self) -> None:
         self.training = True
-        self._parameters: dict[str, Parameter | None] = {}
-        self._buffers: dict[str, Tensor | None] = {}
+        self._registered: dict[str, str] = {}  # names of attributes: each is a "parameter", a "buffer" or a "module"
         self._non_persistent_buffers_set: set[str] = set()
-        self._modules: dict[str, Module | None] = {}
         self._forward_pre_hooks: dict[int, Callable[..., Any]] = {}
         self._forward_hooks: dict[int, Callable[..., Any]] = {}
         self._backward_hooks: dict[int, Callable[..., Any]] = {}
@@ -110,41 +139,48 @@ class Module:
         """
         return _HookHandle(self._backward_hooks, hook)
 
-    # -- the three registers, seen as attributes
+    # -- what is registered: attributes as any other, so that to look one up takes no longer
 
-    def __getattr__(self, name: str) -> Any:  # only asked for names that are not in __dict__
-        own = self.__dict__
-        for register in ("_parameters", "_modules", "_buffers"):
-            if register in own and name in own[register]:
-                return own[register][name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # a checker does not see what `register_parameter` adds
+
+    @property
+    def _parameters(self) -> _Register:
+        return _Register(self, "parameter")
+
+    @property
+    def _buffers(self) -> _Register:
+        return _Register(self, "buffer")
+
+    @property
+    def _modules(self) -> _Register:
+        return _Register(self, "module")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, (Parameter, Module)):
-            if "_modules" not in self.__dict__:
-                kind = "module" if isinstance(value, Module) else "parameter"
+            kind = "parameter" if isinstance(value, Parameter) else "module"
+            if "_registered" not in self.__dict__:
                 raise AttributeError(
                     f"cannot assign {kind} {name!r} before {type(self).__name__} has called super().__init__()"
                 )
-            if name not in (self._parameters if isinstance(value, Parameter) else self._modules):
+            if self._registered.get(name) != kind:
                 self._forget(name)
             if isinstance(value, Parameter):
                 self.register_parameter(name, value)
             else:
                 self.add_module(name, value)
             return
-        for register_name, wanted in (("_parameters", Parameter), ("_modules", Module), ("_buffers", Tensor)):
-            register_ = self.__dict__.get(register_name)
-            if register_ and name in register_:
-                if value is not None and not isinstance(value, wanted):
-                    raise TypeError(
-                        f"cannot assign {type(value).__name__!r} to {name!r} of {type(self).__name__}: it is registered as a "
-                        f"{wanted.__name__}, and takes one or None"
-                    )
-                register_[name] = value
-                structure.edits += 1
-                return
-        object.__setattr__(self, name, value)
+        wanted = _TYPES.get(self.__dict__.get("_registered", {}).get(name))
+        if wanted is None:
+            object.__setattr__(self, name, value)
+        elif value is None or isinstance(value, wanted):
+            self.__dict__[name] = value
+        else:
+            raise TypeError(
+                f"cannot assign {type(value).__name__!r} to {name!r} of {type(self).__name__}: it is registered as a "
+                f"{wanted.__name__}, and takes one or None"
+            )
         if name != "training":
             structure.edits += 1
 
@@ -153,55 +189,52 @@ class Module:
             object.__delattr__(self, name)
 
     def _forget(self, name: str) -> bool:
-        """Take ``name`` out of wherever it is; say whether it was anywhere."""
-        places: tuple[dict[str, Any], ...] = (self._parameters, self._buffers, self._modules, self.__dict__)
-        found = [place.pop(name) for place in places if name in place]
+        """Take the attribute ``name`` out, registered or not; say whether there was one."""
+        found = name in self.__dict__
+        self.__dict__.pop(name, None)
+        self._registered.pop(name, None)
         self._non_persistent_buffers_set.discard(name)
         structure.edits += 1
-        return bool(found)
+        return found
 
     def __dir__(self) -> list[str]:
-        names = {*super().__dir__(), *self._parameters, *self._buffers, *self._modules}
-        return sorted(name for name in names if not name[0].isdigit())
+        return sorted(name for name in super().__dir__() if not name[0].isdigit())
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Register a parameter under ``name``; None reserves the name for one that is not there (a bias left out)."""
-        self._check_name(name, self._parameters, "parameter")
+        self._check_name(name, "parameter")
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}")
         self._parameters[name] = param
-        structure.edits += 1
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register a tensor that is not trained but belongs to the state, such as a running mean.
 
         A buffer that is not ``persistent`` is left out of `state_dict`.
         """
-        self._check_name(name, self._buffers, "buffer")
+        self._check_name(name, "buffer")
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
         self._buffers[name] = tensor
-        structure.edits += 1
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a submodule under ``name``."""
-        self._check_name(name, self._modules, "module")
+        self._check_name(name, "module")
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"add_module: {name!r} must be a Module or None, got {type(module).__name__}")
         self._modules[name] = module
-        structure.edits += 1
 
     register_module = add_module
 
-    def _check_name(self, name: Any, register: dict[str, Any], kind: str) -> None:
-        if "_modules" not in self.__dict__:
+    def _check_name(self, name: Any, kind: str) -> None:
+        if "_registered" not in self.__dict__:
             raise AttributeError(f"cannot register a {kind} before {type(self).__name__} has called super().__init__()")
         if not isinstance(name, str):
             raise TypeError(f"the name of a {kind} must be a string, got {type(name).__name__}")
         if "." in name or not name:
             raise KeyError(f"the name of a {kind} must not be empty and must not contain a dot, got {name!r}")
-        if name not in register and hasattr(self, name):
+        if self._registered.get(name) != kind and hasattr(self, name):
             raise KeyError(f"{type(self).__name__} already has an attribute {name!r}")
 
     # -- walking over them
@@ -224,7 +257,7 @@ class Module:
         seen = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in modules:
-            for name, member in module.__dict__[register].items():
+            for name, member in getattr(module, register).items():
                 if member is not None and not (remove_duplicate and member in seen):
                     seen.add(member)
                     yield f"{path}.{name}" if path else name, member
@@ -291,9 +324,9 @@ class Module:
     def _member(self, register: str, target: str, kind: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
-        if module.__dict__[register].get(name) is None:
+        if getattr(module, register).get(name) is None:
             raise AttributeError(f"{type(module).__name__} has no {kind} {name!r} (looking for {target!r})")
-        return module.__dict__[register][name]
+        return getattr(module, register)[name]
 
     # -- changing all of them
 
@@ -453,6 +486,9 @@ class Module:
         extra = self.extra_repr()
         parts = [f"({name}): {module!r}" for name, module in self._modules.items()]
         return layout_repr(self._get_name(), extra.split("\n") if extra else [], parts)
+
+
+_TYPES: dict[Any, Any] = {"parameter": Parameter, "buffer": Tensor, "module": Module}
 
 
 def layout_repr(name: str, extra: list[str], parts: list[str]) -> str:
