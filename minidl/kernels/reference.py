@@ -25,7 +25,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
     """The rows of x times those of w, and the bias added; then cut off at 0, if that is wanted."""
-    out = matmul(x, w.swapaxes(0, 1)) + (0 if bias is None else bias)
+    out = matmul(np.atleast_2d(x), w.swapaxes(0, 1)).reshape(*x.shape[:-1], len(w)) + (0 if bias is None else bias)
     return relu(out) if with_relu else out
 
 
