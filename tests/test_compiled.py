@@ -225,6 +225,17 @@ def test_norms(kind, own, last):
             same(f, v, 2e-4 * max(1.0, float(np.abs(v).max())))
 
 
+@pytest.mark.parametrize("apart", range(3))
+def test_layer_norm_of_what_is_not_in_one_piece(apart):
+    args = [numbers(0, 6, 4, 30), numbers(1, 4, 30), numbers(2, 4, 30)]
+    wanted = reference.normalise(*(a.astype(float) for a in args), (1, 2), 1e-5)
+    args[apart] = np.repeat(args[apart], 2, -1)[..., ::2]
+    for dims in ((1, 2), (2, 1)):
+        for found, exact in zip(compiled.normalise(*args, dims, 1e-5), wanted):
+            assert found.shape == exact.shape
+            same(found, exact)
+
+
 def test_a_weight_and_a_bias_of_different_shapes():
     """The compiled loops take them for alike, and would read beyond the smaller one."""
     x, w, b = numbers(0, 6, 4, 30), numbers(1, 4, 30), numbers(2, 4, 1)
@@ -404,6 +415,22 @@ def test_products(shape, orders, monkeypatch):
     a, b = (order[o](numbers(i, *size)) for i, (o, size) in enumerate(zip(orders, [(m, k), (k, n)])))
     same(compiled.matmul(a, b), a.astype(np.float64) @ b, 1e-4)
     same(compiled.linear(a, b.T, None), a.astype(np.float64) @ b, 1e-4)
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 1, 7), (1, 0)])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("worth", [threads.WORTH_A_THREAD, 1])
+def test_one_row(shape, with_bias, worth, monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_A_THREAD", worth)
+    x, w, bias = numbers(0, *shape), numbers(1, 5, shape[-1]), numbers(2, 5) if with_bias else None
+    w_apart, x_apart = np.repeat(w, 2, 1)[:, ::2], np.repeat(x, 2, -1)[..., ::2]
+    wanted = reference.linear(x.astype(float), w.astype(float), bias)
+    for args in ((x, w), (x_apart, w), (x, w_apart), (x, np.asfortranarray(w))):
+        found = compiled.linear(*args, bias)
+        assert found.dtype == np.float32
+        same(found, wanted)
+    same(compiled.linear(x, w, bias, True), np.maximum(wanted, 0))
+    assert compiled.linear(x.astype(float), w.astype(float), bias).dtype == np.float64
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])

@@ -160,7 +160,7 @@ class Op:
             return
         if owner is array or owner is array.base or backend.xp(array).may_share_memory(t._array, array):
             base = first if first._base is None else first._base
-            t._counter = counter(base)
+            t._counter = base._counter or counter(base)
             t._base, t._path, t._epoch = base, (*first._path, (self.call, tuple(values[1:]))), base._epoch
 
     def record(self, t: TensorBase, values: Sequence[Any], slots: Sequence[Any]) -> None:
@@ -318,10 +318,11 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
     """
     first = arrays[0]
     kind = type(first)
-    if (kind is np.ndarray or kind in backend.gpu_types) and first.dtype.kind == "f":  # the usual case, quickly
+    if (kind is np.ndarray or kind in backend.gpu_types) and (dtype := first.dtype).kind == "f":  # the usual case, quickly
         for i in op.inputs or range(len(arrays)):
             x = arrays[i]
-            if (type(x) is not kind or x.dtype is not first.dtype) and type(x) is not float:
+            alike = x is first or (type(x) is kind and x.dtype is dtype) or type(x) is float
+            if not alike and (x is not None or op.defaults[i] is not None):
                 break
         else:
             return arrays

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd.tape import wrap
-from ..dtypes import bool_
+from ..dtypes import as_dtype, bool_
 from ..functions.creation import arange, as_tensor, empty, zeros
 from ..functions.joining import chunk
 from ..ops.compare import logical_or
@@ -246,27 +246,28 @@ class KVCache:
         ShapeError
             If they are not for as many tokens, or for other examples, heads or features than those before.
         """
-        if len(key.shape) != 4 or len(value.shape) != 4 or key.shape[:3] != value.shape[:3]:
-            said = f"{tuple(key.shape)} and {tuple(value.shape)}"
-            raise ShapeError(f"KVCache: wants keys (N, H, L, E) and values (N, H, L, V), got {said}")
+        k, v = key._array, value._array
+        if k.ndim != 4 or v.ndim != 4 or k.shape[:3] != v.shape[:3]:
+            raise ShapeError(f"KVCache: wants keys (N, H, L, E) and values (N, H, L, V), got {k.shape} and {v.shape}")
         if key.requires_grad or value.requires_grad:
             raise RuntimeError("KVCache: keys and values require a gradient, which cannot be kept; use no_grad()")
-        start, stop = self.length, self.length + key.shape[2]
+        start, stop = self.length, self.length + k.shape[2]
         if stop > self.max_len:
             raise RuntimeError(f"KVCache: {stop} tokens do not fit in max_len={self.max_len}")
         if self._kept is None:
             made = (zeros(*x.shape[:2], self.max_len, x.shape[3], dtype=x.dtype, device=x.device) for x in (key, value))
             self._kept = next(made), next(made)
-        for kept, new in zip(self._kept, (key, value)):
-            if (*kept.shape[:2], kept.shape[3]) != (*new.shape[:2], new.shape[3]):
-                raise ShapeError(f"KVCache: {tuple(new.shape)} does not go with what it holds, {tuple(kept.shape)}")
-            if kept._array.dtype != new._array.dtype:
-                raise RuntimeError(f"KVCache: {new.dtype} does not go with what it holds, {kept.dtype}")
+        keys, values = self._kept[0]._array, self._kept[1]._array
+        for kept, new in ((keys, k), (values, v)):
+            if kept.shape[:2] != new.shape[:2] or kept.shape[3] != new.shape[3]:
+                raise ShapeError(f"KVCache: {new.shape} does not go with what it holds, {kept.shape}")
+            if kept.dtype != new.dtype:
+                raise RuntimeError(f"KVCache: {as_dtype(new.dtype)} does not go with what it holds, {as_dtype(kept.dtype)}")
         self.length = stop
-        for kept, new in zip(self._kept, (key, value)):  # past the ops, whose overhead is most of a step of generation
-            kept._array[:, :, start:stop] = new._array
-            kept._tell("KVCache.extend changes it in place")
-        return wrap(self._kept[0]._array[:, :, :stop]), wrap(self._kept[1]._array[:, :, :stop])
+        keys[:, :, start:stop], values[:, :, start:stop] = k, v  # past the ops, whose overhead is most of a step of generation
+        for tensor in self._kept:
+            tensor._tell("KVCache.extend changes it in place")
+        return wrap(keys[:, :, :stop]), wrap(values[:, :, :stop])
 
     def select(self, order: Any) -> None:
         """Put the examples into another order, or leave some out, as beam search does: ``order`` has their numbers."""

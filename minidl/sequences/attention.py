@@ -318,20 +318,21 @@ _attention.op.name = "scaled_dot_product_attention"
 _attention.vjp(_attention_rule, query=None, key=None, value=None)
 
 
-def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tuple[int, ...]:
-    """The dimensions before the last two."""
+def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tuple[tuple[int, ...], bool]:
+    """The dimensions before the last two, and whether all have them so."""
     op = "scaled_dot_product_attention"
-    q, k, v = (tuple(x.shape) for x in (query, key, value))
+    q, k, v = query.shape, key.shape, value.shape
     few = min(len(q), len(k), len(v)) < 2
     if few or q[-1] != k[-1] or k[-2] != v[-2]:
         these = "at least 2 dimensions" if few else "query (..., L, E), key (..., S, E), value (..., S, V)"
         raise ShapeError(f"{op}: wants {these}, got query {q}, key {k}, value {v}")
-    lead = q[:-2] if q[:-2] == k[:-2] == v[:-2] else broadcast_shapes(q[:-2], k[:-2], v[:-2], op=op)
+    alike = q[:-2] == k[:-2] == v[:-2]
+    lead = q[:-2] if alike else broadcast_shapes(q[:-2], k[:-2], v[:-2], op=op)
     kind = getattr(query, "_array", query).dtype
     if kind.kind != "f":
         raise TypeError(f"{op}: wants a floating dtype, got {kind}")
     if mask is None:
-        return lead
+        return lead, alike
     if is_causal:
         raise RuntimeError(f"{op}: give attn_mask or is_causal=True, not both")
     own = getattr(mask, "_array", mask).dtype
@@ -340,7 +341,7 @@ def _check(query: Any, key: Any, value: Any, mask: Any, is_causal: bool) -> tupl
     wanted = (*lead, q[-2], k[-2])
     if broadcast_shapes(tuple(mask.shape), wanted, op=op) != wanted:
         raise ShapeError(f"{op}: attn_mask of shape {tuple(mask.shape)} does not broadcast to {wanted}")
-    return lead
+    return lead, alike
 
 
 def scaled_dot_product_attention(
@@ -378,7 +379,7 @@ def scaled_dot_product_attention(
         If shapes do not fit each other.
     """
     for i, x in enumerate((query, key, value) if attn_mask is None else (query, key, value, attn_mask)):
-        if not hasattr(x, "shape"):
+        if not isinstance(x, TensorBase) and not hasattr(x, "shape"):
             _attention.op.refuse(i, x)
     for name, number in (("dropout_p", dropout_p), ("scale", 0.0 if scale is None else scale)):
         if not isinstance(number, (int, float)) and getattr(number, "ndim", 1):
@@ -387,7 +388,7 @@ def scaled_dot_product_attention(
         raise ValueError(f"scaled_dot_product_attention: dropout_p must lie between 0 and 1, got {dropout_p}")
     if enable_gqa:
         key, value = (_for_all_heads(query, x) for x in (key, value))
-    lead = _check(query, key, value, attn_mask, is_causal)
+    lead, alike = _check(query, key, value, attn_mask, is_causal)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1] or 1)
     if getattr(query, "_array", query).dtype == np.float16:  # sums in float32
@@ -399,7 +400,7 @@ def scaled_dot_product_attention(
     if getattr(attn_mask, "requires_grad", False):
         weights = attention_weights(query, key, attn_mask, scale)
         return matmul(dropped(weights, dropout_p) if dropout_p else weights, value)
-    if attn_mask is None and len(lead) == 2 and lead == query.shape[:2] == key.shape[:2] == value.shape[:2]:
+    if attn_mask is None and len(lead) == 2 and alike:
         return _attention(query, key, value, None, scale, is_causal, dropout_p)  # the usual case, quickly
     pairs = (math.prod(lead[:-1]), lead[-1]) if lead else (1, 1)  # examples and heads
 

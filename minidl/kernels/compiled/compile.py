@@ -121,4 +121,5 @@ def part(n, p, parts):
 
 def parts(n_items: int, nbytes: int) -> int:
     """In how many parts to do it: see `minidl.kernels.threads.parts`."""
-    return max(threads.n_parts(n_items, nbytes * WORTH), 1) if PARALLEL else 1
+    nbytes *= WORTH
+    return max(threads.n_parts(n_items, nbytes), 1) if PARALLEL and nbytes >= threads.WORTH_A_THREAD else 1

@@ -76,6 +76,24 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
+@shared
+def _row(parts, out, x, w, bias):
+    """One row times those of w, each of which goes by once."""
+    for p in prange(parts):
+        first, last = part(len(out), p, parts)
+        for r in range(first, last):
+            total = f32(0)
+            for i in range(x.size):
+                total += x[i] * w[r, i]
+            out[r] = total if bias is None else total + bias[r]
+
+
 def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
-    """As `minidl.kernels.cpu` does it, with these products."""
-    return linear_of(x, w, bias, with_relu, matmul)
+    """As `minidl.kernels.cpu` does it, with these products; one row, as of a token that is generated, in a loop."""
+    n, k = w.shape
+    plain = x.size == k and x.dtype == w.dtype == np.float32 and w.flags.c_contiguous and not with_relu
+    if not plain or (bias is not None and bias.dtype != np.float32):
+        return linear_of(x, w, bias, with_relu, matmul)
+    out = np.empty((*x.shape[:-1], n), np.float32)
+    _row(parts(n, threads.as_bytes(w.size)), out.reshape(n), x.reshape(k), w, bias)
+    return out

@@ -108,13 +108,17 @@ def normalise(
     x: Any, weight: Any, bias: Any, dims: Sequence[int], eps: float, center: Any = None, variance: Any = None
 ) -> tuple[Any, Any, Any]:
     """The result, and the center and variance that it was made with."""
+    if center is None and variance is None and _is_layer(x, weight, bias, dims):
+        return _layer(x, weight, bias, eps)
     view = _view(x, dims)
     factors = None if view is None else _weights(view, weight, bias)
     if view is None or factors is None:
         return cpu.normalise(x, weight, bias, dims, eps, center, variance)
     own = center is None, variance is None
-    # what is its own is written; a center that is not, beside a variance that is, is 0
-    c, v = (np.zeros(view.few, np.float32) if own[1] else view.moments(m) for m in (center, variance))
+    if own[1]:  # written by the loop; a center that is not its own is then 0
+        c, v = np.zeros((2, *view.few), np.float32)
+    else:
+        c, v = view.moments(center), view.moments(variance)
     out, kernel = np.empty(view.shape, np.float32), rows if len(view.shape) == 2 else columns
     kernel(_count(view, 8 * x.nbytes), view(x), out, *factors, c, v, float(eps), *own)
     if own[0]:
@@ -122,6 +126,25 @@ def normalise(
     if own[1]:
         variance = view.back(v, view.kept)
     return view.back(out, x.shape), center, variance
+
+
+def _is_layer(x: Any, weight: Any, bias: Any, dims: Sequence[int]) -> bool:
+    """Whether this is layer norm as it mostly comes, for which no view need be looked for."""
+    if weight is None or bias is None or not x.dtype == weight.dtype == bias.dtype == np.float32 or not x.size:
+        return False
+    last = x.ndim - len(dims)
+    contiguous = x.flags.c_contiguous and weight.flags.c_contiguous and bias.flags.c_contiguous
+    return contiguous and min(dims) == last and x.shape[last:] == weight.shape == bias.shape
+
+
+def _layer(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+    """`normalise` of the last dimensions, those of weight and bias."""
+    shape, out, n = (*x.shape[: -weight.ndim], *[1] * weight.ndim), np.empty(x.shape, np.float32), weight.size
+    center, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    flat, factors = (x.reshape(-1, n), out.reshape(-1, n)), (weight.reshape(1, n), bias.reshape(1, n))
+    count = parts(center.size, 8 * x.nbytes)
+    rows(count, *flat, *factors, center.reshape(-1), variance.reshape(-1), float(eps), True, True)
+    return out, center, variance
 
 
 def _weights(view: _View, weight: Any, bias: Any) -> Any:

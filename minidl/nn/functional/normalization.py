@@ -21,14 +21,18 @@ def _check(op: str, input: Any, shape: tuple[int, ...], mixed: bool = False, **o
     dtype = getattr(input, "_array", input).dtype
     if dtype.kind != "f":
         check_floating(op, input)
-    others = {name: getattr(x, "_array", x) for name, x in others.items() if x is not None}
+    differ = False
     for name, x in others.items():
-        if x.shape != shape:
-            raise ShapeError(f"{op}: {name} must have shape {shape}, got {tuple(x.shape)}")
-    differ = any([x.dtype != dtype for x in others.values()])
-    if differ and not mixed and not (dtype == np.float16 and {x.dtype for x in others.values()} == {np.dtype(np.float32)}):
-        got = ", ".join(f"{name} {x.dtype}" for name, x in others.items())
-        raise RuntimeError(f"{op}: wants the dtype of input, {dtype}, for all (or with float16 float32), got {got}")
+        if x is not None:
+            x = getattr(x, "_array", x)
+            if x.shape != shape:
+                raise ShapeError(f"{op}: {name} must have shape {shape}, got {x.shape}")
+            differ = differ or x.dtype != dtype
+    if differ and not mixed:
+        kinds = {name: getattr(x, "_array", x).dtype for name, x in others.items() if x is not None}
+        if dtype != np.float16 or {*kinds.values()} != {np.dtype(np.float32)}:
+            got = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+            raise RuntimeError(f"{op}: wants the dtype of input, {dtype}, for all (or with float16 float32), got {got}")
 
 
 def _channels(op: str, input: Any) -> tuple[int, ...]:
@@ -165,7 +169,9 @@ def _last_dims(op: str, input: Any, normalized_shape: Any) -> tuple[tuple[int, .
     """``normalized_shape`` as a tuple, and the dimensions that it names."""
     if not isinstance(normalized_shape, (tuple, list)):
         raise TypeError(f"{op}: normalized_shape must be a tuple of integers, got {normalized_shape!r}")
-    wanted, shape = tuple([as_index(n, f"{op}: normalized_shape") for n in normalized_shape]), tuple(input.shape)
+    whole = set(map(type, normalized_shape)) <= {int}
+    wanted = tuple(normalized_shape if whole else [as_index(n, f"{op}: normalized_shape") for n in normalized_shape])
+    shape = tuple(input.shape)
     if not wanted or shape[-len(wanted) :] != wanted:
         raise ShapeError(f"{op}: normalized_shape must be the last sizes of input {shape}, at least one, got {wanted}")
     return wanted, tuple(range(len(shape) - len(wanted), len(shape)))
