@@ -417,7 +417,7 @@ def test_products(shape, orders, monkeypatch):
     same(compiled.linear(a, b.T, None), a.astype(np.float64) @ b, 1e-4)
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 1, 7), (1, 0)])
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 1, 7), (1, 0), (0, 0)])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("worth", [threads.WORTH_A_THREAD, 1])
 def test_one_row(shape, with_bias, worth, monkeypatch):

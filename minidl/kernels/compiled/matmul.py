@@ -91,7 +91,7 @@ def _row(parts, out, x, w, bias):
 def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
     """As `minidl.kernels.cpu` does it, with these products; one row, as of a token that is generated, in a loop."""
     n, k = w.shape
-    plain = x.size == k and x.dtype == w.dtype == np.float32 and w.flags.c_contiguous and not with_relu
+    plain = 0 < x.size == k and x.dtype == w.dtype == np.float32 and w.flags.c_contiguous and not with_relu
     if not plain or (bias is not None and bias.dtype != np.float32):
         return linear_of(x, w, bias, with_relu, matmul)
     out = np.empty((*x.shape[:-1], n), np.float32)
