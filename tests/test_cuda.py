@@ -339,6 +339,12 @@ def test_counts_and_repeats_given_as_tensors():
     assert minidl.isin(2, x).item() and not minidl.isin(3, x).item()
 
 
+def test_steps_are_flat_and_a_condition_may_be_a_bool():
+    x = minidl.tensor([0.5, -1.5], device="cuda", requires_grad=True)
+    (minidl.floor(x) + minidl.sign(x) * minidl.where(True, x, 3.0)).sum().backward()
+    assert x.grad.tolist() == [1, -1] and minidl.where(False, x, 3.0).tolist() == [3, 3]
+
+
 def test_pictures_on_the_device_are_transformed_there():
     images = minidl.rand(3, 3, 8, 6, device="cpu")
     steps = [
@@ -694,6 +700,8 @@ def test_the_stand_in_is_not_put_beside_cupy(monkeypatch):
 def test_the_stand_in_is_as_strict_as_cupy():
     with pytest.raises(TypeError, match="Unsupported type .*Symbol"):
         symbols.trace(lambda out, x: out.__setitem__(..., strict.arctan(x)), np.dtype("f4"), 2)
+    with pytest.raises(AttributeError, match="'bool' object has no attribute 'astype'"):
+        strict.where(True, strict.ones(2), 0.0)
     assert strict.empty((0, 3)).data.ptr == 0 != strict.empty(1).data.ptr
 
 

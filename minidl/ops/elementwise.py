@@ -139,7 +139,7 @@ def neg(input: Any) -> Any:
 
 def _no_slope(g: Any) -> Any:
     """Zeros, also where ``g`` is infinite or NaN."""
-    return where(False, g, 0.0)
+    return where(g < -math.inf, g, 0.0)  # which nothing is
 
 
 add.vjp(input=lambda g: g, other=lambda g: g)
@@ -486,7 +486,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
 def _where(condition: Any, input: Any, other: Any) -> Any:
     if getattr(condition, "dtype", bool) != bool:
         raise TypeError(f"where: condition must be a bool tensor, got {condition.dtype}; write condition != 0")
-    return (xp(condition) if hasattr(condition, "dtype") else xp(input)).where(condition, input, other)
+    condition = condition if hasattr(condition, "dtype") else xp(input).full((), condition)  # CuPy takes no bool of Python's
+    return xp(condition).where(condition, input, other)
 
 
 abs.vjp(input=lambda g, input: g * sign(input))

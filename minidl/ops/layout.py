@@ -213,8 +213,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
         tensors = [x.astype(common, copy=False) for x in tensors]
     ends = [*accumulate((x.shape[dim] if counts else 0 for x, counts in zip(tensors, solid)), initial=0)]
     joined = [x for x, counts in zip(tensors, solid) if counts] or [first]
-    join = kernels(first).in_one("cat", first.dtype) or xp(first).concatenate
-    return join(joined, dim), (dim, ends)
+    return (kernels(first).in_one("cat", first.dtype) or xp(first).concatenate)(joined, dim), (dim, ends)
 
 
 def _uncat(g: Any, ends: Any) -> Any:

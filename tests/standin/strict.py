@@ -331,6 +331,8 @@ def _call(name, function, args, options, known=None):
         SYNCS.append(name)
     if name in JOINS:
         _joined(args[0])
+    if name == "where" and isinstance(args[0], bool):
+        raise AttributeError("'bool' object has no attribute 'astype'")
     options.pop("blocking", None)
     given, out = [_given(a) for a in args], options.get("out")
     capture.check(name)
