@@ -21,6 +21,7 @@ from numba import njit
 from minidl.kernels import compiled
 from minidl.kernels.compiled import compile, mathematics
 
+of_elements = sys.modules["minidl.kernels.compiled.elementwise"]
 by_products = sys.modules["minidl.kernels.compiled.conv"]
 
 LAYOUTS = [(0, 1, 2, 3), (1, 2, 3, 0), (3, 0, 1, 2)]
@@ -92,6 +93,24 @@ def test_activations_are_one_loop(name, monkeypatch):
     wide.sum().backward()
     same(out.detach(), wide.detach(), 1e-6)
     same(x.grad, double.grad, 2e-6)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("n", [of_elements.FEW - 1, of_elements.FEW, 1000])
+def test_activations_of_few_numbers(name, n):
+    """NumPy's passes for the fewest, and for more a loop that is remembered; with other options another one."""
+    x, g = (numbers(i, n, scale=4) for i in (1, 2))
+    options = {"elu": [(), (0.5,)], "softplus": [(), (2.0,), (1, 3.0)], "leaky_relu": [(), (0.2,)]}.get(name, [()])
+    for chosen in options * 2:
+        found = []
+        for kind in (np.float32, np.float64):
+            t = minidl.tensor(x.astype(kind), requires_grad=True)
+            out = getattr(F, name)(t, *chosen)
+            out.backward(minidl.tensor(g.astype(kind)))
+            found.append((out.detach(), t.grad))
+        for a, b in zip(*found):
+            assert a.dtype == minidl.float32
+            same(a, b, 2e-6)
 
 
 def test_what_cannot_be_traced_is_numpys():

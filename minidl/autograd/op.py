@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _REQUIRED = inspect.Parameter.empty
 _NUMBERS = (int, float, bool)
+_LISTS = {tuple, list}
 _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's spellings, which PyTorch takes as well
 
 
@@ -131,7 +132,7 @@ class Op:
                 with devices.current(place):
                     return self.run(values)
         arrays: Any = [v._array if isinstance(v, TensorBase) else v for v in values]
-        if type(arrays[0]) in (tuple, list):
+        if type(arrays[0]) in _LISTS:
             arrays[0] = _unwrap(arrays[0])
         if self.promotes is not None:
             arrays = promote(self, arrays)
@@ -304,11 +305,9 @@ def numpy_names(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def _unwrap(value: Any) -> Any:
-    if isinstance(value, TensorBase):
-        return value._array
-    if type(value) in (tuple, list) and any(isinstance(v, TensorBase) for v in value):
-        return type(value)(_unwrap(v) for v in value)
-    return value
+    if type(value) in _LISTS:
+        return type(value)(map(_unwrap, value))
+    return getattr(value, "_array", value)
 
 
 def promote(op: Op, arrays: list[Any]) -> list[Any]:
@@ -321,8 +320,7 @@ def promote(op: Op, arrays: list[Any]) -> list[Any]:
     if (kind is np.ndarray or kind in backend.gpu_types) and (dtype := first.dtype).kind == "f":  # the usual case, quickly
         for i in op.inputs or range(len(arrays)):
             x = arrays[i]
-            alike = x is first or (type(x) is kind and x.dtype is dtype) or type(x) is float
-            if not alike and (x is not None or op.defaults[i] is not None):
+            if not (x is first or (type(x) is kind and x.dtype is dtype) or type(x) is float or x is op.defaults[i] is None):
                 break
         else:
             return arrays

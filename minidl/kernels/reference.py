@@ -55,7 +55,7 @@ def fused(function: Callable[..., None], steps: list[Any], again: Any = None) ->
     return steps
 
 
-def in_one(name: str, dtype: Any) -> None:
+def in_one(name: Any, dtype: Any) -> None:
     """None: everything is in steps, as it should be read."""
 
 

@@ -27,6 +27,9 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
         like = args[n - 1]
         if like.dtype.itemsize == 2:  # float16
             return call(*(a.astype("float32") for a in args[:n]), *args[n:]).astype("float16")
+        whole = kernels(like).in_one(function, like.dtype)
+        if whole is not None and (out := whole(n, *args)) is not None:
+            return out
         if like.size < LARGE and type(like) not in gpu_types:
             return function(*args)
         out = xp(like).empty_like(like)

@@ -20,7 +20,8 @@ from ..symbols import OPERATORS, Steps, Untraceable, trace
 from . import mathematics
 from .compile import EDITION, compiled, part, parts, threaded
 
-SMALL = 1 << 12  # elements: with fewer, NumPy is done before the steps are known
+SMALL = 1 << 12  # elements: with fewer, NumPy is done before the steps are known ...
+FEW = 1 << 8  # ... and with fewer than these though they are known, or before a loop has been compiled
 MOST_ARRAYS = 6  # in a loop: with more, the compiler does not prove that they lie apart
 
 # What NumPy's functions are in a loop over float32.
@@ -87,6 +88,36 @@ def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     if loop is None or not all([*kept, *(v.flags.c_contiguous for v in views)]):
         return cpu.blockwise(function, *arrays)
     loop(parts(size, 4 * size * len(arrays)), *(v.reshape(-1) for v in views), *map(np.float32, numbers))
+
+
+@functools.lru_cache(1000, typed=True)
+def _known(function: Callable[..., Any], n_arrays: int, *options: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """The loop of ``out[...] = function(*arrays, *options)`` and the numbers in it, if it is one."""
+
+    def compute(out: Any, *arrays: Any) -> None:
+        out[...] = function(*arrays, *options)
+
+    try:
+        steps, numbers = trace(compute, np.dtype(np.float32), n_arrays + 1)
+    except Untraceable:
+        return None
+    loop = _loop(steps, len(numbers))
+    return None if loop is None else (loop, tuple(map(np.float32, numbers)))
+
+
+def of_elements(function: Callable[..., Any], n_arrays: int, *args: Any) -> Any:
+    """``function(*args)``, which begin with arrays of one shape; None where that is not one loop.
+
+    The function is always the same, as those of `minidl.ops` are, and so its steps are looked for once.
+    """
+    arrays, shape, size = args[:n_arrays], args[0].shape, args[0].size
+    alike = all([a.dtype == np.float32 and a.shape == shape and a.flags.c_contiguous for a in arrays])
+    found = _known(function, n_arrays, *args[n_arrays:]) if alike and size >= FEW else None
+    if found is None:
+        return None
+    (loop, constants), out = found, np.empty(shape, np.float32)
+    loop(parts(size, 4 * size * (n_arrays + 1)), out.reshape(-1), *[a.reshape(-1) for a in arrays], *constants)
+    return out
 
 
 def erf(x: Any) -> Any:

@@ -6,12 +6,14 @@ whether one is changed through the other; so a loop changes one.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from .attention import weighed
 from .compile import loop
+from .elementwise import of_elements
 from .mathematics import f32, tanh
 from .matmul import PLAIN, ROWS, _sgemm
 
@@ -208,6 +210,8 @@ if _sgemm is not None:
     STEPS |= {"lstm_steps": lstm_steps, "lstm_steps_back": lstm_steps_back}
 
 
-def in_one(name: str, dtype: Any) -> Any:
-    """The step of this name on float32."""
-    return STEPS.get(name) if dtype == np.float32 else None
+def in_one(name: Any, dtype: Any) -> Any:
+    """The step of this name, or what makes a loop of this function of elements, on float32."""
+    if dtype != np.float32:
+        return None
+    return functools.partial(of_elements, name) if callable(name) else STEPS.get(name)
