@@ -33,8 +33,8 @@ def as_shape(size: Sequence[Any], op: str) -> Shape:
 
 def wrap_dim(dim: Any, ndim: int, op: str) -> int:
     """``dim`` counted from the front. A tensor without dimensions takes 0 and -1, as in PyTorch."""
-    if type(dim) is int and 0 <= dim < ndim:  # the usual case, quickly
-        return dim
+    if type(dim) is int and -ndim <= dim < ndim:  # the usual case, quickly
+        return dim % ndim
     place, n = as_index(dim, f"{op}: dim"), max(ndim, 1)
     if not -n <= place < n:
         raise IndexError(f"{op}: dim {dim} is out of range for {ndim} dimensions (wanted {-n} to {n - 1})")
@@ -52,8 +52,8 @@ def wrap_dims(dim: Any, ndim: int, op: str) -> Shape:
     """One dimension, several, or (``None``) all of them, counted from the front and all different."""
     if dim is None:
         return tuple(range(ndim))
-    if type(dim) is int and 0 <= dim < ndim:  # the usual case, quickly
-        return (dim,)
+    if type(dim) is int and -ndim <= dim < ndim:  # the usual case, quickly
+        return (dim % ndim,)
     dims = tuple(wrap_dim(d, ndim, op) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     if len(set(dims)) != len(dims):
         raise ShapeError(f"{op}: dim {dim} names a dimension twice")

@@ -21,9 +21,9 @@ def embedding(weight: Any, input: Any, padding_idx: int | None = None, scale_gra
         For a number of no row.
     """
     if input.size:
-        low, high, beyond = input.min(), input.max(), f"which is out of range for {len(weight)} rows of weight"
-        said = lambda: f"embedding: input holds {int(low if low < 0 else high)}, {beyond}"  # noqa: E731
-        check((low < 0) | (high >= len(weight)), IndexError, said, f"embedding: input holds a number {beyond}")
+        n, largest = len(weight), input.view(f"u{input.itemsize}").max()  # without a sign a negative number is a large one
+        said = lambda: f"embedding: input holds {int(min(input.min(), 0) or input.max())}, but weight has {n} rows"  # noqa: E731
+        check(largest >= n, IndexError, said, f"embedding: input holds a number of no row; weight has {n} rows")
     return xp(weight).take(weight, input, 0)
 
 

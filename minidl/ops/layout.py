@@ -201,12 +201,12 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     dtypes.check_tensors("cat", tensors)
     solid = [x.shape != (0,) for x in tensors]
     first = tensors[solid.index(True) if any(solid) else 0]
-    if not all(x.ndim for x in tensors):
+    if 0 in [x.ndim for x in tensors]:
         raise ShapeError("cat: a tensor without dimensions has none to be joined along; use stack(...)")
     dim = wrap_dim(dim, first.ndim, "cat")
+    around = first.ndim, first.shape[:dim], first.shape[dim + 1 :]
     for i, x in enumerate(tensors):
-        fits = x.ndim == first.ndim and all(m == n for k, (m, n) in enumerate(zip(x.shape, first.shape)) if k != dim)
-        if solid[i] and not fits:
+        if solid[i] and (x.ndim, x.shape[:dim], x.shape[dim + 1 :]) != around:
             raise ShapeError(f"cat: tensor {i} has shape {x.shape}, which does not join {first.shape} along dim {dim}")
     if len({x.dtype for x in tensors}) > 1:
         common = dtypes.result_type(*tensors).dtype

@@ -48,7 +48,8 @@ def embedding(
     """
     if sparse:
         raise NotImplementedError("embedding: sparse gradients are not supported; leave sparse=False")
-    if str(input.dtype).rpartition(".")[2] not in ("int64", "int32"):
+    kind = getattr(input, "_array", input).dtype
+    if kind.kind != "i" or kind.itemsize < 4:
         raise TypeError(f"embedding: input must be int64 or int32, got {input.dtype}; write .long()")
     if len(weight.shape) != 2:
         raise ShapeError(f"embedding: weight must have shape (V, D), got {tuple(weight.shape)}")
