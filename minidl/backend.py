@@ -66,3 +66,9 @@ def xp(x: Any) -> Any:
 def kernels(x: Any) -> Any:
     """The kernels that run on ``x``: see `minidl.kernels`."""
     return (types.get(type(x)) or of(x)).kernels
+
+
+def in_one(name: str, array: Any) -> Any:
+    """What does in one pass, on arrays like this, what takes other kernels several; None if nothing does, and for a tensor."""
+    found = types.get(type(array))
+    return found and found.kernels.in_one(name, array.dtype)

@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -196,17 +196,17 @@ def use(array: Any, node: Any = None) -> None:
 
 def kept() -> Any:
     """After a ``with`` block of this, CuPy works on the GPU that it worked on before, and as precisely."""
-    return contextlib.nullcontext() if backend.gpu is None else _kept()
+    return contextlib.nullcontext() if backend.gpu is None else _Kept()
 
 
-@contextlib.contextmanager
-def _kept() -> Iterator[None]:
-    before = precision.here.autocast
-    try:
-        with backend.gpu.xp.cuda.Device():
-            yield
-    finally:
-        precision.here.autocast = before
+class _Kept:
+    def __enter__(self) -> None:
+        self.autocast, self.number = precision.here.autocast, backend.gpu.xp.cuda.runtime.getDevice()
+
+    def __exit__(self, *_: object) -> None:
+        precision.here.autocast = self.autocast
+        if backend.gpu.xp.cuda.runtime.getDevice() != self.number:
+            backend.gpu.xp.cuda.Device(self.number).use()
 
 
 def is_pinned(array: Any) -> bool:

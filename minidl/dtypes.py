@@ -32,7 +32,7 @@ class dtype:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, dtype):
-            return self.dtype == other.dtype
+            return self is other or self.dtype == other.dtype
         try:
             return other is not None and self.dtype == np.dtype(other)  # type: ignore[call-overload]
         except TypeError:
@@ -173,7 +173,8 @@ def result_type(*operands: Any) -> dtype:
 
 def check_floating(op: str, *operands: Any) -> None:
     """Refuse bools and integers for an op on floating numbers; beside a floating operand they will do."""
-    if getattr(getattr(operands[0], "dtype", None), "kind", "") == "f":  # the usual case, quickly
+    kind = getattr(operands[0], "dtype", None)
+    if getattr(kind, "kind", "") == "f" or (type(kind) is dtype and kind.is_floating_point):  # the usual case, quickly
         return
     found = [result_type(x) for x in operands]
     if not any(d.is_floating_point for d in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -94,6 +95,8 @@ def broadcast_shapes(*shapes: Sequence[int], op: str = "broadcast_shapes") -> Sh
 
 def per_dim(value: Any, dims: int, what: str) -> Shape:
     """``value`` for every one of ``dims`` dimensions, or one for each; ``what`` names op and argument."""
+    if type(value) is int:  # the usual case, quickly
+        return (value,) * dims
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(values) not in (1, dims):
         raise ShapeError(f"{what} wants one integer{' or two' if dims == 2 else ''}, got {value!r}")
@@ -120,10 +123,8 @@ class Window(NamedTuple):
 
     def out_size(self, size: Sequence[int]) -> tuple[int, int]:
         """How many positions the window takes on a picture of ``size``, per dimension."""
-        h, w = (
-            (size[i] + self.before[i] + self.after[i] - self.dilation[i] * (self.kernel[i] - 1) - 1) // self.stride[i] + 1
-            for i in (0, 1)
-        )
+        both = zip(size, self.before, self.after, self.dilation, self.kernel, self.stride)
+        h, w = [(n + b + a - d * (k - 1) - 1) // s + 1 for n, b, a, d, k, s in both]
         return h, w
 
     def check_numbers(self, op: str) -> Window:
@@ -135,7 +136,8 @@ class Window(NamedTuple):
                 raise ShapeError(f"{op}: {said} {value} must be at least {smallest}")
         return self
 
-    def check(self, size: Sequence[int], op: str) -> Window:
+    @lru_cache(1000)  # noqa: B019 - there are few windows, and they are small
+    def check(self, size: Shape, op: str) -> Window:
         """Itself, once it is also known that the window fits ``size`` at least once."""
         self.check_numbers(op)
         if min(self.out_size(size)) < 1:

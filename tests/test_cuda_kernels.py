@@ -30,7 +30,7 @@ if not REAL:
 import cupy
 
 from minidl.kernels import cuda
-from minidl.kernels.cuda import loader, norm
+from minidl.kernels.cuda import lines, loader, norm
 
 if not REAL:  # these modules keep it; other tests may want to see none
     for name, module in before.items():
@@ -215,6 +215,24 @@ def test_pooling(dtype, geometry, n, seed, ties):
             check("max_pool2d_pick", x, taps, window)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [(2, 2), (1, 1), (3, 2), (2, 5)])
+def test_the_gradient_of_max_pooling_in_one_pass(dtype, kernel):
+    window, size = Window(kernel, kernel), (kernel[0] * 3, kernel[1] * 4)
+    x = np.round(numbers(0, 2, 3, *size, dtype=dtype))  # with ties
+    x[0, 0, 0, :2] = x[1, 2, 1:4, 3] = math.nan
+    g = numbers(1, 2, 3, *window.out_size(size), dtype=dtype)
+    taps = reference.max_pool2d_taps(x, reference.max_pool2d(x, window), window)
+    found = hard(cuda.in_one("max_pool2d_grad", dtype), g, x, window)
+    np.testing.assert_array_equal(found, reference.max_pool2d_place(g, taps, window, size))
+    for other in (
+        Window(kernel, (4, 4)),
+        Window(kernel, kernel, (1, 0), (0, 0)),
+        Window(kernel, kernel, (0, 0), (0, 0), (2, 1)),
+    ):
+        assert other == window or cuda.in_one("max_pool2d_grad", dtype)(on_device(g), on_device(x), other) is None
+
+
 def test_max_pooling_of_equal_ones_of_nans_and_of_integers():
     window, nan = Window((2, 2), (1, 1), (1, 1), (1, 1)), math.nan
     x = np.array([1, 1, nan, 1, nan, 2, nan, -math.inf, -math.inf]).reshape(1, 1, 3, 3)
@@ -266,6 +284,66 @@ def test_softmax_of_what_is_not_finite():
     found = hard(cuda.softmax, x, 1)
     np.testing.assert_allclose(found[:2], [[0, 0.26894142, 0.73105858], [0.26894142, 0.73105858, 0]], atol=1e-8)
     assert np.isnan(found[2:4]).all() and np.isnan(found[5]).all() and np.isnan(found[4, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(5, 3), (70, 40), (2, 4, 3, 5), (3, 7, 90), (0, 4), (1, 1)])
+@pytest.mark.parametrize("most_blocks", [512, 3])
+def test_losses_over_classes(dtype, soft, reduction, shape, most_blocks, monkeypatch):
+    monkeypatch.setattr(lines, "MOST_BLOCKS", most_blocks)
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(scale=5, size=shape).astype(dtype), rng.uniform(0.5, 2, shape[1]).astype(dtype)
+    target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    target[rng.random(target.shape) < 0.2] = -7
+    for w in (None, weight):
+        loss, slope, places, wrong = hard(cuda.in_one("class_loss", dtype), soft, x, target, w, -7, reduction)
+        scores = np.moveaxis(x, 1, -1).reshape(-1, shape[1]).astype(float).tolist()
+        parts, shares = [], []
+        for line, label in zip(scores, target.ravel().tolist()):
+            share = 0.0 if label == -7 else 1.0 if w is None else float(w[label])
+            total = math.log(math.fsum(math.exp(v) for v in line)) if soft else 0.0
+            parts.append(0.0 if label == -7 else share * (total - line[label]))
+            shares.append(share)
+        total = math.fsum(shares) if reduction == "mean" else 1.0
+        wanted = np.reshape(parts, target.shape) if reduction == "none" else math.fsum(parts) / total if total else math.nan
+        close(loss, np.asarray(wanted), dtype)
+        close(slope, -np.reshape(shares, target.shape) / (total or 1), dtype)
+        assert loss.dtype == slope.dtype == dtype
+        np.testing.assert_array_equal(places, np.where(target == -7, 0, target)[:, None])
+        assert not wrong and wrong.dtype == bool
+        if soft:
+            g = rng.normal(size=loss.shape).astype(dtype)
+            wanted = reference.log_softmax_at_grad((g * slope)[:, None].astype(float), x.astype(float), 1, places)
+            close(hard(cuda.in_one("class_loss_grad", dtype), g, x, slope, places), wanted, dtype)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**40])
+@pytest.mark.parametrize("weight", [None, np.ones(3)])
+def test_a_class_that_there_is_not_is_noted(label, weight):
+    x, ignored = np.zeros((2, 3)), np.array([5, 5])
+    *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, x, ignored, weight, 5, "sum")
+    assert not wrong
+    loss, *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, x, np.array([0, label]), weight, 5, "sum")
+    assert wrong and math.isnan(loss)
+
+
+def test_scores_and_classes_in_another_order():
+    x, target = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 0, 2, 1])
+    loss, *_ = hard(cuda.in_one("class_loss", np.float64), True, x.T, target[::2], np.ones(8)[::2], -1, "sum")
+    np.testing.assert_allclose(loss, -np.sum(reference.log_softmax(x.T, 1)[[0, 1, 2], [0, 1, 2]]))
+
+
+def test_of_no_classes_every_target_is_wrong():
+    loss, *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, np.zeros((3, 0)), np.array([0, 1, 0]), None, -1, "mean")
+    assert wrong and math.isnan(loss)
+
+
+def test_what_is_ignored_may_be_infinite():
+    x = np.array([[math.inf, 0.0], [0.0, 0.0]])
+    loss, *_ = hard(cuda.in_one("class_loss", np.float64), True, x, np.array([-1, 0]), None, -1, "mean")
+    np.testing.assert_allclose(loss, math.log(2))
 
 
 # -- normalisation
@@ -377,8 +455,38 @@ def test_elements(dtype):
     check("matmul", rows, columns.T)
     check("linear", rows, columns, numbers(2, 1, 1, 1, 3, dtype=dtype).ravel())
     check("linear", np.stack([rows, -rows]), columns, None, True)
-    check("sum", np.stack([rows, -2 * rows]), (0, 2), True)
-    check("sum", np.array(3, dtype), (), False)
+
+
+SUMS = [  # shape, dims: in one part and in several, of neighbours and of what lies apart
+    ((2, 4, 5), (0, 2)),
+    ((30, 7, 9, 8), (0, 2, 3)),
+    ((700, 3), (0,)),
+    ((5000, 33), (0,)),
+    ((3, 70000), (1,)),
+    ((3, 4, 5), (1,)),
+    ((4, 3, 5, 2), (0, 3)),
+    ((9000,), (0,)),
+    ((2, 3), (0, 1)),
+    ((2, 3), ()),
+    ((), ()),
+    ((0, 3), (0,)),
+    ((3, 0), (0,)),
+    ((3, 1, 2), (0, 1)),
+    ((3, 4, 2), (0, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int64])
+@pytest.mark.parametrize(("shape", "dims"), SUMS)
+def test_sums(dtype, shape, dims):
+    x = np.random.default_rng(0).integers(-9, 9, shape)
+    x = x.astype(dtype) if np.dtype(dtype).kind == "i" or x.size < 500 else (x / 3).astype(dtype)
+    for keepdims in (False, True):
+        found = hard(cuda.sum, x, dims, keepdims=keepdims)
+        assert found.dtype == dtype
+        close(found, x.astype(float).sum(dims, keepdims=keepdims).astype(found.dtype))
+    turned = np.moveaxis(x, 0, -1) if x.ndim > 1 else x
+    close(hard(cuda.sum, turned, dims, keepdims=False), turned.astype(float).sum(dims).astype(dtype))
 
 
 def test_shares():

@@ -272,11 +272,11 @@ def differentiable(forward: Any = None, *, keeps: str = "", promotes: str | None
 def _gathered(op: Op, values: Sequence[Any]) -> tuple[Sequence[Any], devices.device]:
     """``values`` on one device, and which one: what has no dimensions comes along, and everything else must be there."""
     listed = (*values[0], *values[1:]) if type(values[0]) in (tuple, list) else values
-    arrays = [a for a in (v._array if isinstance(v, TensorBase) else v for v in listed) if hasattr(a, "strides")]
-    places = {devices.device_of(a) for a in arrays}
-    if len(places) < 2:
-        return values, next(iter(places), devices.CPU)
-    wide = {devices.device_of(a): a.shape for a in arrays if a.ndim}
+    arrays = [a for a in [v._array if isinstance(v, TensorBase) else v for v in listed] if hasattr(a, "strides")]
+    places = [devices.device_of(a) for a in arrays] or [devices.CPU]
+    if places.count(places[0]) == len(places):
+        return values, places[0]
+    wide = {place: a.shape for place, a in zip(places, arrays) if a.ndim}
     if len(wide) > 1:
         said = " and ".join(f"{str(place)!r} (shape {shape})" for place, shape in wide.items())
         raise RuntimeError(f"{op.name}: the operands are on different devices, {said}; bring them to one with .to(device)")
@@ -370,6 +370,7 @@ class OpNode(Node):
 
     def pull(self, g: Any, graph: bool, needed: set[Any] | None) -> Iterator[tuple[Any, Any, bool]]:
         kept = self._recall(graph)
+        seen = {id(_owner(x)) for x in (g, *kept.values())}
         for rule, parent in zip(self.op.rules, self.parents):
             if parent is None:
                 continue
@@ -381,13 +382,12 @@ class OpNode(Node):
             except MemoryError as error:
                 raise devices.out_of_memory(f"backward through {self.name()}", error) from error
             if not joint:
-                yield parent, out, not graph and _is_new(out, [g], kept)
+                yield parent, out, not graph and _is_new(out, seen)
                 continue
-            seen: list[Any] = [g]  # a rule may give one array to several inputs
             for p, gp in zip(parent, out):
                 if p is not None:
-                    yield p, gp, not graph and _is_new(gp, seen, kept)
-                    seen.append(gp)
+                    yield p, gp, not graph and _is_new(gp, seen)
+                    seen.add(id(_owner(gp)))  # a rule may give one array to several inputs
 
     @property
     def adds_into(self) -> bool:
@@ -436,12 +436,12 @@ class OpNode(Node):
             self.kept = None
 
 
-def _is_new(array: Any, seen: list[Any], kept: dict[str, Any]) -> bool:
-    """Whether ``array`` is all of some memory that belongs to none of what was seen or remembered."""
+def _is_new(array: Any, seen: set[int]) -> bool:
+    """Whether ``array`` is all of some memory that belongs to none of what was ``seen`` or remembered."""
     owner = _owner(array)
-    if getattr(owner, "size", None) != getattr(array, "size", 0) or not getattr(array.flags, "writeable", True):
-        return False  # a part, or spread over a shape, which NumPy does not let one write to; CuPy's have no such flag
-    return owner.base is None and not any(owner is _owner(other) for others in (seen, kept.values()) for other in others)
+    if owner is None or id(owner) in seen or getattr(owner, "size", None) != array.size or owner.base is not None:
+        return False
+    return getattr(array.flags, "writeable", True)  # not if spread over a shape; CuPy's have no such flag
 
 
 def _owner(array: Any) -> Any:

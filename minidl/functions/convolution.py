@@ -182,7 +182,7 @@ def _check(op: str, dims: int, input: Any, weight: Any, bias: Any, groups: int, 
     if as_dtype(input.dtype) == bool_:
         raise NotImplementedError(f"{op}: not for bools; use .to(dtype)")
     dtypes = [x.dtype for x in (input, weight, bias) if x is not None]
-    if any(dtype != dtypes[0] for dtype in dtypes):
+    if dtypes.count(dtypes[0]) < len(dtypes):
         raise RuntimeError(f"{op}: wants one dtype for all, got {', '.join(map(str, dtypes))}; use .to(dtype)")
 
 

@@ -42,8 +42,9 @@ Shapes are always those written here; the order in memory is the provider's own 
 
 What takes several functions of these may be one pass in a provider, and is then asked for by name with ``in_one``: the steps of
 `minidl.sequences.steps` ("lstm", "lstm_back" and so on), "attention" and "attention_weights" (`minidl.sequences.attention`),
-"conv2d_relu_pool_grad" and "linear_grad" (`minidl.ops.fused`), "cat" (`minidl.ops.layout`). It may also say of arguments that
-it does not do it, by None. A function of elements (`minidl.ops.blocks`) is asked for by itself; what comes back is given the
+"class_loss" and "class_loss_grad" (`minidl.ops.loss`), "linear_grad" (`minidl.ops.linear`), "max_pool2d_grad"
+(`minidl.ops.pool`), "conv2d_relu_pool_grad" (`minidl.ops.fused`), "cat" (`minidl.ops.layout`). It may also say of arguments
+that it does not do it, by None. A function of elements (`minidl.ops.blocks`) is asked for by itself; what comes back is given the
 number of arrays and then what the function takes.
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each

@@ -127,17 +127,11 @@ leaky_relu.vjp(input=blocked(_leaky_rule))
 elu.vjp(input=blocked(_elu_rule))
 silu.vjp(input=blocked(_silu_rule))
 mish.vjp(input=blocked(_mish_rule))
-softplus.vjp(
-    input=blocked(lambda g, input, beta, threshold: where(beta * input > threshold, g, g * sigmoid(beta * input))),
-)
+softplus.vjp(input=blocked(lambda g, input, beta, threshold: where(beta * input > threshold, g, g * sigmoid(beta * input))))
 logsigmoid.vjp(input=blocked(lambda g, input: g * sigmoid(-input)))
-hardtanh.vjp(
-    input=blocked(lambda g, input, min_val, max_val: where((input <= min_val) | (input >= max_val), 0.0, g)),
-)
+hardtanh.vjp(input=blocked(lambda g, input, min_val, max_val: where((input <= min_val) | (input >= max_val), 0.0, g)))
 hardsigmoid.vjp(input=blocked(lambda g, input: where((input <= -3) | (input >= 3), 0.0, g / 6)))
-hardswish.vjp(
-    input=blocked(lambda g, input: where(input <= -3, 0.0, g * where(input < 3, input / 3 + 0.5, 1.0))),
-)
+hardswish.vjp(input=blocked(lambda g, input: where(input <= -3, 0.0, g * where(input < 3, input / 3 + 0.5, 1.0))))
 
 
 # -- GELU: the input times the chance that a normal number is below it

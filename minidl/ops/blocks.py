@@ -35,13 +35,14 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
         out = xp(like).empty_like(like)
         arrays = [a if a.strides == out.strides else _laid_out(a, out) for a in args[:n]]
 
-        def compute(out: Any, *arrays: Any) -> None:
-            out[...] = function(*arrays, *args[n:])
-
-        kernels(out).blockwise(compute, out, *arrays)
+        kernels(out).blockwise(functools.partial(_store, function, args[n:]), out, *arrays)
         return out
 
     return call
+
+
+def _store(function: Callable[..., Any], options: tuple[Any, ...], out: Any, *arrays: Any) -> None:
+    out[...] = function(*arrays, *options)
 
 
 def _laid_out(array: Any, like: Any) -> Any:

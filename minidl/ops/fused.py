@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from ..autograd import differentiable
 from ..autograd.mode import mode
 from ..autograd.tape import TensorBase
-from ..backend import kernels, xp
+from ..backend import in_one, kernels, xp
 from .conv import _input_grad, _weight_grad
 from .elementwise import _relu_grad
-from .linear import _bias_rule, _input_rule, _weight_rule
+from .linear import _input_rule, _parameters_rule
 from .pool import _place
 from .reduce import sum
 
@@ -31,7 +31,7 @@ def conv2d_relu_pool(input: Any, weight: Any, bias: Any = None, window: Any = No
 def _conv_rule(
     g: Any, input: Any, weight: Any, out: Any, taps: Any, window: Any, groups: int, pool: Any, input_shape: Any, wanted: Any
 ) -> tuple[Any, ...]:
-    whole = None if isinstance(g, TensorBase) else kernels(g).in_one("conv2d_relu_pool_grad", g.dtype)
+    whole = in_one("conv2d_relu_pool_grad", g)
     grads = whole and whole(g, input, weight, out, taps, window, groups, pool, wanted)
     if grads:
         return tuple(grads)
@@ -55,12 +55,7 @@ def linear_relu(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def _linear_rule(g: Any, input: Any, weight: Any, out: Any, wanted: Any) -> tuple[Any, ...]:
     g = _relu_grad(g, out)
-    gx = _input_rule(g, weight) if wanted[0] else None
-    whole = None if isinstance(g, TensorBase) or not all(wanted[1:]) else kernels(g).in_one("linear_grad", g.dtype)
-    both = whole and whole(g, input)
-    if both:
-        return gx, *both
-    return gx, _weight_rule(g, input) if wanted[1] else None, _bias_rule(g) if wanted[2] else None
+    return _input_rule(g, weight) if wanted[0] else None, *_parameters_rule(g, input, wanted[1:])
 
 
 linear_relu.vjp(_linear_rule, input=None, weight=None, bias=None)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import differentiable
-from ..backend import kernels, xp
+from ..backend import in_one, kernels, xp
 from ..shapes import ShapeError
 from .layout import reshape, transpose, zeros_for
 from .reduce import sum
@@ -73,15 +73,16 @@ def _input_rule(g: Any, weight: Any) -> Any:
     return linear(g, weight.T)
 
 
-def _weight_rule(g: Any, input: Any) -> Any:
-    return _matmul(_rows(g).T, _rows(input))
+def _parameters_rule(g: Any, input: Any, wanted: Any) -> tuple[Any, ...]:
+    """The gradients of weight and bias: both in one pass, where a kernel can do that."""
+    whole = in_one("linear_grad", g) if all(wanted) else None
+    g_rows, rows = _rows(g), _rows(input)
+    both = whole and whole(g_rows, rows)
+    return both or (_matmul(g_rows.T, rows) if wanted[0] else None, sum(g_rows, 0) if wanted[1] else None)
 
 
-def _bias_rule(g: Any) -> Any:
-    return sum(_rows(g), 0)
-
-
-linear.vjp(input=_input_rule, weight=_weight_rule, bias=_bias_rule)
+linear.vjp(input=_input_rule)
+linear.vjp(_parameters_rule, weight=None, bias=None)
 
 
 @differentiable

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiable
-from ..backend import kernels, xp
+from ..backend import in_one, kernels, xp
 from ..devices import check
 from .elementwise import clamp
 from .index import gather, scatter
@@ -36,48 +36,47 @@ def check_reduction(reduction: str, op: str) -> None:
         raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
-def _shares(op: str, input: Any, target: Any, weight: Any, ignore_index: int) -> tuple[Any, Any, Any]:
-    """Where target counts; how much, in input's dtype; and the classes as places along dimension 1.
+def _class_loss(op: str, input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, soft: bool) -> Any:
+    """The loss; minus the share that each element of target has in it; and the classes as places along dimension 1.
 
     Raises
     ------
     IndexError
         If ``target`` holds numbers of no class.
     """
-    counted, n_classes = target != ignore_index, input.shape[1]
-    wrong, beyond = counted & ((target < 0) | (target >= n_classes)), f"is out of range for {n_classes} classes"
+    n_classes, whole = input.shape[1], in_one("class_loss", input)
+    beyond = f"is out of range for {n_classes} classes"
+    if whole:
+        *found, wrong = whole(soft, input, target, weight, ignore_index, reduction)
+        check(wrong, IndexError, str, f"{op}: a target {beyond}")
+        return tuple(found)
+    m, counted = xp(input), target != ignore_index
+    wrong = counted & ((target < 0) | (target >= n_classes))
     check(wrong.any(), IndexError, lambda: f"{op}: target {int(target[wrong][0])} {beyond}", f"{op}: a target {beyond}")
-    classes = xp(input).where(counted, target, 0)
-    share = (counted if weight is None else counted * weight[classes]).astype(input.dtype)
-    return counted, share, classes[:, None]
-
-
-def _settled(picked: Any, counted: Any, share: Any, reduction: str) -> tuple[Any, Any]:
-    """The loss, and the share that each element of target has in it."""
-    m = xp(picked)
-    loss = m.where(counted, -picked[:, 0], picked.dtype.type(0))  # not 0 * loss: what is ignored may be infinite
-    loss *= share
+    classes = m.where(counted, target, 0)
+    slope, places = -(counted if weight is None else counted * weight[classes]).astype(input.dtype), classes[:, None]
+    picked = kernels(input).log_softmax_at(input, 1, places) if soft else m.take_along_axis(input, places, 1)
+    loss = m.where(counted, picked[:, 0], input.dtype.type(0))  # not 0 * loss: what is ignored may be infinite
+    loss *= slope
     if reduction == "none":
-        return loss, share
-    total = share.sum()
+        return loss, slope, places
+    total = -slope.sum()
     if reduction == "mean":
         with np.errstate(invalid="ignore"):  # 0 / 0, where nothing counts; then nothing has a share
-            return loss.sum() / total, share / m.where(total == 0, 1, total).astype(share.dtype)
-    return loss.sum(), share
+            return loss.sum() / total, slope / m.where(total == 0, 1, total).astype(slope.dtype), places
+    return loss.sum(), slope, places
 
 
-@differentiable(keeps="share classes")
+@differentiable(keeps="slope classes")
 def picked_loss(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     """`nll_loss` of ``input`` (N, C, ...), of log-probabilities."""
-    counted, share, classes = _shares("nll_loss", input, target, weight, ignore_index)
-    return *_settled(xp(input).take_along_axis(input, classes, 1), counted, share, reduction), classes
+    return _class_loss("nll_loss", input, target, weight, ignore_index, reduction, False)
 
 
-@differentiable(keeps="share classes")
+@differentiable(keeps="slope classes")
 def softmax_loss(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     """`picked_loss` of ``log_softmax(input, 1)`` in one op, for its gradient: the probabilities, less 1 at the true class."""
-    counted, share, classes = _shares("cross_entropy", input, target, weight, ignore_index)
-    return *_settled(kernels(input).log_softmax_at(input, 1, classes), counted, share, reduction), classes
+    return _class_loss("cross_entropy", input, target, weight, ignore_index, reduction, True)
 
 
 @differentiable
@@ -85,14 +84,19 @@ def _log_softmax_at_grad(g_out: Any, input: Any, places: Any) -> Any:
     return kernels(input).log_softmax_at_grad(g_out, input, 1, places)
 
 
-def _picked_rule(g: Any, share: Any, classes: Any, input_shape: Any) -> Any:
-    return scatter(zeros_for(g, input_shape), 1, classes, unsqueeze(-g * share, 1))
+def _picked_rule(g: Any, slope: Any, classes: Any, input_shape: Any) -> Any:
+    return scatter(zeros_for(g, input_shape), 1, classes, unsqueeze(g * slope, 1))
+
+
+def _softmax_rule(g: Any, input: Any, slope: Any, classes: Any) -> Any:
+    whole = in_one("class_loss_grad", g)
+    return whole(g, input, slope, classes) if whole else _log_softmax_at_grad(unsqueeze(g * slope, 1), input, classes)
 
 
 picked_loss.op.name = "nll_loss"
 picked_loss.vjp(input=_picked_rule)
 softmax_loss.op.name = "cross_entropy"
-softmax_loss.vjp(input=lambda g, input, share, classes: _log_softmax_at_grad(unsqueeze(-g * share, 1), input, classes))
+softmax_loss.vjp(input=_softmax_rule)
 _log_softmax_at_grad.vjp(
     g_out=lambda g, input, places: gather(g, 1, places) - sum(g * softmax(input, 1), 1, True),
     input=lambda g, g_out, input: -g_out * _softmax_grad(g, softmax(input, 1), 1),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import differentiable
-from ..backend import kernels, xp
+from ..backend import in_one, kernels, xp
 from ..shapes import ShapeError, Window, pair
 from .layout import reshape
 
@@ -16,11 +16,8 @@ def _window(op: str, size: Any, kernel_size: Any, stride: Any, padding: Any, dil
     """The geometry that the arguments describe. With ``ceil_mode`` a last window may hang over the lower or right edge, if
     it starts inside; that is the same as more padding there.
     """
-    kernel, before, dilation = (
-        pair(kernel_size, f"{op}: kernel_size"),
-        pair(padding, f"{op}: padding"),
-        pair(dilation, f"{op}: dilation"),
-    )
+    kernel, before = pair(kernel_size, f"{op}: kernel_size"), pair(padding, f"{op}: padding")
+    dilation = pair(dilation, f"{op}: dilation")
     stride = kernel if stride is None or stride == () else pair(stride, f"{op}: stride")
     if any(p > k // 2 for p, k in zip(before, kernel)):
         raise ShapeError(f"{op}: padding {before} must be at most half of kernel_size {kernel}")
@@ -83,8 +80,14 @@ def _pixel_numbers(input: Any, pooled: Any, window: Window) -> Any:
     return (row * input.shape[3] + column).astype("int64")
 
 
+def _max_rule(g: Any, input: Any, out: Any, window: Window, input_shape: Any) -> Any:
+    whole = in_one("max_pool2d_grad", g)
+    grad = whole and whole(g, input, window)
+    return _place(g, _which(input, out, window), window, input_shape[2:]) if grad is None else grad
+
+
 _max_pool2d.op.name = "max_pool2d"
-_max_pool2d.vjp(input=lambda g, input, out, window, input_shape: _place(g, _which(input, out, window), window, input_shape[2:]))
+_max_pool2d.vjp(input=_max_rule)
 _place.op.name = "max_pool2d_place"
 _place.vjp(g_out=lambda g, taps, window: _pick(g, taps, window))
 _pick.op.name = "max_pool2d_pick"

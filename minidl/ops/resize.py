@@ -31,7 +31,5 @@ def _transposed(groups: Any) -> Any:
 
 
 resample.vjp(
-    input=lambda g, maps, input_shape: resample(
-        g, [(d, _transposed(groups), input_shape[d]) for d, groups, _ in reversed(maps)]
-    )
+    input=lambda g, maps, input_shape: resample(g, [(d, _transposed(steps), input_shape[d]) for d, steps, _ in reversed(maps)])
 )

@@ -162,10 +162,10 @@ class Optimizer:
         found: dict[Any, list[Any]] = {}
         for p in params:
             found.setdefault(devices.device_of(p._array), []).append(p)
-        for own in found.values():
+        for place, own in found.items():
             devices.use(own[0]._array)
             for p in own:
-                _bring_along(self.state[p], p._array)
+                _bring_along(self.state[p], place)
             yield own
 
     def register_step_pre_hook(self, hook: Callable[..., None]) -> Handle:
@@ -368,9 +368,8 @@ def _copy(value: Any, param: Any, name: str) -> Any:
         return value.to(param.device, param.dtype, copy=True)
 
 
-def _bring_along(state: dict[str, Any], param: Any) -> None:
+def _bring_along(state: dict[str, Any], place: devices.device) -> None:
     """What is kept for a parameter follows it to another device."""
-    place = devices.device_of(param)
     for name, value in state.items():
-        if name not in ON_CPU and isinstance(value, Tensor) and value.device != place:
+        if name not in ON_CPU and isinstance(value, Tensor) and devices.device_of(value._array) is not place:
             state[name] = wrap(devices.moved(value._array, place))

@@ -145,8 +145,8 @@ class Kernel:
         for i, (a, (dtype, kind)) in enumerate(zip(args, self.signature)):
             where = f"{self.name}, argument {i}"
             if dtype.kind == "V":
-                if not isinstance(a, np.ndarray) or a.shape != (1,) or a.nbytes != dtype.itemsize or a.dtype.names is None:
-                    raise TypeError(f"{where}: an array of one structure of {dtype.itemsize} bytes needed, got {a!r}")
+                if not isinstance(a, np.void) or a.nbytes != dtype.itemsize or a.dtype.names is None:
+                    raise TypeError(f"{where}: a structure of {dtype.itemsize} bytes needed, got {a!r}")
                 cells.append((ctypes.c_char * a.nbytes).from_buffer_copy(a.tobytes()))
                 continue
             if kind == "=":

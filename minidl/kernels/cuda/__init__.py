@@ -1,6 +1,6 @@
 """The kernels on NVIDIA GPUs, over CuPy's arrays; see `minidl.kernels` for the contract.
 
-What CuPy does well (sums, arithmetic) is left to it, and products of matrices to cublasLt; the rest are CUDA kernels in the .cu
+What CuPy does well (arithmetic, say) is left to it, and products of matrices to cublasLt; the rest are CUDA kernels in the .cu
 files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond the contract there are random numbers:
 ``bits``, ``uniform``, ``normal`` and ``keep``; ``augmented`` for pictures, ``unscale`` for gradients; and to capture steps,
 ``Graph``, ``Drawn`` and ``suitable``.
@@ -9,7 +9,7 @@ files beside this. Arrays lie in C order. Nothing here waits for the GPU. Beyond
 from .capture import Drawn, Graph, suitable
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .conv_pool import conv2d_relu_pool
-from .elementwise import add_at, erf, relu, relu_grad, running_extreme, share, sum
+from .elementwise import add_at, erf, relu, relu_grad, running_extreme, share
 from .in_one import in_one
 from .lines import log_softmax, log_softmax_at, log_softmax_at_grad, log_softmax_grad, softmax, softmax_grad
 from .norm import normalise, normalise_grad
@@ -27,6 +27,7 @@ from .pool import (
 from .products import linear, matmul
 from .random import bits, keep, normal, uniform
 from .resize import resample
+from .sums import sum
 from .traced import blockwise, fused
 from .unscale import unscale
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .capture import told
 from .cores import operands
-from .loader import SHARED, launch, plain
+from .loader import SHARED, empty, launch, plain
 
 WARP = 32
 
@@ -55,7 +55,7 @@ class Attention:
         self.text, self.pairs = text, self.n * self.h
         sizes = dict(line.split()[1:] for line in text.splitlines())
         self.rows, self.back_rows = int(sizes["ROWS"]), int(sizes["BACK_ROWS"])
-        nothing = cupy.empty(1, bool), cupy.empty(1, query.dtype)
+        nothing = empty(1, bool), empty(1, query.dtype)
         masks, (seen, added) = 0, nothing
         per: tuple[int, ...] = (0, 0, 0, 0)
         if mask is not None:
@@ -77,8 +77,8 @@ class Attention:
     def forward(self) -> tuple[Any, Any]:
         """The result, and of each query the logarithm of the sum of its exponentials, (N, H, L, 1)."""
         (q, k, v), turned = zip(*self.places)
-        out = cupy.empty((self.n, self.length, self.h, v.shape[-1]), self.dtype)  # as the heads are put together afterwards
-        lse = cupy.empty((self.n, self.h, self.length, 1), self.dtype)
+        out = empty((self.n, self.length, self.h, v.shape[-1]), self.dtype)  # as the heads are put together afterwards
+        lse = empty((self.n, self.h, self.length, 1), self.dtype)
         tiles = -(-self.length // self.rows)
         self.launch("forward", (self.pairs * tiles,), q, k, v, out, lse, tiles, turned=[*turned, True])
         return out.swapaxes(1, 2), lse
@@ -87,7 +87,7 @@ class Attention:
         """The gradients of query, key and value, each lying as that does."""
         arrays, turned = zip(*self.places)
         (g, of_g), (out, of_out), (lse, _) = map(_lying, (g, out, lse))
-        grads, mean = [cupy.empty_like(a) for a in arrays], cupy.empty(lse.shape, self.dtype)
+        grads, mean = [cupy.empty_like(a) for a in arrays], empty(lse.shape, self.dtype)
         layout = [*turned, of_out, of_g, *turned]
         n_queries = self.pairs * self.length
         self.launch("means", n_queries * WARP, g, out, mean, n_queries, turned=layout)
@@ -99,7 +99,7 @@ class Attention:
 
     def factors(self) -> Any:
         """Dropout's factors for all weights, (N, H, L, S)."""
-        out = cupy.empty((self.n, self.h, self.length, self.n_keys), self.dtype)
+        out = empty((self.n, self.h, self.length, self.n_keys), self.dtype)
         self.launch("factors", out.size, out, out.size, turned=[])
         return out
 

@@ -60,18 +60,18 @@ def _told(dtype: Any, n: int) -> Any:
 
 def given(numbers: Any, dtype: Any) -> Any:
     """Numbers by value, as a kernel takes them (``Told`` in common.cuh), which has a place for one also where there is none."""
-    made = np.zeros(1, _told(np.dtype(dtype), max(len(numbers), 1)))
-    made["numbers"][0, : len(numbers)] = numbers
-    return made
+    made = np.zeros((), _told(np.dtype(dtype), max(len(numbers), 1)))
+    made["numbers"][: len(numbers)] = numbers
+    return made[()]
 
 
 def told(read: Callable[[], Any], dtype: Any, n: int) -> Any:
     """The ``n`` numbers that ``read()`` gives, by value; in a capture the place where they are written each time."""
     if here.graph is None:
         return given(read(), dtype)
-    made = np.zeros(1, _told(np.dtype(dtype), n))
+    made = np.zeros((), _told(np.dtype(dtype), n))
     made["place"] = here.graph.tell(read, np.dtype(dtype), n)
-    return made
+    return made[()]
 
 
 def each_time(function: Callable[[], None]) -> None:
@@ -169,7 +169,7 @@ class Graph:
             for reader in self.readers:
                 self._write(*reader)
         for start in range(0, self.used, AT_ONCE):
-            words, n = np.zeros(1, [("words", np.uint64, AT_ONCE)]), min(self.used - start, AT_ONCE)
-            words["words"][0, :n] = self.numbers[start : start + n]
-            launch("tell", "tell", n, words, self.board[start:], n, real=np.float32)
+            words, n = np.zeros((), [("words", np.uint64, AT_ONCE)]), min(self.used - start, AT_ONCE)
+            words["words"][:n] = self.numbers[start : start + n]
+            launch("tell", "tell", n, words[()], self.board[start:], n, real=np.float32)
         self.graph.launch()

@@ -42,11 +42,12 @@ struct Window {
     return distance >= 0 && place * stride == distance && place < n ? place : -1;
   }
 };
-// A kernel takes it as single numbers, and puts it together again.
-#define WINDOW                                                                                                      \
-  int H, int W, int I, int J, int K, int L, int stride_h, int stride_w, int before_h, int before_w, int dilation_h, \
-      int dilation_w
-#define AS_WINDOW Window{H, W, I, J, K, L, stride_h, stride_w, before_h, before_w, dilation_h, dilation_w}
+// A kernel takes it as WINDOW, and begins with `Window window = AS_WINDOW;`, which gives the sizes their names.
+#define WINDOW const __grid_constant__ Window given_window
+#define AS_WINDOW                                                                                               \
+  given_window;                                                                                                 \
+  [[maybe_unused]] const int H = given_window.H, W = given_window.W, I = given_window.I, J = given_window.J,    \
+                             K = given_window.K, L = given_window.L
 
 // The sum, and the largest, of what the 32 threads of a warp have: all of them get it. Halves are folded onto each other, in an
 // order that is always the same, so the result is the same every time.
@@ -58,6 +59,18 @@ template <class T> __device__ T larger(T a, T b) { return a > b || a != a ? a : 
 template <class T> __device__ T warp_max(T value) {
   for (int distance = 16; distance; distance /= 2) value = larger(value, __shfl_xor_sync(0xffffffffu, value, distance));
   return value;
+}
+
+// The sum over a block of threads, for all of them: in each warp, then over the warps, of which `warps` has room for
+// one number each.
+__device__ inline real block_sum(real value, real* warps) {
+  value = warp_sum(value);
+  __syncthreads();  // all have read what the last sum left there
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+  __syncthreads();
+  real sum = 0;
+  for (int w = 0; w < int(blockDim.x) / 32; w++) sum += warps[w];
+  return sum;
 }
 
 // Random numbers without a state: Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011). It maps a

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...shapes import Window
 from .cores import operands
-from .loader import launch, plain, single, window
+from .loader import launch, pairs, plain, single, window
+from .sums import sum
 
 THREADS = WIDTH = 128  # as in tiles.cuh; a tile of positions is as wide
 FINE = 8  # filters or channels in a group: with fewer, most of a tile would be empty
@@ -53,10 +54,10 @@ def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart:
 
 
 @cache
-def _back(win: Window, size: tuple[int, int]) -> tuple[np.int32, ...]:
+def _back(win: Window, size: tuple[int, int]) -> Any:
     """The window that looks back, from a pixel to the positions that see it, as `window` has the other."""
-    pairs = win.out_size(size), size, win.kernel, (1, 1), [-n for n in win.before], [-n for n in win.dilation]
-    return tuple(np.int32(n) for pair in pairs for n in pair)
+    (up, left), (down, right) = win.before, win.dilation
+    return pairs(win.out_size(size), size, win.kernel, (1, 1), (-up, -left), (-down, -right))
 
 
 @single
@@ -109,4 +110,4 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     together = g.shape[3] % 4 == 0 and g.data.ptr % 32 == 0
     given = x, g, sums, *sizes, splits, length, window(win, size)
     _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
-    return sums[0] if splits == 1 else sums.sum(0)
+    return sums[0] if splits == 1 else sum(sums, (0,), False)

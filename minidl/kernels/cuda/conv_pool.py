@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import cupy
 import numpy as np
 
 from ...shapes import Window
 from .conv import conv2d
 from .cores import operands
-from .elementwise import relu, relu_grad, sum
-from .loader import BLOCK, SHARED, launch, plain, single
+from .elementwise import relu, relu_grad
+from .loader import BLOCK, SHARED, empty, launch, plain, single
 from .pool import max_pool
+from .sums import sum
 
 THREE, TWO = Window((3, 3), before=(1, 1), after=(1, 1)), Window((2, 2), (2, 2))
 CHANNELS = 8  # of a picture that are there at a time, if they fit
@@ -40,8 +40,8 @@ def conv2d_relu_pool(
         out = conv2d(x, w, bias, win, groups)
         return (relu(out), None) if pool is None else max_pool(out, pool, True, with_taps)
     (n, c, h, width), f = x.shape, len(w)
-    out = cupy.empty((n, f, h // 2, width // 2), x.dtype)
-    taps = cupy.empty(out.shape if with_taps else 1, np.int8)
+    out = empty((n, f, h // 2, width // 2), x.dtype)
+    taps = empty(out.shape if with_taps else 1, np.int8)
     arrays = plain(x), plain(w), plain(w if bias is None else bias), out, taps
     numbers = n, c, f, *out.shape[2:], int(bias is not None), int(with_taps)
     grid = _grid(n * out.shape[2] * out.shape[3], f, x.itemsize)
@@ -59,7 +59,7 @@ def conv2d_relu_pool_grad(
     g, taps = relu_grad(g, out), plain(taps)
     gx = gw = None
     if wanted[0]:
-        gx = cupy.empty(x.shape, x.dtype)
+        gx = empty(x.shape, x.dtype)
         arrays = g, taps, plain(w), gx
         launch("conv_pool", "input_grad", _grid(n * i * j, c, x.itemsize), *arrays, n, c, f, i, j, real=x.dtype, tap=np.int8)
     if wanted[1]:
@@ -82,7 +82,7 @@ def _weight_grad(x: Any, g: Any, taps: Any, f: int) -> Any:
     grid = -(-c // channels), -(-f // (BLOCK // channels))
     length = max(1, n * grid[0] * grid[1] // BLOCKS)
     splits = -(-n // length)
-    sums = cupy.empty((splits, f, c, 3, 3), x.dtype)
+    sums = empty((splits, f, c, 3, 3), x.dtype)
     numbers, text = (n, c, f, h // 2, width // 2, channels, length), f"#define PIXELS {channels * (h + 2) * (width + 2)}\n"
     launch("conv_pool", "weight_grad", (*grid, splits), x, g, taps, sums, *numbers, text=text, real=x.dtype, tap=np.int8)
-    return sums[0] if splits == 1 else sums.sum(0)
+    return sums[0] if splits == 1 else sum(sums, (0,), False)

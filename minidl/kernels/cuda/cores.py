@@ -9,6 +9,7 @@ import cupy
 import numpy as np
 
 from .. import precision
+from .loader import SINGLE
 
 
 @cache
@@ -19,5 +20,12 @@ def _are_there(device: int) -> bool:
 
 def operands(dtype: Any, of: str) -> str:
     """What operands of this dtype are rounded to, by name, in products ``of`` matrices ("matmul") or convolutions ("conv")."""
-    wanted = precision.operands(of) if dtype == np.float32 else "float32"
-    return wanted if wanted != "float32" and _are_there(cupy.cuda.get_device_id()) else np.dtype(dtype).name
+    wanted = precision.operands(of)
+    if wanted == "float32" or dtype != SINGLE or not _are_there(cupy.cuda.get_device_id()):
+        return _name(dtype)
+    return wanted
+
+
+@cache  # NumPy puts it together each time
+def _name(dtype: Any) -> str:
+    return np.dtype(dtype).name

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from .loader import empty
+
 TYPES = {"f": (0, 4), "d": (1, 8), "e": (2, 2), "E": (14, 2)}  # the library's number for each, bfloat16 the last, and its bytes
 # What factors in float32 are rounded to, for the tensor cores; sums are in float32 all the same.
 COMPUTE = {"float32": 68, "tf32": 77, "bfloat16": 75, "float16": 74, "float64": 70}
@@ -185,7 +187,7 @@ class Plan:
         """
         assert self.choice is not None
         size = self.choice.workspace
-        work = cupy.empty(size, np.uint8) if size else None
+        work = empty(size, np.uint8) if size else None
         with self.lock:
             self.point(bias, aux)
             code = _ask(
@@ -226,10 +228,6 @@ def _seen(x: Any, batch: tuple[int, ...]) -> tuple[Any, Matrix, bool]:
     return (x, *found) if found else _seen(cupy.ascontiguousarray(x), batch)
 
 
-def _even(place: int) -> int:
-    return min(256, place & -place)
-
-
 def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = "", bias: Any = None, aux: Any = None) -> bool:
     """``out = a @ b``, and what the epilogue says; False if the library cannot do that, and then nothing is done.
 
@@ -248,7 +246,7 @@ def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = 
     """
     found = _lying(out.shape, out.strides, out.dtype.char)
     if found is None or found[1]:
-        whole = cupy.empty(out.shape, out.dtype)
+        whole = empty(out.shape, out.dtype)
         done = product(a, b, whole, compute, epilogue, bias, aux)
         if done:
             out[...] = whole
@@ -259,5 +257,6 @@ def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = 
     how = compute if a.dtype.char == "f" else "float64" if a.dtype.char == "d" else "float32"
     places = [0 if x is None else x.data.ptr for x in (first, second, out, bias, aux)]
     bits = 0 if aux is None else 8 * aux.shape[-1]
-    made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, bits, tuple(map(_even, places)))
+    even = tuple([place and (place & -place & 255 or 256) for place in places])  # by what power of two, up to 256
+    made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, bits, even)
     return made.choice is not None and made.run(*places)

@@ -1,4 +1,4 @@
-"""Element by element, and sums: what CuPy does well is left to it."""
+"""Element by element: what CuPy does well is left to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 
 from .capture import here, refuse
-from .loader import launch, plain, single
+from .loader import empty, launch, plain, single
 
 AT_ONCE = 8  # arrays that CuPy joins without sending anything
 MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it takes longer than the rest of a training step
@@ -20,7 +20,7 @@ MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it ta
 @single
 def erf(x: Any) -> Any:
     """The error function."""
-    out = cupy.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     launch("elementwise", "error_function", x.size, plain(x), out, x.size, real=x.dtype)
     return out
 
@@ -28,7 +28,7 @@ def erf(x: Any) -> Any:
 @single
 def relu(x: Any) -> Any:
     """The larger of each element and 0."""
-    out = cupy.empty(x.shape, x.dtype)
+    out = empty(x.shape, x.dtype)
     launch("elementwise", "relu", x.size, plain(x), out, x.size, real=x.dtype)
     return out
 
@@ -36,7 +36,7 @@ def relu(x: Any) -> Any:
 @single
 def relu_grad(g: Any, out: Any) -> Any:
     """0 where ``out``, a result of `relu`, is at most 0, else ``g``."""
-    gx = cupy.empty(g.shape, g.dtype)
+    gx = empty(g.shape, g.dtype)
     launch("elementwise", "relu_grad", g.size, plain(g), plain(out), gx, g.size, real=g.dtype)
     return gx
 
@@ -47,11 +47,6 @@ def share(function: Callable[[slice], None], n_items: int, products: int) -> Non
         function(slice(0, n_items))
 
 
-def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
-    """The sum over ``dims``."""
-    return x.sum(dims, x.dtype, keepdims=keepdims) if dims else x.copy()
-
-
 def cat(arrays: Any, dim: int) -> Any:
     """Arrays of one dtype joined along ``dim``. CuPy joins more than 8 in one launch and sends it where they are, by way of the
     host, which a capture does not allow; there each has a launch of its own.
@@ -60,7 +55,7 @@ def cat(arrays: Any, dim: int) -> Any:
         return cupy.concatenate(arrays, dim)
     ends = [*accumulate((a.shape[dim] for a in arrays), initial=0)]
     first, lead = arrays[0], (slice(None),) * dim
-    out = cupy.empty((*first.shape[:dim], ends[-1], *first.shape[dim + 1 :]), first.dtype)
+    out = empty((*first.shape[:dim], ends[-1], *first.shape[dim + 1 :]), first.dtype)
     for a, start, end in zip(arrays, ends, ends[1:]):
         out[(*lead, slice(start, end))] = a
     return out

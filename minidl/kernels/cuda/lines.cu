@@ -55,11 +55,66 @@ extern "C" __global__ void log_softmax_at(
   if (lane == 0) out[line] = place >= 0 && place < n ? x[first + int(place) * inner] - top - log(sum) : real(NAN);
 }
 
-// Its gradient: g * (1 at the place and 0 elsewhere, less softmax(x)).
+// Its gradient: g * (1 at the place and 0 elsewhere, less softmax(x)). Of a loss there is one `g` for all lines, if not for `each`,
+// and a slope for each.
 extern "C" __global__ void log_softmax_at_grad(
-    const real* g, const real* x, const long long* places, real* gx, int lines, int n, int inner, int lanes) {
+    const real* g, const real* x, const long long* places, real* gx, int of_loss, int each, const real* slopes, int lines, int n,
+    int inner, int lanes) {
   LINE
   real top = largest_of(x + first, n, inner, lane, lanes), sum = exponentials_of(x + first, top, n, inner, lane, lanes);
+  real factor = g[each ? line : 0] * (of_loss ? slopes[line] : real(1));
   for (int i = lane; i < n; i += lanes)
-    gx[first + i * inner] = g[line] * (real(i == places[line]) - exp(x[first + i * inner] - top) / sum);
+    gx[first + i * inner] = factor * (real(i == places[line]) - exp(x[first + i * inner] - top) / sum);
+}
+
+// -- losses over classes
+
+#define THREADS 256  // in a block
+
+// The loss of each line is minus log(softmax(x)) (or x itself, of log-probabilities: `soft` = 0) at its class, times its share: the
+// weight of the class, or 1, and 0 where the class is `ignored`. A class that there is not gives NaN, and is counted in `parts`:
+// the sums of losses, shares and such classes, by block. `slopes` are minus the shares, `places` the classes, 0 where ignored; the
+// losses themselves are written only if `each` is wanted.
+extern "C" __global__ void __launch_bounds__(THREADS) class_losses(
+    const real* x, const long long* classes, const real* weight, int weighted, long long ignored, int soft, int each,
+    real* losses, real* slopes, long long* places, real* parts, int lines, int n, int inner, int lanes) {
+  int line = THREAD / lanes, lane = THREAD % lanes, first = line / inner * n * inner + line % inner;
+  real top = 0, rest = 0, share = 0, loss = 0;
+  bool wrong = false;
+  if (soft && line < lines) {
+    top = largest_of(x + first, n, inner, lane, lanes);
+    rest = log(exponentials_of(x + first, top, n, inner, lane, lanes));
+  }
+  if (line < lines && lane == 0) {
+    long long place = classes[line];
+    bool counted = place != ignored, known = place >= 0 && place < n;
+    wrong = counted && !known;
+    if (counted) {  // not 0 * loss: what is ignored may be infinite
+      share = weighted && known ? weight[place] : real(1);
+      loss = known ? (rest - (x[first + int(place) * inner] - top)) * share : real(NAN);
+    }
+    if (each) losses[line] = loss;
+    slopes[line] = -share;
+    places[line] = counted ? place : 0;
+  }
+  __shared__ real warps[THREADS / 32];
+  real sums[] = {block_sum(loss, warps), block_sum(share, warps), block_sum(wrong, warps)};
+  for (int i = 0; threadIdx.x == 0 && i < 3; i++) parts[i * gridDim.x + blockIdx.x] = sums[i];
+}
+
+// The sums of all parts: the loss, divided, as the slopes are, by the sum of the shares if it is a mean; whether a class was wrong.
+extern "C" __global__ void __launch_bounds__(THREADS) class_loss(
+    const real* parts, int n_parts, int mean, real* loss, real* slopes, bool* wrong, int lines) {
+  __shared__ real warps[THREADS / 32];
+  real sums[3];
+  for (int i = 0; i < 3; i++) {
+    real value = 0;
+    for (int part = threadIdx.x; part < n_parts; part += THREADS) value += parts[i * n_parts + part];
+    sums[i] = block_sum(value, warps);
+  }
+  if (THREAD == 0) {
+    *loss = mean ? sums[0] / sums[1] : sums[0];  // 0 / 0, where nothing counts; then nothing has a share
+    *wrong = sums[2] > 0;
+  }
+  for (int line = THREAD; mean && line < lines; line += gridDim.x * THREADS) slopes[line] /= sums[1] == 0 ? real(1) : sums[1];
 }

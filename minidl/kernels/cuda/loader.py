@@ -10,6 +10,9 @@ from typing import Any
 import cupy
 import numpy as np
 
+Array = empty = cupy.ndarray  # empty(shape, dtype) is new memory, as of cupy.empty, which takes a detour to it
+HALF, SINGLE, DOUBLE = (np.dtype(name) for name in ("float16", "float32", "float64"))
+FLOATS = SINGLE, DOUBLE  # what is computed with
 HERE = Path(__file__).parent
 BLOCK = 256  # threads in a block, where a kernel does not ask for another number
 SHARED = 48 << 10  # bytes of shared memory that a block can have
@@ -55,7 +58,7 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
         How many threads, in blocks of ``block``; or the grid, how many blocks in each direction. With none nothing is run.
     *args
         Arrays; Python integers, which the kernel takes as ``int``; floats, which it takes as ``real``; NumPy's scalars, of
-        their own types; windows with their picture's size, from `window`.
+        their own types, and structures; several numbers from `divisor`.
     text : str
         What is written before the file, for one that is to be filled in.
     **types
@@ -72,27 +75,40 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
     kernel, real = _function(file, name, text, cupy.cuda.get_device_id(), **types)
     given: list[Any] = []
     for i, a in enumerate(args):
-        if type(a) is cupy.ndarray:
+        kind = type(a)
+        if kind is Array:
             if not a.flags.c_contiguous or a.size >= 2**31:
                 what = f"shape {a.shape}, strides {a.strides}"
                 raise ValueError(f"{name}: argument {i} must be contiguous and have less than 2**31 elements, got {what}")
             given.append(a)
-        elif type(a) is tuple:
+        elif kind is tuple:
             given.extend(a)
         else:
-            given.append(np.int32(a) if type(a) is int else real(a) if type(a) is float else a)
+            given.append(np.int32(a) if kind is int else real(a) if kind is float else a)
     kernel(grid, (block,) if type(block) is int else block, tuple(given))
 
 
-def window(window: Any, size: Any) -> tuple[np.int32, ...]:
-    """A window on a picture of this size, as the arguments that ``WINDOW`` in a .cu file names."""
-    return _window(window, tuple(size))
+def window(window: Any, size: Any) -> Any:
+    """A window on a picture of this size, as the structure ``Window`` in common.cuh."""
+    return _window(window, tuple(size))[1]
+
+
+def positions(window: Any, size: Any) -> tuple[int, int]:
+    """How many positions it has there, vertically and horizontally."""
+    return _window(window, tuple(size))[0]
 
 
 @cache
-def _window(window: Any, size: tuple[int, int]) -> tuple[np.int32, ...]:
-    pairs = size, window.out_size(size), window.kernel, window.stride, window.before, window.dilation
-    return tuple(np.int32(n) for pair in pairs for n in pair)
+def _window(window: Any, size: tuple[int, int]) -> tuple[tuple[int, int], Any]:
+    there = window.out_size(size)
+    return there, pairs(size, there, window.kernel, window.stride, window.before, window.dilation)
+
+
+def pairs(*of: tuple[int, int]) -> Any:
+    """Pairs of integers, as the structure ``Window`` has them."""
+    made = np.zeros((), [("pairs", np.int32, (len(of), 2))])
+    made["pairs"] = of
+    return made[()]
 
 
 @cache
@@ -111,9 +127,9 @@ def single(function: Any) -> Any:
     """float16 is only a way to keep numbers: what is given in it is computed in float32, and rounded at the end."""
 
     def call(*args: Any, **options: Any) -> Any:
-        if not any(getattr(a, "dtype", None) == np.float16 for a in args):
+        if HALF not in [a.dtype for a in args if type(a) is Array]:
             return function(*args, **options)
-        wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
+        wide = [a.astype(np.float32) if type(a) is Array and a.dtype == HALF else a for a in args]
         out = function(*wide, **options)
         narrow = [a.astype(np.float16) if getattr(a, "dtype", None) == np.float32 else a for a in _listed(out)]
         return tuple(narrow) if isinstance(out, tuple) else narrow[0]

@@ -9,16 +9,6 @@
 #define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner + REMAINDER(r, inner))  // number r of a line
 #define MOST_WARPS 32
 
-// The sum over a block of threads, for all of them: in each warp, then over the warps.
-__device__ inline real block_sum(real value, real* warps) {
-  value = warp_sum(value);
-  __syncthreads();  // all have read what the last sum left there
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  real sum = 0;
-  for (int w = 0; w < int(blockDim.x) / 32; w++) sum += warps[w];
-  return sum;
-}
 
 // The mean of each line, unless that is given, and the sum of the squared distances from it. Two passes: the square of a small
 // distance is exact enough where the difference of two large squares is not. Where the lines are few, a block has only a part of

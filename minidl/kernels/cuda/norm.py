@@ -9,7 +9,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from .loader import divisor, launch, plain
+from .loader import divisor, empty, launch, plain
+from .sums import sum
 
 BLOCKS = 528  # that a large GPU should have to work on at a time: four on each of its multiprocessors
 SHORTEST = 2048  # numbers that are worth a block of their own
@@ -94,7 +95,7 @@ def normalise(
         w, b, c = (_turned(a, x.ndim, order) for a in (weight, bias, center))
         out, moved, variance = normalise(x.transpose(order), w, b, last, eps, c)
         return out.transpose(back), moved.transpose(back) if center is None else center, variance.transpose(back)
-    x, out, given = plain(x), cupy.empty(x.shape, x.dtype), center
+    x, out, given = plain(x), empty(x.shape, x.dtype), center
     if variance is None:
         center, variance = _moments(x, lines, None if center is None else lines(center, x.dtype))
     rules = _flat(_spread(center, x), _spread(variance, x), _maybe(weight, x), _maybe(bias, x))
@@ -104,12 +105,12 @@ def normalise(
 
 def _moments(x: Any, lines: _Lines, given: Any) -> tuple[Any, Any]:
     """Center, unless it is given, and variance of each line."""
-    found = [cupy.empty((lines.parts, *lines.shape), x.dtype) for _ in range(2)]
+    found = [empty((lines.parts, *lines.shape), x.dtype) for _ in range(2)]
     args = x, x if given is None else given, *found, int(given is None), *lines.sizes
     launch("norm", "moments", lines.grid, *args, block=lines.block, real=x.dtype)
     if lines.parts == 1:
         return found[0][0], found[1][0]
-    whole = [cupy.empty(lines.shape, x.dtype) for _ in range(2)]
+    whole = [empty(lines.shape, x.dtype) for _ in range(2)]
     launch("norm", "merge", lines.lines, *found, *whole, lines.lines, lines.parts, lines.count, lines.length, real=x.dtype)
     return whole[0], whole[1]
 
@@ -123,7 +124,7 @@ def normalise_grad(
     wide, lines = (1,) * (x.ndim - len(shape)) + tuple(shape), _Lines(x.shape, dims)
     if not lines.simple or _rule(wide, x.shape) is None:
         return _grad_in_arrays(g, x, weight, center, variance, dims, eps, own, wide, shape)
-    g, x, gx = plain(g), plain(x), cupy.empty(x.shape, x.dtype)
+    g, x, gx = plain(g), plain(x), empty(x.shape, x.dtype)
     places = _flat(_spread(center, x), _spread(variance, x))
     repeat, period = _rule(wide, x.shape) or (1, 1)
     across = 32 if repeat < 32 and period > 1 else 1
@@ -131,11 +132,11 @@ def normalise_grad(
     sums = cupy.zeros((parts, 2, period), x.dtype)
     args = g, x, sums, x.size, divisor(max(repeat, 1)), period, across, parts, *places, float(eps)
     launch("norm", "parameter_sums", (-(-period // across), parts), *args, block=256, real=x.dtype)
-    found = sums[0] if parts == 1 else sums.sum(0)
+    found = sums[0] if parts == 1 else sum(sums, (0,), False)
     if (repeat, period) == (lines.inner, lines.lines):  # a line has one weight, as in batch_norm: its sums are these
         along = found if weight is None else found * weight.reshape(-1).astype(x.dtype)
     else:
-        along = _line_sums(g, x, weight, lines, places, eps) if any(own) else cupy.empty((2, lines.lines), x.dtype)
+        along = _line_sums(g, x, weight, lines, places, eps) if any(own) else empty((2, lines.lines), x.dtype)
     rules = _flat(*(_spread(a.reshape(lines.shape), x) for a in along), places, _maybe(weight, x))
     flags = int(bool(own[0])), int(bool(own[1])), float(lines.count)
     launch("norm", "input_grad", x.size, g, x, gx, x.size, *rules, *flags, float(eps), real=x.dtype)
@@ -144,10 +145,10 @@ def normalise_grad(
 
 def _line_sums(g: Any, x: Any, weight: Any, lines: _Lines, places: Any, eps: float) -> Any:
     """The sums of g * weight * standard, and of g * weight, for each line."""
-    sums = cupy.empty((lines.parts, 2, lines.lines), x.dtype)
+    sums = empty((lines.parts, 2, lines.lines), x.dtype)
     args = g, x, sums, *lines.sizes, *places, *_maybe(weight, x), float(eps)
     launch("norm", "line_sums", lines.grid, *args, block=lines.block, real=x.dtype)
-    return sums[0] if lines.parts == 1 else sums.sum(0)
+    return sums[0] if lines.parts == 1 else sum(sums, (0,), False)
 
 
 def _grad_in_arrays(

@@ -58,6 +58,24 @@ extern "C" __global__ void max_pool2d_place(const real* g, const tap_type* taps,
   gx[t] = sum;
 }
 
+// The gradient of max-pooling where each pixel is in just one window: each thread finds the largest pixel of its own, which gets g.
+extern "C" __global__ void max_pool2d_grad(const real* g, const real* x, real* gx, int n, WINDOW) {
+  Window w = AS_WINDOW;
+  int t = THREAD;
+  if (t >= n) return;
+  int first = (t / J * w.K * W) + t % J * w.L, which = first;  // pixels of all pictures are numbered on, row by row
+  for (int k = 0; k < w.K; k++)
+    for (int l = 0; l < w.L; l++) {
+      int pixel = first + k * W + l;
+      if (x[pixel] > x[which] || x[pixel] != x[pixel]) which = pixel;
+    }
+  for (int k = 0; k < w.K; k++)
+    for (int l = 0; l < w.L; l++) {
+      int pixel = first + k * W + l;
+      gx[pixel] = pixel == which ? g[t] : real(0);
+    }
+}
+
 // The pixel that each tap points at; 0 where it points at none.
 extern "C" __global__ void max_pool2d_pick(const real* x, const tap_type* taps, real* out, int n, WINDOW) {
   Window w = AS_WINDOW;

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
-import cupy
 import numpy as np
 
 from ...shapes import Window
-from .loader import launch, plain, single, window
+from .loader import empty, launch, plain, positions, single, window
 
 
 def taps_dtype(w: Window) -> type:
@@ -17,13 +17,17 @@ def taps_dtype(w: Window) -> type:
     return np.int8 if w.kernel[0] * w.kernel[1] < 128 else np.int32
 
 
+@cache
+def _lowest(dtype: Any) -> Any:
+    return dtype.type(-np.inf if dtype.kind == "f" else 0 if dtype == bool else np.iinfo(dtype).min)
+
+
 def max_pool(x: Any, w: Window, cut: bool = False, with_taps: bool = False) -> tuple[Any, Any]:
     """The largest of each window, cut off below 0 if wanted, and if wanted the taps; one launch for all."""
-    out, tap = cupy.empty((*x.shape[:2], *w.out_size(x.shape[2:])), x.dtype), np.dtype(taps_dtype(w))
-    taps = cupy.empty(out.shape if with_taps else 1, tap)
-    lowest = x.dtype.type(-np.inf if x.dtype.kind == "f" else 0 if x.dtype == bool else np.iinfo(x.dtype).min)
-    geometry = window(w, x.shape[2:])
-    numbers = out.size, int(cut), int(with_taps), lowest, geometry
+    (n, c, *size), tap = x.shape, taps_dtype(w)
+    out = empty((n, c, *positions(w, size)), x.dtype)
+    taps = empty(out.shape if with_taps else 1, tap)
+    numbers = out.size, int(cut), int(with_taps), _lowest(x.dtype), window(w, size)
     launch("pool", "max_pool2d", out.size, plain(x), out, taps, *numbers, real=x.dtype, tap=tap)
     return out, taps if with_taps else None
 
@@ -37,7 +41,7 @@ def max_pool2d(x: Any, w: Window) -> Any:
 @single
 def max_pool2d_taps(x: Any, out: Any, w: Window) -> Any:
     """Which tap that was."""
-    taps = cupy.empty(out.shape, taps_dtype(w))
+    taps = empty(out.shape, taps_dtype(w))
     given = plain(x), plain(out), taps, out.size, window(w, x.shape[2:])
     launch("pool", "max_pool2d_taps", out.size, *given, real=x.dtype, tap=taps.dtype)
     return taps
@@ -46,16 +50,25 @@ def max_pool2d_taps(x: Any, out: Any, w: Window) -> Any:
 @single
 def max_pool2d_place(g: Any, taps: Any, w: Window, size: tuple[int, int]) -> Any:
     """Each ``g`` added where its tap points."""
-    gx = cupy.empty((*g.shape[:2], *size), g.dtype)
+    gx = empty((*g.shape[:2], *size), g.dtype)
     given = plain(g), plain(taps), gx, gx.size, window(w, size)
     launch("pool", "max_pool2d_place", gx.size, *given, real=g.dtype, tap=taps.dtype)
+    return gx
+
+
+def max_pool2d_grad(g: Any, x: Any, w: Window) -> Any:
+    """The gradient of `max_pool2d`, in one pass; None for windows that leave out pixels or share them."""
+    if not w.tiles(x.shape[2:]):
+        return None
+    gx = empty(x.shape, x.dtype)
+    launch("pool", "max_pool2d_grad", g.size, plain(g), plain(x), gx, g.size, window(w, x.shape[2:]), real=x.dtype, tap=np.int8)
     return gx
 
 
 @single
 def max_pool2d_pick(x: Any, taps: Any, w: Window) -> Any:
     """What each tap points at."""
-    out = cupy.empty((*x.shape[:2], *w.out_size(x.shape[2:])), x.dtype)
+    out = empty((*x.shape[:2], *positions(w, x.shape[2:])), x.dtype)
     given = plain(x), plain(taps), out, out.size, window(w, x.shape[2:])
     launch("pool", "max_pool2d_pick", out.size, *given, real=x.dtype, tap=taps.dtype)
     return out
@@ -64,7 +77,7 @@ def max_pool2d_pick(x: Any, taps: Any, w: Window) -> Any:
 @single
 def sum_pool2d(x: Any, w: Window) -> Any:
     """The sum of each window."""
-    out = cupy.empty((*x.shape[:2], *w.out_size(x.shape[2:])), x.dtype)
+    out = empty((*x.shape[:2], *positions(w, x.shape[2:])), x.dtype)
     launch("pool", "sum_pool2d", out.size, plain(x), out, out.size, window(w, x.shape[2:]), real=x.dtype, tap=np.int8)
     return out
 
@@ -72,14 +85,14 @@ def sum_pool2d(x: Any, w: Window) -> Any:
 @single
 def sum_pool2d_spread(g: Any, w: Window, size: tuple[int, int]) -> Any:
     """Each ``g`` added to its whole window."""
-    return _gathered(g, cupy.empty((*g.shape[:2], *size), g.dtype), w, math.prod(g.shape[2:]), 0)
+    return _gathered(g, empty((*g.shape[:2], *size), g.dtype), w, math.prod(g.shape[2:]), 0)
 
 
 @single
 def unfold(x: Any, w: Window) -> Any:
     """The pixel under each tap at each position, 0 in the padding."""
-    taps, positions = w.kernel[0] * w.kernel[1], math.prod(w.out_size(x.shape[2:]))
-    out = cupy.empty((len(x), x.shape[1] * taps, positions), x.dtype)
+    taps = math.prod(w.kernel)
+    out = empty((len(x), x.shape[1] * taps, math.prod(positions(w, x.shape[2:]))), x.dtype)
     launch("pool", "unfold", out.size, plain(x), out, out.size, window(w, x.shape[2:]), real=x.dtype, tap=np.int8)
     return out
 
@@ -87,9 +100,9 @@ def unfold(x: Any, w: Window) -> Any:
 @single
 def fold(columns: Any, w: Window, size: tuple[int, int]) -> Any:
     """Each pixel the sum of what was seen of it."""
-    taps, positions = w.kernel[0] * w.kernel[1], math.prod(w.out_size(size))
-    out = cupy.empty((len(columns), columns.shape[1] // taps, *size), columns.dtype)
-    return _gathered(columns, out, w, taps * positions, positions)
+    taps, plane = math.prod(w.kernel), math.prod(positions(w, size))
+    out = empty((len(columns), columns.shape[1] // taps, *size), columns.dtype)
+    return _gathered(columns, out, w, taps * plane, plane)
 
 
 def _gathered(g: Any, gx: Any, w: Window, plane: int, tap: int) -> Any:

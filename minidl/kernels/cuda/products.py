@@ -10,7 +10,7 @@ import numpy as np
 
 from . import cublaslt
 from .cores import operands
-from .loader import launch, plain
+from .loader import empty, launch, plain
 
 TILE, THREADS = 64, 128  # of gemm.cu and tiles.cuh
 BLOCKS = 264  # that a large GPU can work on at a time: two on each of its multiprocessors
@@ -34,13 +34,13 @@ def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> 
     """The same by gemm.cu. float16, only a way to keep numbers, is computed in float32."""
     dtype = np.dtype(np.float32 if out.dtype == np.float16 else out.dtype)
     types: dict[str, Any] = {"real": dtype, "operand": operands(dtype, "matmul")}
-    whole = out if out.dtype == dtype and out.flags.c_contiguous else cupy.empty(out.shape, dtype)
+    whole = out if out.dtype == dtype and out.flags.c_contiguous else empty(out.shape, dtype)
     a, b, bias = (x if x is None else x.astype(dtype, copy=False) for x in (a, b, bias))
     (*batch, m, n), k, count = out.shape, a.shape[-1], math.prod(out.shape[:-2])
     (a, turned_a, step_a), (b, turned_b, step_b) = (_lying(x, tuple(batch)) for x in (a, b))
     tiles = -(-m // TILE) * -(-n // TILE) * count
     splits = parts(tiles, k)
-    to = whole if splits == 1 else cupy.empty((splits, *out.shape), dtype)
+    to = whole if splits == 1 else empty((splits, *out.shape), dtype)
     after = int(bias is not None), int(with_relu)
     bias = a if bias is None else bias
     sizes = count, m, n, k, turned_a, turned_b, step_a, step_b, splits, -(-k // splits)
@@ -78,7 +78,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     if out is None and b.ndim == 2 < a.ndim and a.flags.c_contiguous:  # one product, of all rows
         return matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
     if out is None:
-        out = cupy.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
+        out = empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), a.dtype)
     if out.size:
         multiply(a, b, out)
     return out
@@ -86,7 +86,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
 def linear(x: Any, w: Any, bias: Any, with_relu: bool = False) -> Any:
     """The rows of x times those of w, the bias added, and cut off at 0."""
-    out = cupy.empty((math.prod(x.shape[:-1]), len(w)), x.dtype)
+    out = empty((math.prod(x.shape[:-1]), len(w)), x.dtype)
     if out.size:
         multiply(_rows(x), w.T, out, None if bias is None else plain(bias), with_relu)
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], len(w))
@@ -100,5 +100,5 @@ def linear_grad(g: Any, x: Any) -> tuple[Any, Any] | None:
     if rounded or not g.size * x.size or cublaslt.library() is None:
         return None
     g, x = _rows(g), _rows(x)
-    gw, gb = cupy.empty((g.shape[1], x.shape[1]), g.dtype), cupy.empty(g.shape[1], g.dtype)
+    gw, gb = empty((g.shape[1], x.shape[1]), g.dtype), empty(g.shape[1], g.dtype)
     return (gw, gb) if cublaslt.product(g.T, x, gw, epilogue="bgradb", bias=gb) else None

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cupy
 import numpy as np
 
 from .capture import told
-from .loader import launch
+from .loader import empty, launch
 
 Key = Callable[[], tuple[int, int]]  # of 64 bits each
 
 
 def _draw(name: str, shape: Any, dtype: Any, per_thread: int, key: Key, *args: Any, real: Any = None) -> Any:
-    out = cupy.empty(shape, dtype)
+    out = empty(shape, dtype)
     if out.size:
         launch("random", name, -(-out.size // per_thread), out, out.size, *args, told(key, np.uint64, 2), real=real or dtype)
     else:

@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 
 from .capture import keep
-from .loader import launch, plain, single
+from .loader import empty, launch, plain, single
 
 
 def _places(places: Any) -> Any:
@@ -43,7 +43,7 @@ def resample(x: Any, maps: Any) -> Any:
     """One dimension after the other."""
     x = plain(x)
     for dim, groups, size in maps:
-        out = cupy.empty((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype)
+        out = empty((*x.shape[:dim], size, *x.shape[dim + 1 :]), x.dtype)
         entries = _sent(cupy.cuda.get_device_id(), x.dtype, *(a.tobytes() for a in _entries(groups, size, x.dtype)))
         keep(entries)  # what is sent may be forgotten, when other sizes come
         numbers = out.size, x.shape[dim], size, math.prod(x.shape[dim + 1 :])

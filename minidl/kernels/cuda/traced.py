@@ -11,13 +11,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from ..symbols import OPERATORS, Steps, Untraceable, trace
 from .capture import each_time, given, here, refuse, told
-from .loader import BLOCK, launch, plain
+from .loader import BLOCK, FLOATS, launch, plain
 
 # What NumPy's functions are in CUDA C++.
 FORMULAS = {
@@ -78,28 +79,50 @@ def most(n_arrays: int, n_numbers: int) -> int:
 
 def blockwise(function: Callable[..., None], *arrays: Any) -> None:
     """``function(*arrays)`` as one kernel; if that cannot be, with a warning, as CuPy does it, an operation at a time."""
-    views, dtype = _side_by_side(arrays), arrays[0].dtype
+    views, dtype, size = _side_by_side(arrays), arrays[0].dtype, arrays[0].size
     if views is None:
         return function(*arrays)
     try:
-        steps, numbers = trace(function, dtype, len(arrays))
-        written = text(steps, len(numbers))
+        if type(function) is partial and _hashable(function.args):
+            written, said = _known(function.func, function.args, dtype, len(arrays))
+        else:
+            written, said = _followed(function, dtype, len(arrays))
     except Untraceable as error:
         warnings.warn(f"runs on the GPU an operation at a time: {error}", RuntimeWarning, stacklevel=2)
         return function(*arrays)
-    size = arrays[0].size
-    launch("traced", "one", size, *views, size, given(numbers, dtype), text=written, real=dtype)
+    launch("traced", "one", size, *views, size, said, text=written, real=dtype)
+
+
+def _followed(function: Callable[..., None], dtype: Any, n_arrays: int) -> tuple[str, Any]:
+    """What stands before traced.cu for a function, and the numbers in it, as the kernel takes them."""
+    steps, numbers = trace(function, dtype, n_arrays)
+    return text(steps, len(numbers)), given(numbers, dtype)
+
+
+@functools.lru_cache(1000)
+def _known(function: Callable[..., None], args: tuple[Any, ...], dtype: Any, n_arrays: int) -> tuple[str, Any]:
+    """Likewise for one that begins with arguments that stay what they are: it is followed only the first time."""
+    return _followed(partial(function, *args), dtype, n_arrays)
+
+
+def _hashable(args: tuple[Any, ...]) -> bool:
+    try:
+        hash(args)
+    except TypeError:  # the options of an optimiser, say, which may be others in the next step
+        return False
+    return True
 
 
 def _side_by_side(arrays: Any) -> list[Any] | None:
     """The arrays in C order, if they are of one kind of number that kernels take, and lie in one order without gaps."""
-    first = arrays[0]
-    if first.dtype not in (np.float32, np.float64) or first.size >= 2**31:
+    first, views = arrays[0], arrays
+    if first.dtype not in FLOATS or first.size >= 2**31:
         return None
-    order = sorted(range(first.ndim), key=lambda dim: -first.strides[dim])
-    views = [a if a.flags.c_contiguous else a.transpose(order) if a.ndim == first.ndim else a for a in arrays]
-    alike = all(v.flags.c_contiguous and v.shape == views[0].shape and v.dtype == first.dtype for v in views)
-    return views if alike else None
+    if False in [a.flags.c_contiguous for a in arrays]:
+        order = sorted(range(first.ndim), key=lambda dim: -first.strides[dim])
+        views = [a if a.flags.c_contiguous else a.transpose(order) if a.ndim == first.ndim else a for a in arrays]
+    alike = [v.flags.c_contiguous and v.shape == views[0].shape and v.dtype == first.dtype for v in views]
+    return None if False in alike else views
 
 
 def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], list[Any]] | None = None) -> list[Any]:
@@ -111,17 +134,16 @@ def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], l
     others, times = [], Counter[int]()
     counted = [step[0] for step in steps]
     for i, step in enumerate(steps):
-        number, *arrays = step
-        param, dtype = arrays[0], arrays[0].dtype
+        number, param, grad, *kept = step
+        dtype, place = param.dtype, param.data.ptr
         if not param.size:  # there is nothing to do, and it has no place in memory of its own
             continue
-        whole = all(a.flags.c_contiguous and a.dtype == dtype for a in (param, *arrays[2:]))
-        if not whole or dtype not in (np.float32, np.float64) or arrays[1].dtype != dtype or param.size >= 2**31:
+        whole = [a.flags.c_contiguous and a.dtype == dtype for a in (param, *kept)]
+        if False in whole or dtype not in FLOATS or grad.dtype != dtype or param.size >= 2**31:
             others.append(step)
             continue
-        arrays[1] = plain(arrays[1])
-        times[param.data.ptr] += 1  # one that is given twice takes two steps, the second in another launch
-        alike.setdefault((times[param.data.ptr], number, len(arrays), dtype), []).append((i, arrays))
+        times[place] += 1  # one that is given twice takes two steps, the second in another launch
+        alike.setdefault((times[place], number, len(step) - 1, dtype), []).append((i, (param, plain(grad), *kept)))
     if others:
         refuse("the step of an optimiser for parameters that are of float16, huge or with gaps")
     if again is not None:
@@ -158,8 +180,9 @@ def _rows(n_arrays: int, most: int) -> Any:
 def packed(rows: list[Any], most: int) -> tuple[Any, int]:
     """Up to ``most`` rows of arrays, as the kernel takes them, and the number of blocks for them."""
     n_arrays, n = len(rows[0]), len(rows)
-    made, sizes = np.zeros(1, _rows(n_arrays, most)), np.array([row[0].size for row in rows])
-    ends = np.cumsum(-(-sizes // BLOCK))
-    made["arrays"][0, :, :n] = np.array([[a.data.ptr for a in row] for row in rows], np.uint64).T
-    made["sizes"][0, :n], made["first"][0, 1:n], made["count"] = sizes, ends[:-1], n
-    return made, int(ends[-1])
+    made, sizes = np.zeros((), _rows(n_arrays, most)), [row[0].size for row in rows]
+    ends = [*accumulate([-(-size // BLOCK) for size in sizes])]
+    for places, arrays in zip(made["arrays"], zip(*rows)):
+        places[:n] = [a.data.ptr for a in arrays]
+    made["sizes"][:n], made["first"][1:n], made["count"] = sizes, ends[:-1], n
+    return made[()], ends[-1]
