@@ -42,7 +42,7 @@ struct Window {
     return distance >= 0 && place * stride == distance && place < n ? place : -1;
   }
 };
-// A kernel takes it as WINDOW, and begins with `Window window = AS_WINDOW;`, which gives the sizes their names.
+// A kernel takes it as WINDOW; `Window window = AS_WINDOW;` also gives the sizes their names.
 #define WINDOW const __grid_constant__ Window given_window
 #define AS_WINDOW                                                                                               \
   given_window;                                                                                                 \

@@ -68,10 +68,10 @@ struct Looking {
 extern "C" __global__ void __launch_bounds__(THREADS, 3) look(
     const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
   __shared__ Strips<Sums> strips;
-  int group = blockIdx.z, first_f = blockIdx.y * HEIGHT, first_p = blockIdx.x * WIDTH, size = I * J;
-  int p = first_p + threadIdx.x, n = p / size;
   Looking factors;
   factors.window = AS_WINDOW;
+  int group = blockIdx.z, first_f = blockIdx.y * HEIGHT, first_p = blockIdx.x * WIDTH, size = I * J;
+  int p = first_p + threadIdx.x, n = p / size;
   factors.x = x, factors.w = w + (group * F + first_f) * K * L * C;
   factors.C = C, factors.filters = F - first_f, factors.stop = K * L * C;
   factors.plane = H * W, factors.from = (n * groups + group) * C * H * W;
@@ -138,15 +138,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
     const real* x, const real* g, real* gw, int N, int C, int F, int groups, int splits, int length, WINDOW) {
   __shared__ Strips<Sums> strips;
   __shared__ Tap taps[Weighing::Pixels::ROOM];
+  Weighing factors;
+  factors.window = AS_WINDOW;
   int group = blockIdx.z % groups, split = blockIdx.z / groups, weights = C * K * L;
   int first_f = blockIdx.y * HEIGHT, first_t = blockIdx.x * WIDTH;
   for (int e = threadIdx.x; e < Weighing::Pixels::ROOM; e += THREADS) {
-    int t = first_t + e, down = t / L % K * dilation_h, across = t % L * dilation_w;
+    int t = first_t + e, down = t / L % K * factors.window.dilation_h, across = t % L * factors.window.dilation_w;
     taps[e] = t < weights ? Tap{t / (K * L) * H * W + down * W + across, down, across} : Tap{0, -(1 << 30), 0};
   }
   __syncthreads();
-  Weighing factors;
-  factors.window = AS_WINDOW;
   factors.x = x + group * C * H * W, factors.g = g + (group * F + first_f) * I * J;
   factors.taps = &taps, factors.filters = F - first_f, factors.stop = min((split + 1) * length, N * I * J);
   factors.step_x = groups * C * H * W, factors.step_g = groups * F * I * J;
