@@ -34,7 +34,6 @@ def blocked(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args)
         out = xp(like).empty_like(like)
         arrays = [a if a.strides == out.strides else _laid_out(a, out) for a in args[:n]]
-
         kernels(out).blockwise(functools.partial(_store, function, args[n:]), out, *arrays)
         return out
 
