@@ -44,8 +44,8 @@ What takes several functions of these may be one pass in a provider, and is then
 `minidl.sequences.steps` ("lstm", "lstm_back" and so on), "attention" and "attention_weights" (`minidl.sequences.attention`),
 "class_loss" and "class_loss_grad" (`minidl.ops.loss`), "linear_grad" (`minidl.ops.linear`), "max_pool2d_grad"
 (`minidl.ops.pool`), "conv2d_relu_pool_grad" (`minidl.ops.fused`), "cat" (`minidl.ops.layout`). It may also say of arguments
-that it does not do it, by None. A function of elements (`minidl.ops.blocks`) is asked for by itself; what comes back is given the
-number of arrays and then what the function takes.
+that it does not do it, by None. A function of elements (`minidl.ops.blocks`) is asked for by itself; what comes back is given
+the number of arrays and then what the function takes.
 
 The three convolutions are the partial derivatives of one form, ``T(x, w, g) = sum(conv2d(x, w, None) * g)``, linear in each
 of its three arguments; the pooling functions come in pairs of a linear map and its transpose. The tests hold every provider to
