@@ -462,7 +462,7 @@ def in_words(row):
         more = f"{row['relative norm']:.1e}, the bar is {row['bar']:.0e} {more}"
     if "kernels" in row:
         first = ", ".join(f"{kernel['name']} {kernel['share']:.0%}" for kernel in row["kernels"][:3])
-        more = f"{row['us of a step']:.0f} us {row['how']}: {first}"
+        more = f"{row['us of a step']:.0f} us, {first}"
     if "largest difference" in row:
         more = f"{row['largest difference']:.1e} {more}"
     return f"{mark} {row['stage']:9} {row['name']}: {more}"

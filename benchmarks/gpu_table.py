@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from environment import head, row
+from sides.gpu_kernels import CAPTURED
 
 WAYS = ["minidl", "minidl captured", "minidl captured, bf16", "PyTorch", "PyTorch bf16, channels last"]
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "gpu-results.json"
@@ -58,11 +59,13 @@ def precision(rows):
 
 
 def kernels(rows):
-    found = [r for r in rows if r["stage"] == "kernel_times" and "kernels" in r]
+    found = {r["name"]: r for r in rows if r["stage"] == "kernel_times" and "kernels" in r}
     if found:
         yield from head("training step, and its longest kernels", "launches", "each, us", "share")
-    for r in found:
-        yield row(f"**{r['name']}**, {r['how']}", "", f"{r['us of a step']:.0f} in all", "")
+    for name, r in found.items():
+        if name + CAPTURED in found:  # which tells more
+            continue
+        yield row(f"**{name}**", "", f"{r['us of a step']:.0f} in all", "")
         for kernel in r["kernels"][:LONGEST]:
             yield row(f"`{kernel['name']}`", f"{kernel['launches']:g}", f"{kernel['us']:.1f}", f"{kernel['share']:.2f}")
 

@@ -245,12 +245,16 @@ def test_precisions_and_kernels_have_tables_where_they_were_measured():
     rows = [
         {"stage": "parity", "name": "linear, by norm, TF32", "ok": True, "relative norm": 3e-4, "bar": 5e-4}
         | {"of result and gradients": away, "of numbers that need no rounding": held},
-        {"stage": "kernel_times", "name": "net, TF32", "ok": True, "how": "captured, by CUPTI", "us of a step": 50.0}
-        | {"kernels": [{"name": "gemm", "launches": 2.0, "us": 25.0, "share": 1.0}]},
+        *(
+            {"stage": "kernel_times", "name": name, "ok": True, "us of a step": us}
+            | {"kernels": [{"name": "gemm", "launches": 2.0, "us": us / 2, "share": 1.0}]}
+            for name, us in (("net, TF32", 60.0), ("net, TF32, captured", 50.0), ("other", 40.0))
+        ),
     ]
     found = gpu_table.tables({"rows": rows, "machine": {}})
     assert "| linear, TF32 | 5.0e-04 | 3.0e-04 | 2.0e-04 | 1.0e-07 | - |" in found
-    assert "| **net, TF32**, captured, by CUPTI |  | 50 in all |  |\n| `gemm` | 2 | 25.0 | 1.00 |" in found
+    assert "| **net, TF32, captured** |  | 50 in all |  |\n| `gemm` | 2 | 25.0 | 1.00 |\n| **other** |  | 40 in all |" in found
+    assert "60 in all" not in found
 
 
 def test_the_tables_of_a_gpu_are_those_of_what_was_measured():
