@@ -79,8 +79,7 @@ FLOPS: dict[str, Callable[..., int]] = {
     "matmul.other": lambda g, input, **_: 2 * g.size * input.shape[-1],
     "linear": lambda input, bias, out, **_: out.size * (2 * input.shape[-1] + (bias is not None)),
     "linear.input": lambda g, weight, **_: 2 * g.size * weight.shape[1],
-    "linear.weight": lambda g, input, **_: 2 * g.size * input.shape[-1],
-    "linear.bias": lambda g, **_: _size(g),
+    "linear.weight": lambda g, input, wanted, **_: g.size * (2 * input.shape[-1] * wanted[0] + wanted[1]),  # and of the bias
     "einsum": lambda operands, equation, **_: _letters(operands, equation),
     "einsum.operands": lambda operands, equation, **_: len(operands) * _letters(operands, equation),
     "conv2d": lambda weight, bias, out, **_: out.size * (2 * math.prod(weight.shape[1:]) + (bias is not None)),
@@ -129,9 +128,9 @@ FLOPS: dict[str, Callable[..., int]] = {
     "log_softmax.input": lambda g, **_: 4 * g.size,  # exp, sum, multiply, subtract
     "logsumexp": lambda input, **_: 4 * _size(input),
     "nll_loss": lambda target, **_: 3 * target.size,  # negate, weigh, sum
-    "nll_loss.input": lambda share, **_: 2 * share.size,
+    "nll_loss.input": lambda slope, **_: 2 * slope.size,
     "cross_entropy": lambda input, target, **_: 5 * input.size + 3 * target.size,  # log_softmax and nll_loss
-    "cross_entropy.input": lambda share, grad, **_: share.size + 7 * grad.size,  # weigh; softmax, multiply, subtract
+    "cross_entropy.input": lambda slope, grad, **_: slope.size + 7 * grad.size,  # weigh; softmax, multiply, subtract
     "mse_loss": lambda input, **_: 3 * _size(input),  # subtract, multiply, sum
     "mse_loss.input": lambda grad, **_: 2 * grad.size,
     "mse_loss.target": lambda grad, **_: 3 * grad.size,
