@@ -30,7 +30,7 @@ if not REAL:
 import cupy
 
 from minidl.kernels import cuda
-from minidl.kernels.cuda import lines, loader, norm
+from minidl.kernels.cuda import elementwise, lines, loader, norm
 
 if not REAL:  # these modules keep it; other tests may want to see none
     for name, module in before.items():
@@ -389,7 +389,7 @@ def test_normalise_in_parts(shape, dims, of_weight, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 1000, 65537, 2**30 + 1, 2**31 - 1])
 def test_division_by_what_is_known_before(n):
-    n, factor, shift = map(int, loader.divisor(n))
+    n, factor, shift = map(int, loader.divisor(n).item())
     assert factor < 2**32
     tried = [0, 1, n - 1, n, n + 1, 2 * n - 1, 2 * n, 5**9, 2**31 // n * n - 1, 2**31 // n * n, 2**31 - 1]
     assert [2 * t * factor >> 32 + shift for t in tried if t < 2**31] == [t // n for t in tried if t < 2**31]
@@ -420,7 +420,9 @@ INDICES = [
 
 @pytest.mark.parametrize("dtype", [*DTYPES, np.int64, np.float16])
 @pytest.mark.parametrize("index", INDICES, ids=str)
-def test_add_at(dtype, index):
+@pytest.mark.parametrize("at_once", [0, elementwise.SEARCHED_AT_ONCE])
+def test_add_at(dtype, index, at_once, monkeypatch):
+    monkeypatch.setattr(elementwise, "SEARCHED_AT_ONCE", at_once)
     rng = np.random.default_rng(0)
     out = rng.normal(scale=9, size=(3, 4)).astype(dtype)
     values = rng.normal(scale=9, size=out[index].shape).astype(dtype)
@@ -434,7 +436,9 @@ def test_add_at(dtype, index):
             np.testing.assert_array_equal(found, wanted)  # in the same order, so to the last bit
 
 
-def test_add_at_rows_of_a_table():
+@pytest.mark.parametrize("at_once", [0, elementwise.SEARCHED_AT_ONCE])
+def test_add_at_rows_of_a_table(at_once, monkeypatch):
+    monkeypatch.setattr(elementwise, "SEARCHED_AT_ONCE", at_once)
     rng = np.random.default_rng(0)
     table, index = np.zeros((11, 37), np.float32), rng.integers(0, 11, (29, 3))
     values = rng.normal(size=(29, 3, 37)).astype(np.float32)
@@ -529,6 +533,7 @@ def test_additions_without_sorting_are_the_same_to_the_last_bit(dtype):
     rng = np.random.default_rng(0)
     table, index = rng.normal(size=(9, 5)).astype(dtype), rng.integers(-9, 9, (4, 7))
     values = rng.normal(size=(4, 7, 5)).astype(dtype)
+    monkeypatch.setattr(elementwise, "SEARCHED_AT_ONCE", 0)
     wanted = hard(lambda o, i, v: cuda.add_at(o, (i,), v), table, index, values)[0]
     with cuda.suitable():
         np.testing.assert_array_equal(hard(lambda o, i, v: cuda.add_at(o, (i,), v), table, index, values)[0], wanted)

@@ -88,9 +88,8 @@ def change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name
 @effect
 def _change(t: Any, op: Any, args: tuple[Any, ...], options: dict[str, Any], name: str) -> None:
     prepare(t, name)
-    recorded = mode.recording and any(
-        isinstance(x, TensorBase) and source(x) is not None for x in (t, *args, *options.values())
-    )
+    given = [x for x in (t, *args, *options.values()) if isinstance(x, TensorBase)]
+    recorded = mode.recording and any(source(x) is not None for x in given)
     old = wrap(t._array.copy(), source(t)) if recorded else t  # a rule may have to remember the old value
     new = op(old, *args, **options)
     if new._array.shape != t._array.shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from ..autograd import differentiable, sum_to
@@ -43,10 +44,15 @@ def normalise(
     result, center, variance = kernels(input).normalise(input, weight, bias, dims, eps, mean, var)
     if all(own) and running_mean is not None and input.size:
         count = math.prod(input.shape[d] for d in dims)
-        for running, batch in ((running_mean, center), (running_var, variance * (count / (count - 1)))):
-            running *= 1 - momentum
-            running += momentum * batch.mean(0).reshape(running.shape).astype(running.dtype)
+        for running, batch, factor in ((running_mean, center, 1), (running_var, variance, count / (count - 1))):
+            found = (batch if len(batch) == 1 else batch.mean(0)).reshape(running.shape).astype(running.dtype, copy=False)
+            kernels(input).blockwise(partial(_approach, momentum, factor), running, found)
     return result, center, variance
+
+
+def _approach(momentum: float, factor: float, running: Any, batch: Any) -> None:
+    running *= 1 - momentum
+    running += momentum * (batch * factor)
 
 
 def _rule(

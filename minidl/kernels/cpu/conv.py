@@ -158,11 +158,8 @@ def _under_tap(window: Window, k: int, l: int, rows: slice, columns: slice) -> t
     """Which pixels of the padded picture tap (k, l) falls on while the window is at these positions."""
     (dk, dl), (sk, sl) = window.dilation, window.stride
     top, left = rows.start * sk + k * dk, columns.start * sl + l * dl
-    return (
-        slice(None),
-        slice(top, top + (rows.stop - rows.start - 1) * sk + 1, sk),
-        slice(left, left + (columns.stop - columns.start - 1) * sl + 1, sl),
-    )
+    down = slice(top, top + (rows.stop - rows.start - 1) * sk + 1, sk)
+    return slice(None), down, slice(left, left + (columns.stop - columns.start - 1) * sl + 1, sl)
 
 
 def _add_columns_back(g: Any, w: Any, window: Window, groups: int, size: tuple[int, int]) -> Any:

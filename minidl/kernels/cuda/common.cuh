@@ -14,10 +14,14 @@ typedef REAL real;
 
 // A number known before the launch, by which to divide without dividing, which takes as long as many products: t / n is
 // t * factor / 2^(31 + shift), where factor is 2^(31 + shift) / n, rounded up (Granlund and Montgomery, Division by invariant integers
-// using multiplication, PLDI 1994). `loader.divisor` finds them; a kernel takes them as single numbers.
-#define DIVISOR(name) int name, unsigned name##_factor, int name##_shift
-#define QUOTIENT(t, name) int(__umulhi(2u * (t), name##_factor) >> name##_shift)
-#define REMAINDER(t, name) ((t) - QUOTIENT(t, name) * name)
+// using multiplication, PLDI 1994). `loader.divisor` finds them.
+struct Divisor {
+  int n;
+  unsigned factor;
+  int shift;
+};
+#define QUOTIENT(t, name) int(__umulhi(2u * (t), name.factor) >> name.shift)
+#define REMAINDER(t, name) ((t) - QUOTIENT(t, name) * name.n)
 
 // N numbers that the host tells a kernel: by value; or, where the launch is part of a step that is captured and repeated, at a
 // place in memory, where others are written before each repetition (capture.py).

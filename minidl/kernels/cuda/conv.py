@@ -35,11 +35,16 @@ def _height(rows: int, others: int, dtype: Any) -> int:
     return height
 
 
+@cache
+def _text(height: int, width: int, together: bool, apart_h: int, apart_w: int) -> str:
+    named = {"HEIGHT": height, "WIDTH": width, "TOGETHER": 4 if together else 1, "APART_H": apart_h, "APART_W": apart_w}
+    return "".join(f"#define {name} {n}\n" for name, n in named.items())
+
+
 def _launch(
     name: str, height: int, width: int, together: bool, apart: tuple[int, int], grid: Any, *args: Any, real: Any
 ) -> None:
-    named = {"HEIGHT": height, "WIDTH": width, "TOGETHER": 4 if together else 1, "APART_H": apart[0], "APART_W": apart[1]}
-    text = "".join(f"#define {name} {n}\n" for name, n in named.items())
+    text = _text(height, width, together, *apart)
     launch("conv", name, grid, *args, text=text, block=THREADS, real=real, operand=operands(real, "conv"))
 
 

@@ -14,6 +14,7 @@ from .capture import here, refuse
 from .loader import empty, launch, plain, single
 
 AT_ONCE = 8  # arrays that CuPy joins without sending anything
+SEARCHED_AT_ONCE = 1 << 29  # steps of a search that is over before the many launches of a sort have been given
 MOST_SEARCHED = 1 << 34  # steps of a search, all threads together, before it takes longer than the rest of a training step
 
 
@@ -67,9 +68,10 @@ def add_at(out: Any, index: Any, values: Any) -> None:
     if all(p is None or p is Ellipsis or (isinstance(p, (int, slice, np.integer)) and type(p) is not bool) for p in parts):
         out[index] += values  # no element can repeat
     elif all(isinstance(p, cupy.ndarray) and p.dtype.kind in "iu" for p in parts):  # the first dimensions: rows of a table
-        places: Any = 0
+        places: Any = None
         for part, size in zip(parts, out.shape):
-            places = places * size + cupy.where(part < 0, part + size, part).astype(np.int64)
+            row = part.astype(np.int64, copy=False) % size  # -1 is the last
+            places = row if places is None else places * size + row
         _add_rows(out, places, values, out.shape[len(parts) :])
     else:
         _add_rows(out, cupy.arange(out.size).reshape(out.shape)[index], values, ())
@@ -82,7 +84,7 @@ def _add_rows(out: Any, places: Any, values: Any, rest: tuple[int, ...]) -> None
     whole = plain(out.astype(dtype, copy=False))
     flat, width = places.reshape(-1).astype(np.int64, copy=False), math.prod(rest)
     numbers = flat.size, width, out.size // max(width, 1)
-    if here.suitable and out.size * flat.size <= MOST_SEARCHED:
+    if out.size * flat.size <= (MOST_SEARCHED if here.suitable else SEARCHED_AT_ONCE):
         launch("scatter", "add_searched", out.size, whole, plain(flat), plain(values), *numbers, real=dtype)
     else:
         refuse(f"additions at {flat.size} places that may repeat, of {out.size} numbers: they are sorted")

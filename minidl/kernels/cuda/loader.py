@@ -58,7 +58,7 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
         How many threads, in blocks of ``block``; or the grid, how many blocks in each direction. With none nothing is run.
     *args
         Arrays; Python integers, which the kernel takes as ``int``; floats, which it takes as ``real``; NumPy's scalars, of
-        their own types, and structures; several numbers from `divisor`.
+        their own types, and structures.
     text : str
         What is written before the file, for one that is to be filled in.
     **types
@@ -74,17 +74,12 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
         return
     kernel, real = _function(file, name, text, cupy.cuda.get_device_id(), **types)
     given: list[Any] = []
-    for i, a in enumerate(args):
+    for a in args:
         kind = type(a)
-        if kind is Array:
-            if not a.flags.c_contiguous or a.size >= 2**31:
-                what = f"shape {a.shape}, strides {a.strides}"
-                raise ValueError(f"{name}: argument {i} must be contiguous and have less than 2**31 elements, got {what}")
-            given.append(a)
-        elif kind is tuple:
-            given.extend(a)
-        else:
-            given.append(np.int32(a) if kind is int else real(a) if kind is float else a)
+        if kind is Array and (not a.flags.c_contiguous or a.size >= 2**31):
+            what = f"shape {a.shape}, strides {a.strides}"
+            raise ValueError(f"{name}: argument {len(given)} must be contiguous and have less than 2**31 elements, got {what}")
+        given.append(np.int32(a) if kind is int else real(a) if kind is float else a)
     kernel(grid, (block,) if type(block) is int else block, tuple(given))
 
 
@@ -112,10 +107,10 @@ def pairs(*of: tuple[int, int]) -> Any:
 
 
 @cache
-def divisor(n: int) -> tuple[Any, ...]:
-    """A number by which a kernel divides, as the arguments that ``DIVISOR`` in a .cu file names; from 1 to 2**31 - 1."""
+def divisor(n: int) -> Any:
+    """A number from 1 to 2**31 - 1, as the structure ``Divisor`` in common.cuh."""
     shift = (n - 1).bit_length()
-    return np.int32(n), np.uint32(-(-(2 ** (31 + shift)) // n)), np.int32(shift)
+    return np.array((n, -(-(2 ** (31 + shift)) // n), shift), [("n", np.int32), ("factor", np.uint32), ("shift", np.int32)])[()]
 
 
 def plain(a: Any) -> Any:

@@ -4,9 +4,9 @@
 //
 // A parameter that is broadcast is an array with the rule which of its numbers belongs to element t: t / repeat % period.
 
-#define RULE(name) const real *name, DIVISOR(name##_repeat), DIVISOR(name##_period)
+#define RULE(name) const real *name, const Divisor name##_repeat, const Divisor name##_period
 #define AT(name, t) name[REMAINDER(QUOTIENT(t, name##_repeat), name##_period)]
-#define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner + REMAINDER(r, inner))  // number r of a line
+#define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner.n + REMAINDER(r, inner))  // number r of a line
 #define MOST_WARPS 32
 
 
@@ -14,7 +14,7 @@
 // distance is exact enough where the difference of two large squares is not. Where the lines are few, a block has only a part of
 // one, `length` numbers, so that all of the GPU has work; `merge` makes one of the parts.
 extern "C" __global__ void moments(
-    const real* x, const real* given, real* centers, real* squares, int own_center, int lines, DIVISOR(inner), int count, int length) {
+    const real* x, const real* given, real* centers, real* squares, int own_center, int lines, const Divisor inner, int count, int length) {
   __shared__ real warps[MOST_WARPS];
   int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count), n = stop - first;
   real mean = own_center ? real(0) : given[line];
@@ -71,7 +71,7 @@ extern "C" __global__ void normalise(
 // For each line, or part of one, the sums of g * weight * standard, where standard = (x - center) / sqrt(variance + eps), and of
 // g * weight: (parts, 2, lines).
 extern "C" __global__ void line_sums(
-    const real* g, const real* x, real* sums, int lines, DIVISOR(inner), int count, int length, RULE(center), RULE(variance),
+    const real* g, const real* x, real* sums, int lines, const Divisor inner, int count, int length, RULE(center), RULE(variance),
     int with_weight, RULE(weight), real eps) {
   __shared__ real warps[MOST_WARPS];
   int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count);
@@ -108,7 +108,7 @@ extern "C" __global__ void input_grad(
 // A block has `across` of these side by side, and for each 256 / across threads that share the elements; `parts` blocks share
 // them further, and their sums, (parts, 2, period), are added up afterwards.
 extern "C" __global__ void __launch_bounds__(256) parameter_sums(
-    const real* g, const real* x, real* sums, int n, DIVISOR(repeat), int period, int across, int parts, RULE(center),
+    const real* g, const real* x, real* sums, int n, const Divisor repeat, int period, int across, int parts, RULE(center),
     RULE(variance), real eps) {
   __shared__ real products[256], plains[256];
   int p = blockIdx.x * across + threadIdx.x % across, walker = threadIdx.x / across, walkers = 256 / across;
@@ -116,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(256) parameter_sums(
   if (p < period)
 #pragma unroll 4
     for (int r = blockIdx.y * walkers + walker; r < n / period; r += walkers * parts) {
-      int t = (QUOTIENT(r, repeat) * period + p) * repeat + REMAINDER(r, repeat);
+      int t = (QUOTIENT(r, repeat) * period + p) * repeat.n + REMAINDER(r, repeat);
       product += g[t] * ((x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps));
       plain += g[t];
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cupy
@@ -17,7 +18,8 @@ SHORTEST = 2048  # numbers that are worth a block of their own
 Rule = tuple[int, int]  # repeat and period: element t of the whole belongs to t // repeat % period
 
 
-def _rule(wide: Sequence[int], shape: Sequence[int]) -> Rule | None:
+@lru_cache(1000)
+def _rule(wide: tuple[int, ...], shape: tuple[int, ...]) -> Rule | None:
     """How an array whose sizes are 1 or those of ``shape`` repeats, if it does so in one way."""
     kept = [d for d, n in enumerate(wide) if n != 1]
     if not kept:
@@ -34,12 +36,12 @@ def _spread(a: Any, like: Any) -> tuple[Any, ...]:
     rule = _rule(wide, like.shape)
     if rule is None:  # as it would be in full
         a, rule = cupy.broadcast_to(a, like.shape), (1, like.size)
-    return plain(a.astype(like.dtype, copy=False)), *divisor(max(rule[0], 1)), *divisor(max(rule[1], 1))
+    return plain(a.astype(like.dtype, copy=False)), divisor(max(rule[0], 1)), divisor(max(rule[1], 1))
 
 
 def _maybe(a: Any, like: Any) -> tuple[Any, ...]:
     """The same of one that may be None: whether it is there, and something in its place if not."""
-    return (0, like, *divisor(1), *divisor(1)) if a is None else (1, *_spread(a, like))
+    return (0, like, divisor(1), divisor(1)) if a is None else (1, *_spread(a, like))
 
 
 def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -49,7 +51,7 @@ def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
 class _Lines:
     """How an array is made of lines: of runs of ``inner`` numbers, the runs of all lines taking turns."""
 
-    def __init__(self, shape: Sequence[int], dims: Sequence[int]) -> None:
+    def __init__(self, shape: tuple[int, ...], dims: Sequence[int]) -> None:
         self.shape = tuple(1 if d in dims else n for d, n in enumerate(shape))
         rule = _rule(self.shape, shape)
         self.simple, (self.inner, self.lines) = rule is not None, rule or (1, 1)
@@ -71,6 +73,9 @@ class _Lines:
         return plain(cupy.broadcast_to(a, self.shape).astype(dtype))
 
 
+_lines = lru_cache(1000)(_Lines)
+
+
 def _moved(x: Any, dims: Sequence[int]) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
     """An order of the dimensions with ``dims`` last, its inverse, and where they are then."""
     order = [d for d in range(x.ndim) if d not in dims] + list(dims)
@@ -89,7 +94,7 @@ def normalise(
     if x.dtype == np.float16:
         out, *moments = normalise(x.astype(np.float32), weight, bias, dims, eps, center, variance)
         return out.astype(x.dtype), *moments
-    lines = _Lines(x.shape, dims)
+    lines = _lines(x.shape, tuple(dims))
     if not lines.simple and variance is None:
         order, back, last = _moved(x, dims)
         w, b, c = (_turned(a, x.ndim, order) for a in (weight, bias, center))
@@ -121,7 +126,7 @@ def normalise_grad(
     """The gradients of x, and of a weight and a bias of that ``shape``."""
     if x.dtype == np.float16:
         g, x = g.astype(np.float32), x.astype(np.float32)
-    wide, lines = (1,) * (x.ndim - len(shape)) + tuple(shape), _Lines(x.shape, dims)
+    wide, lines = (1,) * (x.ndim - len(shape)) + tuple(shape), _lines(x.shape, tuple(dims))
     if not lines.simple or _rule(wide, x.shape) is None:
         return _grad_in_arrays(g, x, weight, center, variance, dims, eps, own, wide, shape)
     g, x, gx = plain(g), plain(x), empty(x.shape, x.dtype)
