@@ -529,7 +529,7 @@ def test_what_an_int_cannot_count(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_additions_without_sorting_are_the_same_to_the_last_bit(dtype):
+def test_additions_without_sorting_are_the_same_to_the_last_bit(dtype, monkeypatch):
     rng = np.random.default_rng(0)
     table, index = rng.normal(size=(9, 5)).astype(dtype), rng.integers(-9, 9, (4, 7))
     values = rng.normal(size=(4, 7, 5)).astype(dtype)

@@ -24,7 +24,7 @@ def multiply(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False
     long sums as ours does, so they go first. Ours is for where the library is not installed, and for what it says it cannot do
     (some sums in float64, sizes of 0). Whether ours is the quicker somewhere has not been measured.
     """
-    after = "_".join(name for name, wanted in (("relu", with_relu), ("bias", bias is not None)) if wanted)
+    after = ("relu" if with_relu else "") if bias is None else "relu_bias" if with_relu else "bias"
     compute = operands(a.dtype, "matmul")
     if not a.shape[-1] or cublaslt.library() is None or not cublaslt.product(a, b, out, compute, after, bias):
         own(a, b, out, bias, with_relu)
