@@ -95,6 +95,41 @@ def test_registers():
             del net._modules[wrong]
     net.scale = None
     assert dict(net._parameters) == {"scale": None} and len(net._parameters) == 1
+    row = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Tanh())
+    assert row._modules.popitem()[0] == "2" and list(reversed(row._modules)) == ["1", "0"] and len(row) == 2  # as of a dict
+    with pytest.raises(KeyError, match="nothing is registered"):
+        row._parameters.popitem()
+
+
+def test_a_shallow_copy_has_a_register_of_its_own():
+    """What was put into the copy was looked for in the original too: its ``state_dict`` raised KeyError."""
+    net = Net()
+    other = copy.copy(net)
+    other.more, other.fc = nn.Parameter(minidl.ones(1)), None
+    assert list(net.state_dict()) == NAMES and not hasattr(net, "more") and "more" in other.state_dict()
+    assert other.scale is net.scale
+
+
+def test_a_wrapper_may_pass_on_what_it_has_not():
+    """As PyTorch's programs write it; to see whether the name was taken asked ``__getattr__``, which wants ``inside``."""
+
+    class Wrapper(nn.Module):
+        def __init__(self, inside):
+            super().__init__()
+            self.inside = inside
+            self.register_buffer("count", minidl.zeros(1))
+
+        def __getattr__(self, name):
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(self.inside, name)
+
+    net = Wrapper(nn.Linear(2, 3))
+    assert net.in_features == 2 and net.weight.shape == (3, 2)
+    assert list(net.state_dict()) == ["count", "inside.weight", "inside.bias"]
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = net.nothing
 
 
 def test_a_module_is_freed_with_its_last_name():

@@ -49,8 +49,17 @@ class _Register(MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter([name for name, kind in self.kinds.items() if kind == self.kind])
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self))
+
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last one out, as a dict does; a `MutableMapping` by itself takes the first."""
+        for name in reversed(self):
+            return name, self.pop(name)
+        raise KeyError("popitem: nothing is registered")
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -197,6 +206,12 @@ class Module:
         structure.edits += 1
         return found
 
+    def __copy__(self) -> Any:
+        """The same attributes, with a register of its own: what is put into the copy is not looked for here."""
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__ | {"_registered": self._registered.copy()}
+        return made
+
     def __dir__(self) -> list[str]:
         return sorted(name for name in super().__dir__() if not name[0].isdigit())
 
@@ -234,7 +249,8 @@ class Module:
             raise TypeError(f"the name of a {kind} must be a string, got {type(name).__name__}")
         if "." in name or not name:
             raise KeyError(f"the name of a {kind} must not be empty and must not contain a dot, got {name!r}")
-        if self._registered.get(name) != kind and hasattr(self, name):
+        taken = name in self.__dict__ or any(name in vars(base) for base in type(self).__mro__)  # no `__getattr__` is asked
+        if self._registered.get(name) != kind and taken:
             raise KeyError(f"{type(self).__name__} already has an attribute {name!r}")
 
     # -- walking over them
