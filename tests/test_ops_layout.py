@@ -635,6 +635,15 @@ def test_cat_skips_empty_vectors():
     assert minidl.cat([minidl.tensor([]), minidl.tensor([])]).shape == (0,)
 
 
+@pytest.mark.parametrize("shape", [(2, 0, 3), (0,)])
+def test_what_is_empty_was_used_when_it_was_joined(shape):
+    """Its gradient has no numbers but is one; it was None, and ``grad`` said that it was not used."""
+    empty, x = minidl.zeros(*shape, requires_grad=True), minidl.ones(2, 1, 3, requires_grad=True)
+    for create_graph in (False, True):
+        found = minidl.autograd.grad(minidl.cat([empty, x], 1).sum(), [empty, x], create_graph=create_graph)
+        assert [g.shape for g in found] == [shape, (2, 1, 3)]
+
+
 def test_where_alone_says_where():
     rows, columns = minidl.where(minidl.tensor([[0, 1], [2, 0]]) > 0)
     assert rows.tolist() == [0, 1] and columns.tolist() == [1, 0]

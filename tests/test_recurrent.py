@@ -442,6 +442,8 @@ def test_no_sequences_at_all():
         assert out.shape[:2] == (5, 0) and hidden_of(last).shape[1] == 0
         out.sum().backward()
         assert x.grad.shape == (5, 0, 3) and all(p.grad.abs().sum().item() == 0 for p in layer.parameters())
+        again = minidl.autograd.grad(layer(x)[0].sum(), [x, *layer.parameters()], create_graph=True)
+        assert again[0].shape == (5, 0, 3) and all(g.abs().sum().item() == 0 for g in again)
     assert nn.LSTMCell(3, 4)(minidl.zeros(0, 3))[0].shape == (0, 4)
 
 

@@ -213,12 +213,12 @@ def cat(tensors: Any, dim: int = 0) -> Any:
         tensors = [x.astype(common, copy=False) for x in tensors]
     ends = [*accumulate((x.shape[dim] if counts else 0 for x, counts in zip(tensors, solid)), initial=0)]
     joined = [x for x, counts in zip(tensors, solid) if counts] or [first]
-    return (kernels(first).in_one("cat", first.dtype) or xp(first).concatenate)(joined, dim), (dim, ends)
+    return (kernels(first).in_one("cat", first.dtype) or xp(first).concatenate)(joined, dim), (dim, ends, ends[1:], solid)
 
 
 def _uncat(g: Any, ends: Any) -> Any:
-    dim, edges = ends
-    return tuple(g[(slice(None),) * dim + (slice(a, b),)] if a < b else None for a, b in zip(edges, edges[1:]))
+    dim, *places = ends
+    return tuple(g[(slice(None),) * dim + (slice(a, b),)] if counts else g[:0].reshape((0,)) for a, b, counts in zip(*places))
 
 
 cat.vjp(tensors=_uncat)
