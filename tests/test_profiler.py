@@ -67,7 +67,7 @@ def test_a_training_step_counted_by_hand():
         ("linear", "forward"): (1, rows * (2 * 64 + 1), 4 * (3 * 64 + 5 * 64 + 5 + rows)),
         ("cross_entropy", "forward"): (1, 5 * rows + 3 * 3, 4 * rows + 8 * 3 + 4),
         ("cross_entropy", "backward"): (1, 7 * rows + 3, 4 * (1 + 3 + 2 * rows) + 8 * 3),
-        # g with the weight to the input, g with the input to the weight, g to the bias
+        # g with the weight to the input, g with the input to the weight and the bias
         ("linear", "backward"): (1, 2 * 2 * rows * 64 + rows, 4 * (2 * rows + 2 * (3 * 64) + 2 * (5 * 64) + 5)),
         ("reshape", "backward"): (1, 0, 0),
         ("max_pool2d", "backward"): (1, 5 * pooled, 4 * (pooled + maps + pooled + maps)),
