@@ -36,6 +36,25 @@ def _height(rows: int, others: int, dtype: Any) -> int:
 
 
 @cache
+def _grid(rows: int, columns: int, groups: int, dtype: Any) -> tuple[int, tuple[int, int, int]]:
+    """The height of tiles that are `WIDTH` wide, and how many there are in each direction."""
+    across = _tiles(columns, WIDTH)
+    height = _height(rows, across * groups, dtype)
+    return height, (across, _tiles(rows, height), groups)
+
+
+@cache
+def _cut(rows: int, columns: int, groups: int, positions: int, dtype: Any) -> tuple[int, int, int, int, tuple[int, int, int]]:
+    """Where sums are long and results few: height and width of tiles, parts of a sum, the length of one, and the grid."""
+    width, height = min(WIDTH, max(32, 1 << (columns - 1).bit_length())), _height(rows, BLOCKS, dtype)
+    across, down = _tiles(columns, width), _tiles(rows, height)
+    parts = max(1, min(_tiles(2 * BLOCKS, max(across * down * groups, 1)), positions // 256, 65535 // groups))
+    length = max(16, _tiles(_tiles(positions, parts), 16) * 16)  # four positions are fetched at a time
+    parts = max(1, _tiles(positions, length))
+    return height, width, parts, length, (across, down, groups * parts)
+
+
+@cache
 def _text(height: int, width: int, together: bool, apart_h: int, apart_w: int) -> str:
     named = {"HEIGHT": height, "WIDTH": width, "TOGETHER": 4 if together else 1, "APART_H": apart_h, "APART_W": apart_w}
     return "".join(f"#define {name} {n}\n" for name, n in named.items())
@@ -52,10 +71,10 @@ def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart:
     """The kernel of this name. w is (G, F/G, C/G, K, L), and what is summed over need not lie side by side."""
     n, c, f, size = len(x), w.shape[2], w.shape[1], math.prod(out.shape[2:])
     w = plain(w.transpose(0, 1, 3, 4, 2))
-    height, across = _height(f, _tiles(n * size, WIDTH) * groups, x.dtype), _tiles(n * size, WIDTH)
+    height, grid = _grid(f, n * size, groups, x.dtype)
     given = plain(x), w, w if bias is None else plain(bias), out, n, c, f, groups, int(bias is not None), numbers
     together = c % 4 == 0 and w.data.ptr % 32 == 0
-    _launch("look", height, WIDTH, together, apart, (across, _tiles(f, height), groups), *given, real=x.dtype)
+    _launch("look", height, WIDTH, together, apart, grid, *given, real=x.dtype)
 
 
 @cache
@@ -104,14 +123,8 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
         gw = cupy.empty(shape, x.dtype)
         launch("conv_fine", "weight_grad", (gw.size,), x, g, gw, *sizes, window(win, size), real=x.dtype)
         return gw
-    width = min(WIDTH, max(32, 1 << (weights - 1).bit_length()))
-    height = _height(f, BLOCKS, x.dtype)
-    tiles = _tiles(f, height) * _tiles(weights, width) * groups
-    splits = max(1, min(_tiles(2 * BLOCKS, max(tiles, 1)), positions // 256, 65535 // groups))
-    length = max(16, _tiles(_tiles(positions, splits), 16) * 16)  # four positions are fetched at a time
-    splits = max(1, _tiles(positions, length))
+    height, width, splits, length, grid = _cut(f, weights, groups, positions, x.dtype)
     sums = cupy.empty((splits, *shape), x.dtype)
-    grid = _tiles(weights, width), _tiles(f, height), groups * splits
     together = g.shape[3] % 4 == 0 and g.data.ptr % 32 == 0
     given = x, g, sums, *sizes, splits, length, window(win, size)
     _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
