@@ -107,6 +107,12 @@ def check_tensors(op: str, tensors: Any) -> None:
         raise RuntimeError(f"{op}: wants at least one tensor")
 
 
+def check_tensor(op: str, name: str, x: Any) -> None:
+    """Refuse what is no tensor, and no array."""
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{op}: {name} must be a tensor, got {type(x).__name__}")
+
+
 def get_default_dtype() -> dtype:
     """The floating type given to tensors made from Python floats; ``float32`` until changed."""
     return _of[float]

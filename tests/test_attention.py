@@ -422,6 +422,8 @@ def test_a_query_that_may_look_nowhere_finds_nothing():
         (ShapeError, "key_padding_mask must have shape", lambda net, x: net(x, x, x, minidl.zeros(3, 2))),
         (TypeError, "attn_mask must be boolean", lambda net, x: net(x, x, x, attn_mask=minidl.zeros(3, 3).long())),
         (TypeError, "key_padding_mask must be boolean", lambda net, x: net(x, x, x, minidl.zeros(2, 3).long())),
+        (TypeError, "attn_mask must be .*query's dtype", lambda net, x: net(x, x, x, attn_mask=minidl.zeros(3, 3).double())),
+        (TypeError, "MultiheadAttention: key must be a tensor, got None", lambda net, x: net(x, None, x)),
         (ValueError, "between 0 and 1", lambda net, x: nn.MultiheadAttention(4, 2, 1.5)(x, x, x, need_weights=False)),
     ],
 )
@@ -447,6 +449,8 @@ def test_positions(features):
     assert list(first.state_dict()) == ["pe"] and not list(first.parameters())
     with pytest.raises(ShapeError, match="max_len is 5"):
         nn.PositionalEncoding(features, max_len=5)(minidl.zeros(6, 1, features))
+    with pytest.raises(ValueError, match="PositionalEncoding: d_model must be at least 1, got 0"):
+        nn.PositionalEncoding(0)
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 1), (4,), (2, 3, 2, 4)], ids=str)
@@ -460,6 +464,12 @@ def test_the_cache_refuses():
         nn.KVCache(-1)
     with pytest.raises(TypeError, match="order must be a list or a vector of numbers, got 1"):
         nn.KVCache(3).select(1)
+    with pytest.raises(TypeError, match="order must be a list or a vector of numbers"):
+        nn.KVCache(3).select(minidl.tensor(1))
+    with pytest.raises(TypeError, match="max_len wants an integer, got float"):
+        nn.KVCache(2.5)
+    with pytest.raises(TypeError, match="keys and values must be tensors, got Tensor and NoneType"):
+        nn.KVCache(3).extend(minidl.ones(1, 2, 2, 4), None)
     cache = nn.KVCache(3)
     step = minidl.ones(1, 2, 2, 4)
     with pytest.raises(RuntimeError, match="require a gradient"):

@@ -638,6 +638,13 @@ REFUSED = {
     "not_several": (lambda: pad_sequence(3), RuntimeError, "wants several sequences, got int"),
     "side": (lambda: pad_sequence([minidl.zeros(2)], padding_side="top"), RuntimeError, "'left' or 'right', got 'top'"),
     "differ": (lambda: pad_sequence([minidl.zeros(2, 3), minidl.zeros(2, 4)]), RuntimeError, "differ after the first dim"),
+    "no_tensor": (lambda: nn.LSTM(3, 4)([[1.0]]), TypeError, "LSTM: input must be a tensor, got list"),
+    "no_states": (lambda: nn.LSTM(3, 4)(minidl.zeros(5, 2, 3), (None, None)), TypeError, "LSTM: hx must be a tensor, got None"),
+    "hx_dtype": (lambda: nn.GRU(3, 4)(minidl.zeros(5, 3), minidl.zeros(1, 4).double()), RuntimeError, "GRU: hx is .*float64"),
+    "cell_no_tensor": (lambda: nn.GRUCell(3, 4)(None), TypeError, "GRUCell: input must be a tensor, got NoneType"),
+    "cell_no_state": (lambda: nn.GRUCell(3, 4)(minidl.zeros(3), (1, 2)), TypeError, "GRUCell: hx must be a tensor, got tuple"),
+    "packed_dims": (lambda: nn.GRU(3, 4)(pack_sequence([minidl.zeros(3)])), RuntimeError, r"GRU: .*data \(R, D\)"),
+    "no_packed": (lambda: pad_packed_sequence(minidl.zeros(3, 2)), TypeError, "wants a PackedSequence, got Tensor"),
     "packed_alone": (lambda: PackedSequence(minidl.zeros(3)), TypeError, "must be a pair"),
 }  # fmt: skip
 
@@ -647,6 +654,15 @@ def test_refusals(name):
     call, error, said = REFUSED[name]
     with pytest.raises(error, match=said):
         call()
+
+
+@pytest.mark.parametrize("sizes", [[2, 2], [2, 3], [5, 0], []], ids=str)
+def test_a_packed_batch_has_as_many_rows_as_its_sizes_say(sizes):
+    """It was run as it came: what no step had written was whatever lay in memory."""
+    packed = PackedSequence(minidl.zeros(5, 3), minidl.tensor(sizes, dtype=minidl.int64))
+    for call in (nn.GRU(3, 4), pad_packed_sequence):
+        with pytest.raises(RuntimeError, match="batch_sizes must be at least 1, never grow, and be 5 in all"):
+            call(packed)
 
 
 # -- packing

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .._tensor import Tensor
 from ..autograd.tape import wrap
-from ..dtypes import as_dtype, bool_
+from ..dtypes import as_dtype, bool_, check_tensor, float32
 from ..functions.creation import arange, as_tensor, empty, zeros
 from ..functions.joining import chunk
 from ..ops.compare import logical_or
@@ -15,7 +16,7 @@ from ..ops.layout import cat, transpose
 from ..ops.linear import linear, matmul
 from ..ops.reduce import mean
 from ..sequences.attention import attention_weights, scaled_dot_product_attention
-from ..shapes import ShapeError
+from ..shapes import ShapeError, as_index
 from . import functional as F
 from . import init
 from .dropout import Dropout
@@ -123,6 +124,8 @@ class MultiheadAttention(Module):
 
         A query that may look nowhere finds 0, and has weights of 0 (in PyTorch NaN, if ``need_weights``).
         """
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            check_tensor("MultiheadAttention", name, x)
         alone = len(query.shape) == 2
         if (not alone and len(query.shape) != 3) or len({len(x.shape) for x in (query, key, value)}) != 1:
             raise ShapeError(f"MultiheadAttention: wants 3 dimensions, or 2, for all of {self._said(query, key, value)}")
@@ -186,8 +189,9 @@ class MultiheadAttention(Module):
         """Both masks as one for `scaled_dot_product_attention`, where True means that a query may look."""
         n, h, length, _ = q.shape
         for name, mask in (("attn_mask", attn_mask), ("key_padding_mask", key_padding_mask)):
-            if mask is not None and not (mask.dtype.is_floating_point or mask.dtype == bool_):
-                raise TypeError(f"MultiheadAttention: {name} must be boolean or floating, got {mask.dtype}")
+            if mask is not None and mask.dtype not in (bool_, float32, q.dtype):
+                kinds = f"boolean, float32 or of query's dtype, {q.dtype}"
+                raise TypeError(f"MultiheadAttention: {name} must be {kinds}, got {mask.dtype}")
         masks = []
         if attn_mask is not None:
             if tuple(attn_mask.shape) not in ((length, s), (n * h, length, s)):
@@ -209,7 +213,7 @@ class MultiheadAttention(Module):
             return None
         if all(mask.dtype.is_floating_point is False for mask in masks):
             return ~(masks[0] if len(masks) == 1 else logical_or(*masks))
-        floats = [mask if mask.dtype.is_floating_point else where(mask, -math.inf, 0.0).to(q.dtype) for mask in masks]
+        floats = [(mask if mask.dtype.is_floating_point else where(mask, -math.inf, 0.0)).to(q.dtype) for mask in masks]
         return floats[0] if len(floats) == 1 else floats[0] + floats[1]
 
 
@@ -231,7 +235,7 @@ class KVCache:
     """
 
     def __init__(self, max_len: int) -> None:
-        if max_len < 1:
+        if as_index(max_len, "KVCache: max_len") < 1:
             raise ValueError(f"KVCache: max_len must be at least 1, got {max_len}")
         self.max_len, self.length = max_len, 0
         self._kept: tuple[Any, Any] | None = None
@@ -246,6 +250,8 @@ class KVCache:
         ShapeError
             If they are not for as many tokens, or for other examples, heads or features than those before.
         """
+        if not isinstance(key, Tensor) or not isinstance(value, Tensor):
+            raise TypeError(f"KVCache: keys and values must be tensors, got {type(key).__name__} and {type(value).__name__}")
         k, v = key._array, value._array
         if k.ndim != 4 or v.ndim != 4 or k.shape[:3] != v.shape[:3]:
             raise ShapeError(f"KVCache: wants keys (N, H, L, E) and values (N, H, L, V), got {k.shape} and {v.shape}")
@@ -271,7 +277,7 @@ class KVCache:
 
     def select(self, order: Any) -> None:
         """Put the examples into another order, or leave some out, as beam search does: ``order`` has their numbers."""
-        if isinstance(order, int):
+        if isinstance(order, int) or getattr(order, "shape", None) == ():
             raise TypeError(f"KVCache.select: order must be a list or a vector of numbers, got {order}")
         if self._kept is not None:
             self._kept = self._kept[0][order], self._kept[1][order]
@@ -297,6 +303,9 @@ class PositionalEncoding(Module):
 
     def __init__(self, d_model: int, dropout: float = 0.1, max_len: int = 5000, batch_first: bool = False) -> None:
         super().__init__()
+        for name, size in (("d_model", d_model), ("max_len", max_len)):
+            if as_index(size, f"PositionalEncoding: {name}") < 1:
+                raise ValueError(f"PositionalEncoding: {name} must be at least 1, got {size}")
         self.dropout, self.batch_first = Dropout(dropout), batch_first
         angles = arange(max_len).unsqueeze(1) * exp(arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
         waves = zeros(max_len, d_model)

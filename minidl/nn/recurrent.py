@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+from ..dtypes import check_tensor
 from ..functions.creation import empty, zeros
 from ..functions.joining import stack
 from ..functions.selecting import index_select
@@ -16,7 +17,7 @@ from . import functional as F
 from . import init
 from .module import Module
 from .parameter import Parameter
-from .utils.rnn import PackedSequence
+from .utils.rnn import PackedSequence, sizes_of
 
 
 class _Recurrent(Module):
@@ -147,8 +148,11 @@ class RNNBase(_Recurrent):
             states = list(hx) if lstm else [hx]
             for what, x, size in zip(("hx", "the cell state in hx"), states, sizes):
                 wanted = (len(self._suffixes), size) if alone else (len(self._suffixes), n, size)
+                check_tensor(name, what, x)
                 if tuple(x.shape) != wanted:
                     raise ShapeError(f"{name}: {what} must have shape {wanted}, got {tuple(x.shape)}")
+                if x.dtype != rows.dtype:
+                    raise RuntimeError(f"{name}: {what} is {x.dtype} and the input is {rows.dtype}; they must be the same")
             if alone:
                 states = [x[:, None] for x in states]
             if order is not None:
@@ -180,9 +184,12 @@ class RNNBase(_Recurrent):
         packed = isinstance(input, PackedSequence)
         name = self._get_name()
         if packed:
-            rows, sizes = input.data, tuple(input.batch_sizes.tolist())
+            rows, sizes = input.data, sizes_of(input, name)
+            if len(rows.shape) != 2:
+                raise ShapeError(f"{name}: wants packed sequences with data (R, D), got shape {tuple(rows.shape)}")
             n = sizes[0]
         else:
+            check_tensor(name, "input", input)
             if len(input.shape) not in (2, 3):
                 raise ShapeError(f"{name}: wants input (T, N, D) or (T, D), got shape {tuple(input.shape)}")
             alone = len(input.shape) == 2
@@ -266,14 +273,16 @@ class RNNCellBase(_Recurrent):
 
     def _step(self, input: Any, states: Any) -> Any:
         """The next states (a pair, or one) after these, also of a single sequence."""
+        name = self._get_name()
+        for what, x in (("input", input), *(("hx", state) for state in states)):
+            check_tensor(name, what, x)
         if len(input.shape) not in (1, 2):
-            name = self._get_name()
             raise ShapeError(f"{name}: wants input (N, {self.input_size}) or ({self.input_size},), got {tuple(input.shape)}")
         alone = len(input.shape) == 1
         if input.shape[-1] != self.input_size or any(tuple(x.shape) != (*input.shape[:-1], self.hidden_size) for x in states):
             said = ", ".join(str(tuple(x.shape)) for x in states)
             raise ShapeError(
-                f"{self._get_name()}: wants {self.input_size} features, input_size, and as many hx of {self.hidden_size}, "
+                f"{name}: wants {self.input_size} features, input_size, and as many hx of {self.hidden_size}, "
                 f"hidden_size; got input {tuple(input.shape)} and hx {said}"
             )
         if alone:
@@ -292,6 +301,7 @@ class RNNCellBase(_Recurrent):
         return self._step(input, (self._zeros(input) if hx is None else hx,))
 
     def _zeros(self, input: Any) -> Any:
+        check_tensor(self._get_name(), "input", input)
         return zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype, device=input.device)
 
     def extra_repr(self) -> str:

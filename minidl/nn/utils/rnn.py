@@ -79,6 +79,18 @@ def invert_permutation(permutation: Any) -> Any:
     return None if permutation is None else permutation.argsort()
 
 
+def sizes_of(sequence: Any, op: str) -> tuple[int, ...]:
+    """``batch_sizes`` as integers, once it is known that they never grow, and are as many in all as there are data."""
+    if not isinstance(sequence, PackedSequence):
+        raise TypeError(f"{op}: wants a PackedSequence, got {type(sequence).__name__}")
+    sizes, rows = as_tensor(sequence.batch_sizes).tolist(), len(sequence.data)
+    if not sizes or sorted(sizes, reverse=True) != sizes or sizes[-1] < 1 or sum(sizes) != rows:
+        raise ShapeError(
+            f"{op}: batch_sizes must be at least 1, never grow, and be {rows} in all, the rows of data; got {sizes}"
+        )
+    return tuple(sizes)
+
+
 def _lengths(lengths: Any, op: str) -> np.ndarray[Any, Any]:
     """Lengths given as a list or tensor, as an array."""
     array = np.asarray(lengths.cpu().numpy() if isinstance(lengths, TensorBase) else lengths)  # type: ignore[attr-defined]
@@ -118,7 +130,7 @@ def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Any, Any]:
     """The padded batch, and the lengths: what `pack_padded_sequence` was given. ``total_length`` says T, if not the longest."""
-    sizes = sequence.batch_sizes.cpu().numpy()
+    sizes = np.array(sizes_of(sequence, "pad_packed_sequence"))
     steps = len(sizes) if total_length is None else total_length
     if steps < len(sizes):
         raise ValueError(f"pad_packed_sequence: total_length must be at least the longest length, {len(sizes)}, got {steps}")
@@ -142,7 +154,7 @@ def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float
         raise RuntimeError(f"pad_sequence: padding_side must be 'left' or 'right', got {padding_side!r}")
     if not isinstance(sequences, Iterable):
         raise RuntimeError(f"pad_sequence: wants several sequences, got {type(sequences).__name__}")
-    sequences = list(sequences)
+    sequences = list(map(as_tensor, sequences))
     if not sequences or not all(s.shape for s in sequences):
         raise RuntimeError(f"pad_sequence: wants sequences (T, ...), got shapes {[tuple(s.shape) for s in sequences]}")
     first, longest, rows = sequences[0], max(len(s) for s in sequences), []
