@@ -154,6 +154,23 @@ def made(where: device, make: Callable[[Any], Any]) -> Any:
         return make(np if where.type == "cpu" else backend.gpu.xp)
 
 
+def ones_like(array: Any) -> Any:
+    """Ones of the shape and dtype of an array, where that is."""
+    if type(array) not in backend.gpu_types:
+        return np.ones(array.shape, array.dtype)
+    with current(device_of(array)):
+        out = backend.gpu.xp.empty(array.shape, array.dtype)
+        backend.gpu.kernels.blockwise(_ones, out)  # as other launches are given, and CuPy's are not
+    return out
+
+
+def _fill_with_ones(out: Any) -> None:
+    out[...] = 1.0
+
+
+_ones = functools.partial(_fill_with_ones)  # for which it is known that it does the same at each call
+
+
 def assign(array: Any, key: Any, value: Any) -> None:
     """``array[key] = value``, done by the GPU that has the array, if one has."""
     if type(array) in backend.gpu_types:

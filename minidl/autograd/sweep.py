@@ -199,7 +199,7 @@ def seed(output: Any, gradient: Any, graph: bool) -> tuple[Any, Any]:
                 f"backward: the tensor has shape {array.shape}, and only a tensor of one element has a gradient by itself; "
                 "reduce it (loss.mean()) or pass backward(gradient) of the same shape"
             )
-        gradient = wrap(devices.made(devices.device_of(array), lambda m: m.ones(array.shape, array.dtype)))
+        gradient = wrap(devices.ones_like(array))
     elif not isinstance(gradient, TensorBase):
         raise TypeError(f"backward: gradient must be a Tensor, got {type(gradient).__name__}")
     elif gradient._array.shape != array.shape:

@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 
 from .capture import told
-from .cores import operands
+from .cores import rounded
 from .loader import SHARED, empty, launch, plain
 
 WARP = 32
@@ -40,7 +40,7 @@ def attention(query: Any, value: Any, mask: Any) -> Any:
     rows, width = max(math.prod(x.shape[:3]) for x in (query, value)), max(query.shape[3], value.shape[3])
     small = max(rows * width, 0 if mask is None else mask.size) < 2**31  # also the key and the result
     fits = query.dtype in (np.float32, np.float64) and _text(query.shape[3], value.shape[3], query.itemsize)
-    exact = operands(query.dtype, "matmul") == query.dtype  # else the tensor cores make its products, one by one
+    exact = not rounded(query.dtype, "matmul")  # else the tensor cores make its products, one by one
     return Attention if small and fits and exact else None
 
 

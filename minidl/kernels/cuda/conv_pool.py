@@ -8,7 +8,7 @@ import numpy as np
 
 from ...shapes import Window
 from .conv import conv2d
-from .cores import operands
+from .cores import rounded
 from .elementwise import relu, relu_grad
 from .loader import BLOCK, SHARED, empty, launch, plain, single
 from .pool import max_pool
@@ -21,7 +21,7 @@ BLOCKS = 512  # that a GPU should have to work on at a time, at least
 
 def _fits(x: Any, win: Window, groups: int, pool: Window | None) -> bool:
     """Whether the kernels take it; where tensor cores may be used, they are quicker in steps."""
-    even, exact = x.shape[2] % 2 == x.shape[3] % 2 == 0, operands(x.dtype, "conv") == x.dtype
+    even, exact = x.shape[2] % 2 == x.shape[3] % 2 == 0, not rounded(x.dtype, "conv")
     known = win == THREE and pool == TWO and groups == 1 and even
     return known and exact and x.dtype in (np.float32, np.float64) and x.size > 0
 

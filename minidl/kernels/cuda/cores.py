@@ -18,12 +18,14 @@ def _are_there(device: int) -> bool:
     return bool(cupy.cuda.runtime.getDeviceProperties(device)["major"] >= 8)
 
 
+def rounded(dtype: Any, of: str) -> bool:
+    """Whether operands of this dtype are rounded, in products ``of`` matrices ("matmul") or convolutions ("conv")."""
+    return precision.operands(of) != "float32" and dtype == SINGLE and _are_there(cupy.cuda.get_device_id())
+
+
 def operands(dtype: Any, of: str) -> str:
-    """What operands of this dtype are rounded to, by name, in products ``of`` matrices ("matmul") or convolutions ("conv")."""
-    wanted = precision.operands(of)
-    if wanted == "float32" or dtype != SINGLE or not _are_there(cupy.cuda.get_device_id()):
-        return _name(dtype)
-    return wanted
+    """To what, by name; of those that are not the name of their dtype."""
+    return precision.operands(of) if rounded(dtype, of) else _name(dtype)
 
 
 @cache  # NumPy puts it together each time

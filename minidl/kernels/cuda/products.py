@@ -9,7 +9,7 @@ import cupy
 import numpy as np
 
 from . import cublaslt
-from .cores import operands
+from .cores import operands, rounded
 from .loader import empty, launch, plain
 
 TILE, THREADS = 64, 128  # of gemm.cu and tiles.cuh
@@ -96,8 +96,7 @@ def linear_grad(g: Any, x: Any) -> tuple[Any, Any] | None:
     """The gradients of a linear layer's weight and bias in one product, by the library only: what is multiplied is also added
     up. Not where it is rounded for that, since sums should not be.
     """
-    rounded = operands(g.dtype, "matmul") != g.dtype.name
-    if rounded or not g.size * x.size or cublaslt.library() is None:
+    if rounded(g.dtype, "matmul") or not g.size * x.size or cublaslt.library() is None:
         return None
     g, x = _rows(g), _rows(x)
     gw, gb = empty((g.shape[1], x.shape[1]), g.dtype), empty(g.shape[1], g.dtype)
