@@ -6,12 +6,11 @@ import math
 from functools import cache
 from typing import Any
 
-import cupy
 import numpy as np
 
 from ...shapes import Window
 from .cores import operands
-from .loader import launch, pairs, plain, single, window
+from .loader import empty, launch, pairs, plain, single, window
 from .sums import sum
 
 THREADS = WIDTH = 128  # as in tiles.cuh; a tile of positions is as wide
@@ -67,10 +66,17 @@ def _launch(
     launch("conv", name, grid, *args, text=text, block=THREADS, real=real, operand=operands(real, "conv"))
 
 
+def _by_taps(w: Any, groups: int, turned: bool) -> Any:
+    """Weights (F, C/G, K, L) as (G, F/G, K, L, C/G), or for the way back as (G, C/G, K, L, F/G)."""
+    (_, c, *window), f = w.shape, len(w) // groups
+    out = empty((groups, c if turned else f, *window, f if turned else c), w.dtype)
+    launch("weights", "by_taps", out.size, plain(w), out, out.size, f, c, math.prod(window), int(turned), real=w.dtype)
+    return out
+
+
 def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart: tuple[int, int] = (1, 1)) -> None:
-    """The kernel of this name. w is (G, F/G, C/G, K, L), and what is summed over need not lie side by side."""
-    n, c, f, size = len(x), w.shape[2], w.shape[1], math.prod(out.shape[2:])
-    w = plain(w.transpose(0, 1, 3, 4, 2))
+    """The kernel of this name. w is (G, F/G, K, L, C/G)."""
+    n, c, f, size = len(x), w.shape[4], w.shape[1], math.prod(out.shape[2:])
     height, grid = _grid(f, n * size, groups, x.dtype)
     given = plain(x), w, w if bias is None else plain(bias), out, n, c, f, groups, int(bias is not None), numbers
     together = c % 4 == 0 and w.data.ptr % 32 == 0
@@ -88,9 +94,9 @@ def _back(win: Window, size: tuple[int, int]) -> Any:
 def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
     """(N, C, H, W), (F, C/G, K, L), (F,) or None -> (N, F, I, J)."""
     (n, c, *size), f = x.shape, len(w) // groups
-    out = cupy.empty((n, len(w), *win.out_size(size)), x.dtype)
+    out = empty((n, len(w), *win.out_size(size)), x.dtype)
     if not _is_fine(f, c // groups, groups):
-        _look(x, w.reshape(groups, f, *w.shape[1:]), bias, out, groups, window(win, size))
+        _look(x, _by_taps(w, groups, False), bias, out, groups, window(win, size))
         return out
     given = plain(x), plain(w), plain(w if bias is None else bias), out
     sizes = n, c // groups, f, groups, int(bias is not None), window(win, size)
@@ -102,10 +108,9 @@ def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
 def conv2d_input_grad(g: Any, w: Any, win: Window, groups: int, size: tuple[int, int]) -> Any:
     """(N, F, I, J), (F, C/G, K, L) -> (N, C, H, W)."""
     n, f, c = g.shape[0], g.shape[1] // groups, w.shape[1]
-    gx = cupy.empty((n, c * groups, *size), g.dtype)
+    gx = empty((n, c * groups, *size), g.dtype)
     if not _is_fine(f, c, groups):
-        turned = w.reshape(groups, f, *w.shape[1:]).swapaxes(1, 2)
-        _look(g, turned, None, gx, groups, _back(win, tuple(size)), win.stride)
+        _look(g, _by_taps(w, groups, True), None, gx, groups, _back(win, tuple(size)), win.stride)
         return gx
     given = plain(g), plain(w), gx, n, c, f, groups, window(win, size)
     launch("conv_fine", "input_grad", gx.size, *given, real=g.dtype)
@@ -120,11 +125,11 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     x, g, sizes = plain(x), plain(g), (n, c, f, groups)
     shape, weights, positions = (g.shape[1], c, *win.kernel), c * math.prod(win.kernel), n * math.prod(g.shape[2:])
     if _is_fine(f, c, groups):
-        gw = cupy.empty(shape, x.dtype)
+        gw = empty(shape, x.dtype)
         launch("conv_fine", "weight_grad", (gw.size,), x, g, gw, *sizes, window(win, size), real=x.dtype)
         return gw
     height, width, splits, length, grid = _cut(f, weights, groups, positions, x.dtype)
-    sums = cupy.empty((splits, *shape), x.dtype)
+    sums = empty((splits, *shape), x.dtype)
     together = g.shape[3] % 4 == 0 and g.data.ptr % 32 == 0
     given = x, g, sums, *sizes, splits, length, window(win, size)
     _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
