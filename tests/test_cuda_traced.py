@@ -122,7 +122,7 @@ def test_an_activation_is_one_launch_each_way(gpu, name, launches):  # noqa: F81
         out = ACTIVATIONS[name](wide)
         out.sum().backward()
         results.append([t.detach().cpu().numpy() for t in (out, wide.grad)])
-        assert launches.count("one") in ((2,) if name != "sigmoid" else (1, 2))
+        assert launches.count("one") in ((3,) if name != "sigmoid" else (2, 3))  # one is for what the sweep starts with
     for a, b in zip(*results):
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
 
