@@ -21,7 +21,7 @@ from ..autograd import differentiable
 from ..autograd.mode import mode
 from ..autograd.sweep import grad
 from ..autograd.tape import TensorBase
-from ..backend import kernels, xp
+from ..backend import gpu_types, kernels, xp
 from ..devices import device_of, made
 from ..ops.elementwise import relu, sigmoid, tanh
 from ..ops.layout import cat, reshape
@@ -276,10 +276,10 @@ def _cut(part: slice, size: int) -> list[slice]:
 def _panels(w: Any, n: int, rows: int) -> Any:
     """(G, K, M) as (G, M / C, K, C), in panels of C columns; to be multiplied with ``n`` rows at a time, ``rows`` in all.
 
-    OpenBLAS would pack it anew every time; in small products it takes the numbers from where they are.
+    OpenBLAS would pack it anew every time; in small products it takes the numbers from where they are. A GPU has one panel.
     """
     (g, k, m), n = w.shape, min(n, STRIP)
-    for width in (64, 32, 16) if rows >= MANY_ROWS and n >= 4 else ():
+    for width in (64, 32, 16) if rows >= MANY_ROWS and n >= 4 and type(w) not in gpu_types else ():
         if m % width == 0 and n * k * width <= SMALL:
             return xp(w).ascontiguousarray(w.reshape(g, k, m // width, width).swapaxes(1, 2))
     return w[:, None]
