@@ -168,12 +168,12 @@ class Kernel:
     def _guard(self, a: Any, constant: bool, where: str, buffers: dict[Any, Any], guarded: list[Any]) -> Any:
         """The place of a copy between canaries, to be looked at (one of ``guarded``) when the kernel has run."""
         n, margin, key = a.nbytes, MARGIN * a.itemsize, (a.ctypes.data, a.nbytes)
-        buffer = buffers.setdefault(key, np.full(n + 2 * margin, 0xA5, np.uint8))
+        buffer = buffers.setdefault(key, np.full(n + 2 * margin, 0xFF, np.uint8))  # NaN, for what reads there
         inner, data = buffer[margin : margin + n], a.reshape(-1).view(np.uint8)
         inner[:] = data
 
         def check() -> None:
-            if not ((buffer[:margin] == 0xA5).all() and (buffer[margin + n :] == 0xA5).all()):
+            if not ((buffer[:margin] == 0xFF).all() and (buffer[margin + n :] == 0xFF).all()):
                 raise RuntimeError(f"{where}: written outside the array")
             if not constant:
                 data[:] = inner
