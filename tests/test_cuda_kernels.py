@@ -195,6 +195,18 @@ def test_convolutions_on_the_tensor_cores(operands, window, size, n, channels, f
         assert by_formula or np.linalg.norm(own - exact) > 1e-5 * np.linalg.norm(exact)
 
 
+@pytest.mark.skipif(REAL, reason="a question to the emulator")
+@pytest.mark.parametrize("types", [("float", "float"), ("double", "double"), ("float", "tf32"), ("float", "bf16")])
+def test_lines_that_are_read_together_lie_in_different_banks(types):
+    """Four words of eight lines, in 32 banks; and 16 bytes are read at a time, from where they may be."""
+    text = "".join((loader.HERE / name).read_text() for name in ("common.cuh", "tiles.cuh"))
+    text += 'extern "C" __global__ void tell(int* size) { *size = sizeof(Tile<OPERAND, 64, 64>::Line); }'
+    size = np.zeros(1, np.int32)
+    emulator.Module(text, (f"-DREAL={types[0]}", f"-DOPERAND={types[1]}")).get_function("tell")((1,), (1,), (size,))
+    assert size[0] % 16 == 0
+    assert len({(line * size[0] // 4 + word) % 32 for line in range(8) for word in range(4)}) == 32
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(windows(), st.integers(0, 2), seeds, st.booleans())
 def test_pooling(dtype, geometry, n, seed, ties):
@@ -379,10 +391,12 @@ def test_normalise(dtype, shape, dims, of_weight):
             check("normalise_grad", g, x, w, c, v, dims, 1e-5, own, of_weight)
 
 
-@pytest.mark.parametrize(("shape", "dims", "of_weight"), [FORMS[i] for i in (0, 4, 6, 8)])
-def test_normalise_in_parts(shape, dims, of_weight, monkeypatch):
-    """Few long lines: several blocks share one, the last has less to do."""
-    monkeypatch.setattr(norm, "SHORTEST", 4)
+@pytest.mark.parametrize(("form", "shortest"), [(0, 3), (0, 13), (4, 7), (6, 4), (8, 4)])
+def test_normalise_in_parts(form, shortest, monkeypatch):
+    """Few long lines: several blocks share one, the last may have less to do, and none has nothing."""
+    shape, dims, of_weight = FORMS[form]
+    monkeypatch.setattr(norm, "SHORTEST", shortest)
+    monkeypatch.setattr(norm, "_lines", norm._Lines)  # which remembers none of other tests
     assert norm._Lines(shape, dims).parts > 2
     test_normalise(np.float32, shape, dims, of_weight)
 
@@ -395,9 +409,12 @@ def test_division_by_what_is_known_before(n):
     assert [2 * t * factor >> 32 + shift for t in tried if t < 2**31] == [t // n for t in tried if t < 2**31]
 
 
-def test_normalise_far_from_zero():
-    """The distances are taken before they are squared."""
-    x = (1e4 + np.random.default_rng(0).normal(size=(3, 1000))).astype(np.float32)
+@pytest.mark.parametrize(("far", "shortest"), [(1e4, 2048), (1e4, 100), (1e20, 100)])
+def test_normalise_far_from_zero(far, shortest, monkeypatch):
+    """The distances are taken before they are squared, and the parts of a line are not far from each other."""
+    monkeypatch.setattr(norm, "SHORTEST", shortest)
+    monkeypatch.setattr(norm, "_lines", norm._Lines)
+    x = (far + far / 1e4 * np.random.default_rng(0).normal(size=(3, 1000))).astype(np.float32)
     _, _, variance = hard(cuda.normalise, x, None, None, (1,), 0.0)
     np.testing.assert_allclose(variance, x.astype(float).var(1, keepdims=True), rtol=1e-3)
 

@@ -9,7 +9,6 @@
 #define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner.n + REMAINDER(r, inner))  // number r of a line
 #define MOST_WARPS 32
 
-
 // The mean of each line, unless that is given, and the sum of the squared distances from it. Two passes: the square of a small
 // distance is exact enough where the difference of two large squares is not. Where the lines are few, a block has only a part of
 // one, `length` numbers, so that all of the GPU has work; `merge` makes one of the parts.
@@ -45,8 +44,8 @@ extern "C" __global__ void merge(
     const real* centers, const real* squares, real* center, real* variance, int lines, int parts, int count, int length) {
   int line = THREAD;
   if (line >= lines) return;
-  real mean = 0, square = 0;
-  for (int p = 0, seen = 0; p < parts; p++) {
+  real mean = centers[line], square = squares[line];
+  for (int p = 1, seen = length; p < parts; p++) {
     int n = min(length, count - seen);
     real distance = centers[p * lines + line] - mean, share = real(n) / (seen + n);
     mean += distance * share;

@@ -58,8 +58,9 @@ class _Lines:
         if self.lines == 1:
             self.inner = math.prod(shape)
         self.count = math.prod(shape[d] for d in dims)
-        self.parts = max(1, min(BLOCKS // max(self.lines, 1), self.count // SHORTEST))
-        self.length = -(-self.count // self.parts)  # of a part
+        parts = max(1, min(BLOCKS // max(self.lines, 1), self.count // SHORTEST))
+        self.length = -(-self.count // parts)  # of a part
+        self.parts = max(1, -(-self.count // max(self.length, 1)))  # fewer where these are empty
         self.block = min(512, max(32, -(-self.length // 32) * 32))
         self.grid = self.lines, self.parts
 
@@ -134,7 +135,7 @@ def normalise_grad(
     repeat, period = _rule(wide, x.shape) or (1, 1)
     across = 32 if repeat < 32 and period > 1 else 1
     parts = max(1, min(64, x.size // max(period, 1) // (8 * 256 // across)))
-    sums = cupy.zeros((parts, 2, period), x.dtype)
+    sums = empty((parts, 2, period), x.dtype)
     args = g, x, sums, x.size, divisor(max(repeat, 1)), period, across, parts, *places, float(eps)
     launch("norm", "parameter_sums", (-(-period // across), parts), *args, block=256, real=x.dtype)
     found = sums[0] if parts == 1 else sum(sums, (0,), False)
