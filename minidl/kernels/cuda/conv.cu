@@ -140,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
   __shared__ Tap taps[Weighing::Pixels::ROOM];
   Weighing factors;
   factors.window = AS_WINDOW;
-  int group = blockIdx.z % groups, split = blockIdx.z / groups, weights = C * K * L;
+  int group = blockIdx.z % groups, split = blockIdx.z / groups, start = split * length, weights = C * K * L;
   int first_f = blockIdx.y * HEIGHT, first_t = blockIdx.x * WIDTH;
   for (int e = threadIdx.x; e < Weighing::Pixels::ROOM; e += THREADS) {
     int t = first_t + e, down = t / L % K * factors.window.dilation_h, across = t % L * factors.window.dilation_w;
@@ -148,10 +148,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
   }
   __syncthreads();
   factors.x = x + group * C * H * W, factors.g = g + (group * F + first_f) * I * J;
-  factors.taps = &taps, factors.filters = F - first_f, factors.stop = min((split + 1) * length, N * I * J);
+  factors.taps = &taps, factors.filters = F - first_f, factors.stop = start + min(length, N * I * J - start);
   factors.step_x = groups * C * H * W, factors.step_g = groups * F * I * J;
   Sums sums;
-  multiply(sums, strips, factors, split * length, factors.stop);
+  multiply(sums, strips, factors, start, factors.stop);
 #pragma unroll
   for (int e = 0; e < Sums::SUMS; e++) {
     int f = first_f + Sums::row(e), t = first_t + Sums::column(e);

@@ -79,7 +79,7 @@ def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart:
     n, c, f, size = len(x), w.shape[4], w.shape[1], math.prod(out.shape[2:])
     height, grid = _grid(f, n * size, groups, x.dtype)
     given = plain(x), w, w if bias is None else plain(bias), out, n, c, f, groups, int(bias is not None), numbers
-    together = c % 4 == 0 and w.data.ptr % 32 == 0
+    together = c % 4 == 0  # and new memory begins where 16 bytes can be read
     _launch("look", height, WIDTH, together, apart, grid, *given, real=x.dtype)
 
 
@@ -130,7 +130,7 @@ def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
         return gw
     height, width, splits, length, grid = _cut(f, weights, groups, positions, x.dtype)
     sums = empty((splits, *shape), x.dtype)
-    together = g.shape[3] % 4 == 0 and g.data.ptr % 32 == 0
+    together = g.shape[3] % 4 == 0 and g.data.ptr % 16 == 0
     given = x, g, sums, *sizes, splits, length, window(win, size)
     _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
     return sums[0] if splits == 1 else sum(sums, (0,), False)

@@ -6,8 +6,8 @@
 // OPERAND: `real`, like the sums, or float rounded to fewer bits, for which a GPU has circuits of its own, the tensor cores.
 //
 // In shared memory a strip is lines of words: all of a row's numbers side by side, and then those of the next row. A word is one
-// number, or two of 16 bits. The lines are PITCH words apart, 4 more than they have, so that what the threads of a warp read at a
-// time lies in 32 banks.
+// number, or two of 16 bits. The lines are PITCH words apart, 16 bytes more than they have, so that what the threads of a warp read
+// at a time lies in 32 banks.
 #define THREADS 128
 #define DEPTH int(64 / sizeof(real))
 #ifndef OPERAND
@@ -67,7 +67,7 @@ struct f16 {
 // How strips lie in shared memory.
 template <class W, int N> struct Words {
   typedef W Word;
-  static const int PER = N, WORDS = DEPTH / PER, PITCH = WORDS + 4;
+  static const int PER = N, WORDS = DEPTH / PER, PITCH = WORDS + 16 / sizeof(Word);
   typedef Word Line[PITCH];
 };
 
