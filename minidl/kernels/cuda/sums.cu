@@ -4,13 +4,15 @@
 
 // A block makes `across` of the K sums: 32 side by side where neighbours in memory belong to different ones, else one; its other
 // threads share the numbers of each. Long sums are cut in parts, `out` is (parts, K), and these are summed again, in their order.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) sums(const real* x, real* out, int A, int K, int B, int across, int parts) {
+extern "C" __global__ void __launch_bounds__(MOST_THREADS) sums(const real* x, real* out, int A, int K, Divisor B, int across, int parts) {
   __shared__ real found[MOST_THREADS];
   int k = blockIdx.x * across + threadIdx.x % across, share = blockDim.x / across, part = blockIdx.y;
-  unsigned count = A * B, step = share * parts;
+  unsigned count = A * B.n, step = share * parts;
   real sum = 0;
   if (k < K)
-    for (unsigned e = part * share + threadIdx.x / across; e < count; e += step) sum += x[(e / B * K + k) * B + e % B];
+#pragma unroll 4  // so that several numbers are on their way at a time
+    for (unsigned e = part * share + threadIdx.x / across; e < count; e += step)
+      sum += x[(QUOTIENT(e, B) * K + k) * B.n + REMAINDER(e, B)];
   found[threadIdx.x] = sum;
   for (int half = blockDim.x / 2; half >= across; half /= 2) {
     __syncthreads();

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .loader import BLOCK, FLOATS, empty, launch
+from .loader import BLOCK, FLOATS, divisor, empty, launch
 
 BLOCKS = 512  # that a GPU should have to work on at a time, if there is so much to do
 LEAST = 32  # numbers for a thread; with fewer, parts of a sum are not worth another launch
@@ -31,6 +31,6 @@ def _launch(x: Any, out: Any, a: int, k: int, b: int) -> None:
     block = 1024 if work > 1024 else BLOCK
     parts = max(1, min(BLOCKS // blocks, work // (LEAST * block)))
     to = out if parts == 1 else empty((parts, k), x.dtype)
-    launch("sums", "sums", (blocks, parts), x, to, a, k, b, across, parts, block=block, real=x.dtype)
+    launch("sums", "sums", (blocks, parts), x, to, a, k, divisor(b), across, parts, block=block, real=x.dtype)
     if parts > 1:
-        launch("sums", "sums", (blocks, 1), to, out, parts, k, 1, across, 1, real=x.dtype)
+        launch("sums", "sums", (blocks, 1), to, out, parts, k, divisor(1), across, 1, real=x.dtype)
