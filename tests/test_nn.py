@@ -107,7 +107,8 @@ def test_a_shallow_copy_has_a_register_of_its_own():
     other = copy.copy(net)
     other.more, other.fc = nn.Parameter(minidl.ones(1)), None
     assert list(net.state_dict()) == NAMES and not hasattr(net, "more") and "more" in other.state_dict()
-    assert other.scale is net.scale
+    other.register_buffer("scratch", minidl.zeros(1))
+    assert "scratch" in other.state_dict() and "scratch" not in net.state_dict() and other.scale is net.scale
 
 
 def test_a_wrapper_may_pass_on_what_it_has_not():

@@ -209,7 +209,8 @@ class Module:
     def __copy__(self) -> Any:
         """The same attributes, with a register of its own: what is put into the copy is not looked for here."""
         made = object.__new__(type(self))
-        made.__dict__ |= self.__dict__ | {"_registered": self._registered.copy()}
+        own = {name: self.__dict__[name].copy() for name in ("_registered", "_non_persistent_buffers_set")}
+        made.__dict__ |= self.__dict__ | own
         return made
 
     def __dir__(self) -> list[str]:
