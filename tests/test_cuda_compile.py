@@ -16,12 +16,10 @@ FILES = sorted(path.stem for path in HERE.glob("*.cu"))
 ARCHITECTURES = ("80", "90", "100")  # A100, H100 and H200, B200
 TYPES = [("float", "int"), ("double", "int")]  # of numbers, and of the numbers of taps
 MORE = {"pool": [("float", "signed char"), ("double", "signed char"), ("long long", "int")], "scatter": [("long long", "int")]}
-TILES = [
-    (64, 128, 4, 1),
-    (64, 128, 1, 2),
-    (16, 32, 4, 1),
-]  # height, width, ... of convolution's tiles: the largest, and smaller
-TILES = [[f"-DHEIGHT={h}", f"-DWIDTH={w}", f"-DTOGETHER={t}", f"-DAPART_H={a}", f"-DAPART_W={a}"] for h, w, t, a in TILES]
+TILES = [  # of convolutions: the largest, and smaller
+    [f"-DHEIGHT={height}", f"-DWIDTH={width}", f"-DTOGETHER={together}", f"-DAPART_H={apart}", f"-DAPART_W={apart}"]
+    for height, width, together, apart in [(64, 128, 4, 1), (64, 128, 1, 2), (16, 32, 4, 1)]
+]
 MORE["conv"] = [("float", "int", f"-DOPERAND={operand}", *tile) for operand in ("float", "tf32", "bf16") for tile in TILES]
 MORE["gemm"] = [("float", "int", "-DOPERAND=f16")]  # whose tiles are the same
 KERNEL = re.compile(

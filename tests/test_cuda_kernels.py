@@ -195,6 +195,18 @@ def test_convolutions_on_the_tensor_cores(operands, window, size, n, channels, f
         assert by_formula or np.linalg.norm(own - exact) > 1e-5 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("operands", BARS)
+def test_what_is_not_finite_or_becomes_so_on_the_tensor_cores(operands, monkeypatch):
+    """NaN stays, infinity too, and what is rounded up from the largest number is infinite; halves."""
+    monkeypatch.setitem(precision.allowed, "conv", operands)
+    largest = float(np.finfo(np.float32).max)
+    x = np.array([math.nan, math.inf, -math.inf, largest, -largest, 65519, 65520, 1 + 2**-11, 1 + 2**-8, 0], np.float32)
+    one = np.ones((1, 1, 1, 1), np.float32)
+    found = hard(cuda.conv2d, x.reshape(1, 1, 2, 5), one, None, Window((1, 1)), 1)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found.ravel(), rounded(x, operands).astype(np.float32))
+
+
 @pytest.mark.skipif(REAL, reason="a question to the emulator")
 @pytest.mark.parametrize("types", [("float", "float"), ("double", "double"), ("float", "tf32"), ("float", "bf16")])
 def test_lines_that_are_read_together_lie_in_different_banks(types):

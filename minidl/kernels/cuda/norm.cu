@@ -9,9 +9,10 @@
 #define ELEMENT(r) ((QUOTIENT(r, inner) * lines + line) * inner.n + REMAINDER(r, inner))  // number r of a line
 #define MOST_WARPS 32
 
-// The mean of each line, unless that is given, and the sum of the squared distances from it. Two passes: the square of a small
+// The mean of each line, unless that is given, and the mean square of the distances from it. Two passes: the square of a small
 // distance is exact enough where the difference of two large squares is not. Where the lines are few, a block has only a part of
-// one, `length` numbers, so that all of the GPU has work; `merge` makes one of the parts.
+// one, `length` numbers, so that all of the GPU has work: it gives the sum of the squares, not their mean, and `merge` makes one
+// line of the parts.
 extern "C" __global__ void moments(
     const real* x, const real* given, real* centers, real* squares, int own_center, int lines, const Divisor inner, int count, int length) {
   __shared__ real warps[MOST_WARPS];
