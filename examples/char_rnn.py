@@ -47,7 +47,7 @@ def write(net, tokens, count, temperature):
     scores, state = net(tokens)
     for _ in range(count):
         last = scores[:, -1]
-        if temperature == 0:
+        if temperature < 1e-30:  # divided by so little the scores would overflow
             new = last.argmax(-1, keepdim=True)
         else:
             new = minidl.multinomial(F.softmax(last / temperature, -1), 1)

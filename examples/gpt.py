@@ -91,7 +91,7 @@ def pick(scores, temperature=1.0, top_k=0, top_p=1.0):
     ``temperature`` divides the scores: below 1 what is likely gets likelier. Only the ``top_k`` best can be drawn (0: all), and
     of them only the likeliest that together have the probability ``top_p``.
     """
-    if temperature == 0:
+    if temperature < 1e-30:  # divided by so little the scores would overflow
         return scores.argmax(-1, keepdim=True)
     sure, order = F.softmax(scores / temperature, -1).sort(-1, descending=True)
     out = sure.cumsum(-1) - sure >= top_p  # those before it are enough

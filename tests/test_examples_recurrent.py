@@ -111,7 +111,7 @@ def test_it_learns_and_writes(args):
     tokens = prompt
     for _ in range(10):
         tokens = minidl.cat([tokens, one.net(tokens)[0][:, -1].argmax(-1, keepdim=True)], 1)
-    assert found.tolist() == tokens.tolist()
+    assert found.tolist() == tokens.tolist() == char_rnn.write(one.net, prompt, 10, 1e-40).tolist()
     minidl.manual_seed(5)
     drawn = char_rnn.write(one.net, prompt, 40, 2.0)
     minidl.manual_seed(5)

@@ -38,6 +38,7 @@ def drawn(count=2000, **how):
         ({"top_p": 0.9, "top_k": 3}, [1, 2, 3]),
         ({"temperature": 0}, [1]),
         ({"temperature": 1e-4}, [1]),
+        ({"temperature": 1e-40}, [1]),
     ],
     ids=str,
 )
