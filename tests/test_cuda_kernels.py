@@ -161,6 +161,17 @@ def test_convolutions_over_several_tiles(dtype, window, size, n, channels, filte
     close(hard(cuda.conv2d_weight_grad, x, g, window, groups), gw)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gradient_may_begin_anywhere_in_memory(dtype):
+    """Where four numbers cannot be read at a time; to the last bit the same."""
+    window, size, n, channels, filters, _ = SEVERAL_TILES[5]
+    x, g = numbers(0, n, channels, *size, dtype=dtype), numbers(1, n, filters, *window.out_size(size), dtype=dtype)
+    odd = cupy.empty(g.size + 1, dtype)[1:].reshape(g.shape)
+    odd[...] = cupy.asarray(g)
+    found = [cuda.conv2d_weight_grad(cupy.asarray(x), a, window, 1).get() for a in (cupy.asarray(g), odd)]
+    np.testing.assert_array_equal(*found)
+
+
 def rounded(x, operands):
     """float32 to the bits that the tensor cores take, in float64; halves as in IEEE 754, but of tf32 away from zero."""
     if operands == "float16":
