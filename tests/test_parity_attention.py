@@ -93,10 +93,8 @@ def test_nothing(sizes):
     n, h, length, size = sizes
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(n, h, length, 4)), rng.normal(size=(n, h, size, 4)), rng.normal(size=(n, h, size, 2))
-    for causal in (False, True):
-        for theirs, ours in both(
-            lambda lib, q, k, v, c=causal: lib.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=c), q, k, v
-        ):
+    for options in ({"is_causal": False}, {"is_causal": True}, {"enable_gqa": True}):
+        for theirs, ours in both(lambda lib, *x, o=options: lib.nn.functional.scaled_dot_product_attention(*x, **o), q, k, v):
             same(theirs, ours)
 
 

@@ -422,6 +422,6 @@ def _for_all_heads(query: Any, x: Any) -> Any:
     if min(len(query.shape), len(x.shape)) < 3:
         raise ShapeError("scaled_dot_product_attention: enable_gqa=True wants at least 3 dimensions, (..., H, L, E)")
     heads, own = query.shape[-3], x.shape[-3]
-    if not own or heads % own:
+    if heads != own and (not own or heads % own):
         raise ShapeError(f"scaled_dot_product_attention: {heads} heads of query are no multiple of the {own} of key and value")
     return x if heads == own else repeat_interleave(x, heads // own, -3)
