@@ -328,4 +328,4 @@ if __name__ == "__main__":
         globals()[program](*sys.argv[2:])
         distributed.barrier()
         if distributed.get_rank() == 0:
-            print("done", program, flush=True)
+            print(f"done {program}\n", end="", flush=True)  # in one piece: another rank may write at the same time
