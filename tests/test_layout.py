@@ -191,7 +191,7 @@ CORE_FILES = [
     for module, path in MODULES.items()
     if any(f"{module}.".startswith(f"{name}.") for name in CORE) and module not in ABOVE
 ]
-MAX_CORE = 4500
+MAX_CORE = 4499
 
 
 def test_the_core_stays_small():

@@ -18,8 +18,7 @@ from ..shapes import ShapeError, as_shape, broadcast_shapes, infer_size, solid_d
 @differentiable(view=True)
 def reshape(input: Any, shape: Any) -> Any:
     """``input`` in another ``shape`` (one size may be -1): a view where memory allows, else a copy."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return input.reshape(infer_size(shape, input.size, "reshape"))
+    return input.reshape(infer_size((shape,) if isinstance(shape, int) else tuple(shape), input.size, "reshape"))
 
 
 @numpy_names
