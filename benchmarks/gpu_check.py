@@ -20,33 +20,33 @@ leaves the others alone:
 * steps: whole training steps of three more networks;
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
+Each row is written down as soon as it is there, so whatever ends this program, what was found out is kept. Ctrl-C (and a
+SIGTERM) means that the time is over. A CUDA error that spoils a process is one row; the rows after it come from a new one.
+
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
 """
 
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
-import re
+import signal
 import statistics
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as xml
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests"
+from sides import gpu_processes
+from sides.gpu_processes import clock, report, tried
+
 LACKING = [
     f"gpu_check: {name} is not installed; pip install {name}"
     for name in ("numpy", "pytest", "hypothesis")
     if not find_spec(name)
 ]
-MISSING = [name for name in ("safetensors", "threadpoolctl") if not find_spec(name)]
-PATHS = [str(ROOT), *([str(ROOT / "benchmarks" / "bare")] if MISSING else [])]  # for this process and those of the stages
-sys.path[:0] = PATHS
+sys.path[:0] = gpu_processes.PATHS
 
 if not find_spec("numpy"):
     sys.exit(LACKING[0])
@@ -101,8 +101,11 @@ def libraries(smoke):
 
     found = {"minidl": (minidl, minidl.nn.functional, "cuda")}
     if find_spec("torch"):
-        import torch
-
+        try:
+            import torch
+        except Exception as error:  # half of it is there, or it finds no libraries: minidl is checked all the same
+            report(stage="parity", name="PyTorch", ok=True, skipped=f"cannot be imported: {type(error).__name__}: {error}")
+            return found
         if smoke or torch.cuda.is_available():
             device = "cuda" if torch.cuda.is_available() else "cpu"
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -114,21 +117,6 @@ def libraries(smoke):
 def wait(library, device):
     if device == "cuda":
         library.cuda.synchronize()
-
-
-def report(**row):
-    """A row for the parent process."""
-    print("ROW " + json.dumps(row), flush=True)
-
-
-def tried(stage, name, function):
-    """Report what ``function()`` finds out, or how it failed."""
-    start = time.perf_counter()
-    try:
-        found = function()
-    except Exception as error:
-        found = {"ok": False, "error": f"{type(error).__name__}: {error}"[:600]}
-    report(stage=stage, name=name, seconds=round(time.perf_counter() - start, 2), **found)
 
 
 # -- the stages
@@ -334,60 +322,6 @@ def kernel_times(args):
     gpu_kernels.run(libraries(args.smoke), args.smoke, tried)
 
 
-def run_tests(name, files, options, limit):
-    """A row with how many tests passed and which failed, also of those that ran before the time was over."""
-    counts, failed = {"passed": 0, "failed": 0, "skipped": 0}, []
-    result = Path(os.environ.get("TMPDIR", "/tmp")) / f"gpu-check-{os.getpid()}.xml"
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={result}", *options]
-    command += ["-W", "default"]  # of libraries in versions that nobody has tried yet, a warning is no failure
-    if find_spec("xdist") and "-k" not in options:
-        command += ["-n", str(min(8, environment.cores()))]
-    files = [file for file in files if not (MISSING and file == "test_serialization.py")]
-    start = time.perf_counter()
-    output, code = limited([*command, *(f"tests/{file}" for file in files)], limit)
-    row = {
-        "stage": "suite" if "--device" in options else "kernels",
-        "name": name,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    if result.exists():
-        for case in xml.parse(result).iter("testcase"):
-            kinds = {child.tag for child in case}
-            kind = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-            counts[kind] += 1
-            if kind == "failed":
-                failed.append({"test": f"{case.get('classname')}.{case.get('name')}", "said": said(case)})
-        result.unlink()
-    elif code is not None:
-        failed.append({"test": "pytest", "said": output[-1500:]})
-    if code is None:  # then there is no such file, only what was said of each test
-        row["stopped"] = f"after {limit:.0f} s"
-        for word, kind in (("PASSED", "passed"), ("SKIPPED", "skipped")):
-            counts[kind] = len(re.findall(rf"\b{word}\b", output))
-        lines = [line for line in output.splitlines() if re.search(r"\b(FAILED|ERROR)\b", line)]
-        counts["failed"], failed = len(lines), [{"test": line[:200], "said": "how is not known"} for line in lines]
-    return {**row, **counts, "ok": not failed, "failures": failed[:40]}
-
-
-def said(case):
-    texts = [child.get("message") or child.text or "" for child in case if child.tag in ("failure", "error")]
-    return " ".join(texts)[:400]
-
-
-def limited(command, seconds):
-    """What a command prints, and its exit status: None if it had to be stopped."""
-    inside = {**os.environ, "PYTHONPATH": os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        return process.communicate(timeout=max(seconds, 1))[0], process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)  # its children, too
-        return process.communicate()[0], None
-
-
 # -- the whole
 
 
@@ -395,7 +329,7 @@ def stand_in(smoke):
     """Where there is no GPU, in a smoke run, put the tests' stand-in in CuPy's place; returns whether it is used."""
     if not smoke or no_gpu() is None:
         return False
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(gpu_processes.ROOT / "tests"))
     from standin import emulator, strict
 
     if emulator.compiler() is None:
@@ -468,17 +402,29 @@ def in_words(row):
     return f"{mark} {row['stage']:9} {row['name']}: {more}"
 
 
+def stages(text):
+    """The names of stages in what was given."""
+    found = [name for name in text.split(",") if name]
+    wrong = [name for name in found if name not in SHARES]
+    if wrong or not found:
+        raise argparse.ArgumentTypeError(f"wants some of {', '.join(SHARES)}, got {', '.join(wrong) or 'nothing'}")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=440, help="for everything")
     parser.add_argument("--output", help="file for the results (default: gpu_check.json; of a smoke run none)")
-    parser.add_argument("--only", default=",".join(SHARES), help="stages, with commas between")
+    parser.add_argument("--only", type=stages, default=",".join(SHARES), help="stages, with commas between")
     parser.add_argument("--smoke", action="store_true", help="a little of everything, on a stand-in where there is no GPU")
-    parser.add_argument("--stage", help=argparse.SUPPRESS)  # how this program starts its stages
+    parser.add_argument("--stage", choices=[*SHARES], help=argparse.SUPPRESS)  # how this program starts its stages
+    parser.add_argument("--done", type=json.loads, default=[], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.seconds = min(args.seconds, 200) if args.smoke else args.seconds
-    start, stands_in = time.perf_counter(), stand_in(args.smoke)
+    seconds = min(args.seconds, 200) if args.smoke else args.seconds
+    clock.begin(seconds)
+    stands_in = stand_in(args.smoke)
     if args.stage:
+        gpu_processes.done.update(args.done)
         globals()[args.stage](args)
         return
     why = None if stands_in else no_gpu()
@@ -490,36 +436,41 @@ def main():
     print(json.dumps(results["machine"], indent=1), flush=True)
     output = args.output or (None if args.smoke else "gpu_check.json")
 
-    def add(rows):
-        results["rows"] += rows
-        results.update(ok=all(row.get("ok") for row in results["rows"]), seconds=round(time.perf_counter() - start, 1))
-        for row in rows:
-            print(in_words(row), flush=True)
-        if output:  # whatever comes next, this is kept
-            Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    def keep():
+        results.update(ok=all(row.get("ok") for row in results["rows"]), seconds=clock.passed())
+        if output:  # whatever comes next, also if it comes just now
+            part = Path(f"{output}.part")
+            part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            part.replace(output)
 
-    for stage in args.only.split(","):
-        left = args.seconds - (time.perf_counter() - start)
-        limit = min(args.seconds * SHARES[stage], left)
+    def add(row):
+        results["rows"].append(row)
+        print(in_words(row), flush=True)
+        try:
+            keep()
+        except OSError as error:
+            print(f"{output} cannot be written now: {error}", flush=True)
+
+    try:
+        keep()
+    except OSError as error:
+        sys.exit(f"Nothing was checked: the results cannot be written: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    whole = min(1, sum(SHARES[stage] for stage in args.only))  # a few stages share all of the time, too
+    for stage in args.only:
+        limit = min(seconds * SHARES[stage] / whole, clock.left())
         if limit < 5:
-            add([{"stage": stage, "name": "all", "ok": True, "stopped": "no time was left"}])
+            add({"stage": stage, "name": "all", "ok": True, "stopped": "no time was left"})
         elif stage == "kernels":
             some = ["-k", "block and float32 or emulator"] if args.smoke else []
-            add([run_tests("CUDA kernels", KERNELS[:1] if args.smoke else KERNELS, some, limit)])
+            add(gpu_processes.run_tests("CUDA kernels", KERNELS[:1] if args.smoke else KERNELS, some, limit))
         elif stage == "suite":
             for i, files in enumerate([] if args.smoke else SUITE):
-                left = args.seconds - (time.perf_counter() - start)
-                if left > 5:
-                    add([run_tests(f"part {i + 1}", files, ["--device", "cuda"], left)])
+                if clock.left() > 5:
+                    add(gpu_processes.run_tests(f"part {i + 1}", files, ["--device", "cuda"], clock.left()))
         else:
-            options = ["--smoke"] if args.smoke else []
-            said_all, code = limited([sys.executable, __file__, "--stage", stage, *options], limit)
-            rows = [json.loads(line[4:]) for line in said_all.splitlines() if line.startswith("ROW ")]
-            if code is None:
-                rows.append({"stage": stage, "name": "the rest", "ok": True, "stopped": f"after {limit:.0f} s"})
-            elif code:
-                rows.append({"stage": stage, "name": "the rest", "ok": False, "error": said_all[-1500:]})
-            add(rows)
+            command = [sys.executable, __file__, "--stage", stage, *["--smoke"] * args.smoke]
+            gpu_processes.run_stage(stage, command, limit, add)
     print(f"{'All right' if results['ok'] else 'Something is wrong'}, after {results['seconds']:.0f} s.")
     sys.exit(0 if results["ok"] else 1)
 

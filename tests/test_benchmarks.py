@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -206,14 +207,95 @@ def test_the_check_of_a_gpu_says_what_is_missing(lacking, tmp_path):
     assert wanted in done.stderr
 
 
-def test_what_ran_before_the_time_was_over_is_counted(monkeypatch):
-    import gpu_check
+@pytest.mark.parametrize("half", [False, True])
+def test_what_ran_before_the_time_was_over_is_counted(half, monkeypatch, tmp_path):
+    """Also where the file of results was being written just then."""
+    from sides import gpu_processes
 
     output = "tests/test_a.py::one PASSED [ 1%]\n[gw1] [ 2%] FAILED tests/test_a.py::two\ntests/test_a.py::three SKIPPED\n"
-    monkeypatch.setattr(gpu_check, "limited", lambda command, seconds: (output, None))
-    row = gpu_check.run_tests("a", ["test_a.py"], [], 5)
-    assert (row["passed"], row["failed"], row["skipped"], row["ok"], row["stopped"]) == (1, 1, 1, False, "after 5 s")
-    assert "test_a.py::two" in row["failures"][0]["test"]
+    if half:
+        (tmp_path / f"gpu-check-{os.getpid()}.xml").write_text("<testsuites><testsuite><testcase")
+    monkeypatch.setattr(gpu_processes.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(gpu_processes, "limited", lambda command, seconds: (output, None))
+    row = gpu_processes.run_tests("a", ["test_a.py"], [], 5)
+    assert (row["passed"], row["failed"], row["skipped"], row["ok"], row["stopped"]) == (1, 1, 1, False, "after 0 s")
+    assert "test_a.py::two" in row["failures"][0]["test"] and not [*tmp_path.iterdir()]
+
+
+def rows_of(program, tmp_path, limit=20):
+    """What is kept of a stage that is this program; it may use ``report``, and ``tried`` on a GPU that may be ``broken``."""
+    from sides import gpu_processes
+
+    (tmp_path / "stage.py").write_text(
+        "import json, os, subprocess, sys, time\n"
+        f"sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "from sides import gpu_processes\n"
+        "from sides.gpu_processes import report, tried\n"
+        "broken = False\n"
+        "gpu_processes.spoiled = lambda: broken\n"
+        "gpu_processes.done.update(json.loads(sys.argv[-1]))\n" + program
+    )
+    found = []
+    gpu_processes.clock.begin(100)
+    gpu_processes.run_stage("a", [sys.executable, str(tmp_path / "stage.py")], limit, found.append)
+    return {row["name"]: row for row in found}
+
+
+def test_rows_of_a_stage_that_hangs_are_kept(tmp_path):
+    """What it had begun to say is no row; a grandchild that goes on by itself is not waited for."""
+    program = """
+report(stage="a", name="one", ok=True)
+print("a warning without an end", end="")
+report(stage="a", name="two", ok=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(8)"], start_new_session=True)
+print('ROW {"stage": "a", "na', end="", flush=True)
+time.sleep(60)
+"""
+    start = time.perf_counter()
+    found = rows_of(program, tmp_path, 1)
+    assert [*found] == ["one", "two", "the rest"] and found["the rest"]["stopped"] == "after 3 s"
+    assert time.perf_counter() - start < 7
+
+
+def test_a_stage_that_breaks_says_how(tmp_path):
+    found = rows_of("report(stage='a', name='one', ok=True)\nraise ValueError('of the stage')", tmp_path)
+    assert [*found] == ["one", "the rest"] and not found["the rest"]["ok"] and "of the stage" in found["the rest"]["error"]
+
+
+def test_a_process_that_can_do_no_more_is_followed_by_another(tmp_path):
+    program = """
+def breaks():
+    global broken
+    broken = True
+    raise RuntimeError("illegal address")
+
+for name in "abc":
+    tried("a", name, breaks if name == "b" else lambda: {"ok": not broken})
+"""
+    found = rows_of(program, tmp_path)
+    assert {name: row["ok"] for name, row in found.items()} == {"a": True, "b": False, "c": True}
+    assert "illegal address" in found["b"]["error"]
+    found = rows_of("os._exit(gpu_processes.SPOILED)", tmp_path)  # before there is any row
+    assert not found["the rest"]["ok"]
+
+
+def test_an_interruption_ends_the_time_and_keeps_the_rows(tmp_path):
+    program = "report(stage='a', name='one', ok=True)\nos.kill(os.getppid(), 2)\ntime.sleep(60)"
+    found = rows_of(program, tmp_path)
+    from sides.gpu_processes import clock
+
+    assert [*found] == ["one", "the rest"] and "stopped" in found["the rest"] and clock.left() <= 0 < clock.passed()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [("--only bars,nonsense", "wants some of bars, kernels,"), ("--output {}/no/such.json", "the results cannot be written")],
+)
+def test_the_check_of_a_gpu_refuses_at_once(options, said, tmp_path):
+    command = [sys.executable, f"{BENCHMARKS}/gpu_check.py", "--smoke", *options.format(tmp_path).split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert said in done.stderr or "no g++" in done.stdout
 
 
 def test_the_kernels_of_a_step_are_listed_by_their_share():

@@ -180,7 +180,7 @@ def run(sides, small, tried, milliseconds, titles):
         tried("steps", f"{title}, TF32", lambda: measure_in_tf32(sides, found, title, small, milliseconds))  # noqa: B023
     two = {"minidl captured": found["minidl captured"], "minidl": found["minidl"]}
     two["PyTorch reduce-overhead"] = "torch", "reduce-overhead", False
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:  # to which processes of PyTorch may still write
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # of this process
         for title in titles:
             name = f"{title}, torch.compile"
