@@ -399,6 +399,8 @@ def in_words(row):
         more = f"{row['us of a step']:.0f} us, {first}"
     if "largest difference" in row:
         more = f"{row['largest difference']:.1e} {more}"
+    for way, error in row.get("broken", {}).items():
+        more += f"; {way} is broken: {error[:200]}"
     return f"{mark} {row['stage']:9} {row['name']}: {more}"
 
 

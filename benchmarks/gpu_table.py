@@ -33,8 +33,8 @@ def steps(rows):
     for title, ms in timed.items():
         if not title.endswith(COMPILED):
             compiled = timed.get(title + COMPILED, {})
-            best, captured, theirs = compiled.get("PyTorch reduce-overhead"), ms["minidl captured"], ms.get("PyTorch")
-            ratios = ratio(captured, theirs), ratio(compiled.get("minidl captured"), best), ratio(ms["minidl"], theirs)
+            best, captured, theirs = compiled.get("PyTorch reduce-overhead"), ms.get("minidl captured"), ms.get("PyTorch")
+            ratios = ratio(captured, theirs), ratio(compiled.get("minidl captured"), best), ratio(ms.get("minidl"), theirs)
             yield row(title, *(number(ms.get(name)) for name in WAYS), number(best), *ratios)
 
 
@@ -78,10 +78,10 @@ def layers(rows):
     )
     for title, ms in timed.items():
         if title.endswith(", forward"):
-            both = ms, timed[title + " and backward"]
-            cells = [
-                cell for t in both for cell in (number(t["minidl"]), number(t["PyTorch"]), ratio(t["minidl"], t["PyTorch"]))
-            ]
+            cells = []
+            for t in (ms, timed.get(title + " and backward", {})):
+                ours, theirs = t.get("minidl"), t.get("PyTorch")
+                cells += [number(ours), number(theirs), ratio(ours, theirs)]
             yield row(title.removesuffix(", forward"), *cells)
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +286,38 @@ def test_an_interruption_ends_the_time_and_keeps_the_rows(tmp_path):
     from sides.gpu_processes import clock
 
     assert [*found] == ["one", "the rest"] and "stopped" in found["the rest"] and clock.left() <= 0 < clock.passed()
+
+
+@pytest.mark.parametrize(("which", "ok"), [("torch", True), ("minidl", False)])
+def test_a_way_that_is_broken_leaves_the_times_of_the_others(which, ok, monkeypatch):
+    import gpu_check
+    import gpu_table
+    from sides import gpu_steps
+
+    def step(library, device, title, small, way, half):
+        def losses():
+            if library == which and way != "as written":
+                raise RuntimeError("no compiler is there")
+            return [2.0, 1.0]
+
+        return types.SimpleNamespace(lib=library, losses=losses)
+
+    monkeypatch.setattr(gpu_steps, "Step", step)
+    sides = {"minidl": (None, None, "cuda"), "PyTorch": (None, None, "cuda")}
+    found = {
+        "minidl captured": ("minidl", "captured", False),
+        "minidl": ("minidl", "as written", False),
+        "PyTorch": ("torch", "as written", False),
+        "PyTorch reduce-overhead": ("torch", "reduce-overhead", False),
+    }
+    row = gpu_steps.measure(sides, found, "a", True, lambda libraries, makers, *_: {name: 2.0 for name in makers})
+    broken = {"torch": "PyTorch reduce-overhead", "minidl": "minidl captured"}[which]
+    assert row["ok"] == ok and {*row["ms"]} == {*found} - {broken} and "no compiler" in row["broken"][broken]
+    row |= {"stage": "steps", "name": "a"}
+    assert f"{broken} is broken: RuntimeError: no compiler is there" in gpu_check.in_words(row)
+    assert "| a | " in gpu_table.tables({"rows": [row], "machine": {}})
+    monkeypatch.setattr(gpu_steps, "Step", lambda *_: 1 / 0)
+    assert not gpu_steps.measure(sides, found, "a", True, lambda *_: {})["ok"]
 
 
 @pytest.mark.parametrize(

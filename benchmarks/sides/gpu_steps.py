@@ -134,22 +134,36 @@ def ways(sides, small):
 
 def compare(found, losses, precision):
     """The largest difference from the losses of PyTorch, or of the step as it is written, and whether all are near enough."""
-    wanted = np.array(losses.get("PyTorch", losses["minidl"]))
+    if not losses:
+        return {"ok": False}
+    wanted = np.array(next(losses[name] for name in ("PyTorch", "minidl", *losses) if name in losses))
     away = {name: float(np.abs(np.array(own) - wanted).max() / np.abs(wanted).max()) for name, own in losses.items()}
     ok = all(difference <= CLOSE["bfloat16" if found[name][2] else precision] for name, difference in away.items())
     return {"ok": ok, "largest difference": max(away.values()), "differences": away}
 
 
 def measure(sides, found, title, small, milliseconds, precision="float32"):
-    """A row: all ways of a case, in turns, and how long the captured one takes in relation to PyTorch's."""
-    steps = {name: Step(library, _device(sides, library), title, small, *way) for name, (library, *way) in found.items()}
-    losses = {name: step.losses() for name, step in steps.items()}
+    """A row: all ways of a case, in turns, and how long the captured one takes in relation to PyTorch's.
+
+    A way that fails is named, and the others are timed; only minidl's make the row a failure.
+    """
+    steps, losses, broken = {}, {}, {}
+    for name, (library, *way) in found.items():
+        try:
+            step = Step(library, _device(sides, library), title, small, *way)
+            losses[name] = step.losses()
+            steps[name] = step
+        except Exception as error:
+            broken[name] = f"{type(error).__name__}: {error}"[:600]
     libraries = {name: (step.lib, None, _device(sides, found[name][0])) for name, step in steps.items()}
     makers = {name: lambda step=step: step for name, step in steps.items()}
     ms = milliseconds(libraries, makers, *((1, 0) if small else (5, 0.4)))
-    first = ms["minidl captured"]
-    ratios = {name: round(first / t, 3) for name, t in ms.items() if name.startswith("PyTorch")}
-    return {**compare(found, losses, precision), "ms": ms, "ratio": ratios.get("PyTorch"), "captured / others": ratios}
+    first, others = ms.get("minidl captured"), [name for name in ms if name.startswith("PyTorch")]
+    ratios = {name: round(first / ms[name], 3) for name in others if first}
+    row = {**compare(found, losses, precision), "ms": ms, "ratio": ratios.get("PyTorch"), "captured / others": ratios}
+    if broken:
+        row |= {"ok": row["ok"] and not any(found[name][0] == "minidl" for name in broken), "broken": broken}
+    return row
 
 
 def measure_in_tf32(sides, found, *args):
