@@ -610,6 +610,105 @@ def test_an_argument_that_the_function_knows_anyway():
         assert not is_compiled(call)
 
 
+NET = TABLE = None
+
+
+def by_global_names():
+    """A step that finds all by names of its file, partly in another function; and what replaces one of these."""
+
+    def replace(name, value):
+        globals()[name] = value
+
+    return (lambda x: loss_of(x) * 2), replace
+
+
+def loss_of(x):
+    return (NET(x) * TABLE).sum()
+
+
+def by_variables_around():
+    NET = TABLE = None  # of this function, not of the file
+
+    def replace(name, value):
+        nonlocal NET, TABLE
+        NET, TABLE = (value, TABLE) if name == "NET" else (NET, value)
+
+    def step(x):
+        def inner():
+            return NET(x) * TABLE
+
+        return inner().sum() * 2
+
+    return minidl.enable_grad()(step), replace
+
+
+def by_attributes():
+    class Trainer:
+        def step(self, x):
+            return (self.NET(x) * self.TABLE).sum() * 2
+
+    trainer = Trainer()
+    return trainer.step, lambda name, value: setattr(trainer, name, value)
+
+
+@pytest.mark.parametrize("make", [by_global_names, by_variables_around, by_attributes])
+def test_what_a_function_finds_by_name_may_be_replaced(make):
+    f, replace = make()
+    nets, tables = [nn.Linear(3, 2) for _ in range(2)], [minidl.randn(2) for _ in range(2)]
+    try:
+        replace("NET", nets[0])
+        replace("TABLE", tables[0])
+        fast = minidl.compile(f)
+        for net, table in [(0, 0), (1, 0), (1, 1), (0, 1)]:
+            replace("NET", nets[net])
+            replace("TABLE", tables[table])
+            for seed in range(4):
+                x, _ = batch((3,), seed)
+                close(fast(x), (nets[net](x) * tables[table]).sum() * 2)
+            assert is_compiled(fast)
+    finally:
+        globals().update(NET=None, TABLE=None)
+
+
+def test_another_optimiser_and_another_helper():
+    w = nn.Parameter(minidl.ones(3))
+    opt, loss = minidl.optim.SGD([w], 0.5), lambda: w.sum()
+
+    @minidl.compile
+    def step():
+        opt.zero_grad()
+        loss().backward()
+        opt.step()
+
+    for _ in range(4):
+        step()
+    assert is_compiled(step) and w.tolist() == [-1] * 3
+    opt = minidl.optim.SGD([w], 1.0)
+    step()
+    assert w.tolist() == [-2] * 3
+    step()
+    loss = lambda: -2 * w.sum()  # noqa: E731
+    for _ in range(3):
+        step()
+    assert is_compiled(step) and w.tolist() == [3] * 3
+
+
+def test_what_a_function_only_writes_down_is_not_part_of_it():
+    last, net = None, mlp()
+
+    @minidl.compile
+    def f(x):
+        nonlocal last
+        last = net(x)
+        return last * 1
+
+    for seed in range(5):
+        f(batch((5,), seed)[0])
+    before, last = f._compiled.programs.copy(), minidl.ones(1)
+    f(batch((5,), 9)[0])
+    assert is_compiled(f) and f._compiled.programs == before
+
+
 def test_the_same_batch_again_and_then_another():
     net = mlp()
     fast = minidl.compile(net)

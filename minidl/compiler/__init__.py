@@ -15,6 +15,7 @@ from .. import backend
 from ..kernels.memory import give_back
 from ..nn.module import Module, structure
 from ..nn.parameter import Parameter
+from .around import around
 from .graph import Captured
 from .program import Program
 from .rewrite import rewrite
@@ -155,6 +156,7 @@ class Compiled:
         members = {*map(id, self.makeup)}
         self.loose |= any(isinstance(t, Parameter) and id(t) not in members for t in tracer.constants.values())
         program = Program(steps, tracer, [(i, t) for i, t in before.same if t() is tracer.values[i]])
+        program.around = around(self.function, set(map(id, tracer.constants.values())))
         program.captured = None if backend.gpu is None else Captured(program, steps)
         return program
 

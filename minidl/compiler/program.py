@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..autograd.mode import mode
 from ..autograd.op import Op
 from ..kernels.precision import here as precision
+from .around import Found, is_there
 
 
 class Ref(NamedTuple):
@@ -49,6 +50,7 @@ class Program:
     def __init__(self, steps: list[Step], trace: Any, same: list[tuple[int, weakref.ref[Any]]]) -> None:
         self.has_run = False
         self.captured: Any = None  # on a GPU: see `graph`
+        self.around: list[Found] = []  # what the function found by name
         self.n_inputs, self.outputs, self.layout = trace.n_inputs, trace.outputs, trace.layout
         self.trace, self.same = trace, same  # `same`: inputs that were one tensor in all calls that were watched
         constants, outputs = trace.constants, set(trace.outputs)
@@ -67,12 +69,12 @@ class Program:
         ]
 
     def is_stale(self) -> bool:
-        """Whether a constant, such as a parameter, is no longer of the kind that it was."""
+        """Whether a constant, such as a parameter, is not of the kind that it was, or not what the function uses now."""
         for t, shape, dtype, requires_grad in self.known:
             array = t._array
             if array.shape != shape or array.dtype != dtype or t._requires_grad != requires_grad:
                 return True
-        return False
+        return not is_there(self.around)
 
     def fits(self, inputs: list[Any]) -> bool:
         """Whether the program is known to be right for ``inputs``.
