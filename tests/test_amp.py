@@ -375,6 +375,29 @@ def test_a_scaler_alone():
         minidl.amp.GradScaler("cpu", growth_factor=1.0)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_what_is_compiled_scales_by_the_factor_as_it_is_then(device):
+    """Up to `backward`; `step`, which waits, comes after it."""
+    w, scaler = minidl.ones(2, device=device, requires_grad=True), minidl.amp.GradScaler(device, 4.0, growth_interval=3)
+    opt, seen = optim.SGD([w], 0.0), []
+
+    @minidl.compile
+    def forward_and_back(x):
+        opt.zero_grad()
+        scaler.scale((w * x).sum()).backward()
+
+    for i in range(9):
+        forward_and_back(minidl.full((2,), np.inf if i == 7 else 3.0, device=device))
+        seen.append(w.grad.tolist()[0])
+        scaler.step(opt)
+        scaler.update()
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 5.0})
+    forward_and_back(minidl.ones(2, device=device))
+    assert seen == [12] * 3 + [24] * 3 + [48, np.inf, 24] and w.grad.tolist() == [5, 5]
+    assert ("captured as a CUDA graph" if device == "cuda" else "steps became") in minidl.compiler.explain(forward_and_back)
+    assert scaler.scale(minidl.tensor(2, device=device)) == 10 and scaler.scale(minidl.ones((), device=device).double()) == 5
+
+
 def test_a_scaler_that_is_not_enabled(monkeypatch):
     off, w = minidl.amp.GradScaler("cpu", enabled=False), minidl.ones(2, requires_grad=True)
     opt = optim.SGD([w], 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import backend, cuda, devices
 from .._tensor import Tensor
 from ..autograd import no_grad
-from ..autograd.tape import boxed, mark_changed
+from ..autograd.tape import boxed, mark_changed, wrap
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -53,7 +53,7 @@ class GradScaler:
     Notes
     -----
     `step` waits for the GPU, once: whether a gradient is infinite decides what the host does next. So a step with it is not
-    captured by `minidl.compile`. Source: Micikevicius et al., Mixed precision training, ICLR 2018.
+    captured by `minidl.compile`; what comes before it, up to ``scale(loss).backward()``, can be. Source: Micikevicius et al., Mixed precision training, ICLR 2018.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class GradScaler:
             warnings.warn("GradScaler: there is no GPU, so it is not enabled", stacklevel=2)
             enabled = False
         self._enabled, self._scale, self._tracker = enabled, float(init_scale), 0
+        self._factors: dict[Any, Tensor] = {}  # the scale as a tensor, by device and dtype
         self._growth_factor, self._backoff_factor, self._growth_interval = growth_factor, backoff_factor, growth_interval
         self._checks: dict[int, list[Any]] = {}  # of an optimiser that is unscaled: what is true if a number is not finite
         self._stepped: set[int] = set()
@@ -82,10 +83,29 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            return outputs * self._scale
+            return outputs * self._factor(outputs._array)
         if not isinstance(outputs, (list, tuple)):
             raise TypeError(f"GradScaler.scale: wants a Tensor, or a list or tuple of them, got {type(outputs).__name__}")
         return type(outputs)(map(self.scale, outputs))
+
+    def _factor(self, array: Any) -> Tensor:
+        """The factor beside an array. It stays in its place when it changes, so that what is compiled reads it as it is then."""
+        where, dtype = key = devices.device_of(array), array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
+        if key not in self._factors:
+            self._factors[key] = wrap(devices.made(where, lambda xp: xp.full((), self._scale, dtype)))
+        return self._factors[key]
+
+    def _set_scale(self, scale: float) -> None:
+        if scale == self._scale:
+            return
+        self._scale = scale
+        for t in self._factors.values():
+            with devices.current(devices.device_of(t._array)):
+                t._array[...] = scale
+            mark_changed(t, "GradScaler.update")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_factors": {}}
 
     @no_grad()
     def unscale_(self, optimizer: Any) -> None:
@@ -161,16 +181,17 @@ class GradScaler:
         for number in self._checks:
             self._is_infinite(number)
         if new_scale is not None:
-            self._scale = float(new_scale)
+            self._set_scale(float(new_scale))
         elif not self._checks:
             raise RuntimeError("GradScaler.update: no step was taken since the last update")
         elif self._infinite:
-            self._scale, self._tracker = self._scale * self._backoff_factor, 0
+            self._tracker = 0
+            self._set_scale(self._scale * self._backoff_factor)
         else:
             self._tracker += 1
             if self._tracker == self._growth_interval:
                 self._tracker, grown = 0, self._scale * self._growth_factor
-                self._scale = grown if grown <= LARGEST else self._scale
+                self._set_scale(grown if grown <= LARGEST else self._scale)
         self._checks, self._stepped, self._infinite = {}, set(), False
 
     def is_enabled(self) -> bool:
@@ -227,6 +248,7 @@ class GradScaler:
         lacking = [name for name in self.state_dict() if name not in state_dict]
         if lacking:
             raise ValueError(f"GradScaler.load_state_dict: the state lacks {', '.join(lacking)}; was it of one not enabled?")
-        self._scale, self._tracker = float(state_dict["scale"]), int(state_dict["_growth_tracker"])
+        self._set_scale(float(state_dict["scale"]))
+        self._tracker = int(state_dict["_growth_tracker"])
         self._growth_factor, self._backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self._growth_interval = state_dict["growth_interval"]
