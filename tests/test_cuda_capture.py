@@ -274,6 +274,7 @@ def test_what_is_refused_and_why():
     assert "an argument wants a gradient" in refused(minidl.compile(lambda x: (x * 2).sum().backward()), w, warns=False)
     assert "changes, detaches or returns one of its arguments" in refused(minidl.compile(lambda x: x.add_(1)), x, warns=False)
     assert "view of a parameter" in refused(minidl.no_grad()(minidl.compile(lambda x: (w[1:], x + 1))), x, warns=False)
+    assert "shares memory with another" in refused(minidl.compile(lambda x: (lambda y: (y, y[1:]))(x + 1)), x, warns=False)
     assert "how large the result of nonzero is depends on numbers" in refused(minidl.compile(lambda x: x.nonzero()), x)
     assert "item() reads it" in refused(minidl.compile(lambda x: x * x.sum().item()), x)
 
@@ -315,6 +316,14 @@ def test_one_hot_is_captured(launches):
     with pytest.raises(ValueError, match="one_hot: class numbers must not be negative"):
         step(-right).tolist()
     assert len(launches) == 4
+
+
+def test_a_result_that_is_returned_twice_is_one_tensor(launches):
+    step, x = minidl.compile(lambda x: (lambda y: (y, x * 3, y))(x * 2)), minidl.ones(3, device="cuda")
+    for _ in range(5):
+        a, b, again = step(x)
+        assert a is again and a.tolist() == [2] * 3 and b.tolist() == [3] * 3
+    assert len(launches) == 2
 
 
 @pytest.mark.parametrize("dtype", [minidl.float32, minidl.int64])

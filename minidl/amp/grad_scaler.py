@@ -53,7 +53,8 @@ class GradScaler:
     Notes
     -----
     `step` waits for the GPU, once: whether a gradient is infinite decides what the host does next. So a step with it is not
-    captured by `minidl.compile`; what comes before it, up to ``scale(loss).backward()``, can be. Source: Micikevicius et al., Mixed precision training, ICLR 2018.
+    captured by `minidl.compile`; what comes before it, up to ``scale(loss).backward()``, can be. Source: Micikevicius et al.,
+    Mixed precision training, ICLR 2018.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class GradScaler:
         return type(outputs)(map(self.scale, outputs))
 
     def _factor(self, array: Any) -> Tensor:
-        """The factor beside an array. It stays in its place when it changes, so that what is compiled reads it as it is then."""
+        """The factor beside an array. It stays in its place when it changes, so that what is compiled reads it as it is."""
         where, dtype = key = devices.device_of(array), array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
         if key not in self._factors:
             self._factors[key] = wrap(devices.made(where, lambda xp: xp.full((), self._scale, dtype)))

@@ -136,13 +136,19 @@ class Captured:
     def _check_outputs(self) -> None:
         """Refuse outputs that repetitions would spoil."""
         xp = backend.gpu.xp
-        for number, t in zip(self.program.outputs, self.values):
-            if number in self.program.trace.constants:
-                continue
+        found = self._own_results()
+        for t in found.values():
             if t._node is not None and any(_remembers(node) for node in reachable([t._node])):
                 raise _Unfit("can still be differentiated; let backward() be part of what is compiled")
             if any(xp.may_share_memory(t._array, other._array) for other in self.known):
                 raise _Unfit("is a view of a parameter or a buffer")
+            if any(xp.may_share_memory(t._array, other._array) for other in found.values() if other is not t):
+                raise _Unfit("shares memory with another")
+
+    def _own_results(self) -> dict[int, Any]:
+        """The outputs by their numbers, without those that are constants."""
+        constants = self.program.trace.constants
+        return {number: t for number, t in zip(self.program.outputs, self.values) if number not in constants}
 
     # -- repeating
 
@@ -182,11 +188,9 @@ class Captured:
 
     def _results(self) -> list[Any]:
         """The outputs, out of the memory that the next repetition writes to."""
-        constants = self.program.trace.constants
-        return [
-            constants[number] if number in constants else wrap(t._array.copy(), t._node)
-            for number, t in zip(self.program.outputs, self.values)
-        ]
+        copies = {number: wrap(t._array.copy(), t._node) for number, t in self._own_results().items()}
+        found = self.program.trace.constants | copies
+        return [found[number] for number in self.program.outputs]
 
 
 class _Host:
