@@ -31,6 +31,7 @@ types |= dict.fromkeys({np.intc, np.longlong, np.intp}, cpu)  # further names of
 types[symbols.Symbol] = Backend("symbols", np, symbols)
 gpu: Any = None  # the backend of CuPy, from the first use of a GPU on ...
 gpu_types: set[Any] = set()  # ... and the type of its arrays
+several = False  # whether there is more than one GPU
 
 
 def _without_openmp() -> None:

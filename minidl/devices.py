@@ -129,6 +129,7 @@ def _load_gpu(failing: str) -> Any:
     backend.gpu = backend.Backend("cuda", cupy, importlib.import_module("minidl.kernels.cuda"))
     backend.types[cupy.ndarray] = backend.gpu
     backend.gpu_types.add(cupy.ndarray)
+    backend.several = count > 1
     return backend.gpu
 
 
@@ -207,7 +208,7 @@ def use(array: Any, node: Any = None) -> None:
     """From now on CuPy works on the GPU of ``array``, and products are as precise as when ``node`` was recorded; see `kept`."""
     if node is not None:
         precision.here.autocast = node.precision
-    if type(array) in backend.gpu_types and array.data.device_id != backend.gpu.xp.cuda.runtime.getDevice():
+    if backend.several and type(array) in backend.gpu_types and array.data.device_id != backend.gpu.xp.cuda.runtime.getDevice():
         backend.gpu.xp.cuda.Device(array.data.device_id).use()
 
 

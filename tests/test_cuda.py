@@ -45,7 +45,7 @@ def gpu(request):
 
 
 def forget():
-    backend.gpu = None
+    backend.gpu, backend.several = None, False
     for kind in backend.gpu_types:
         backend.types.pop(kind)
     backend.gpu_types.clear()

@@ -126,12 +126,12 @@ class Op:
 
     def run(self, values: Sequence[Any]) -> Any:
         """The op on tensors: unwrap, compute, wrap, and record if some input wants a gradient."""
-        if backend.gpu is not None:
-            values, place = _gathered(self, values)
-            if place.index is not None and place.index != backend.gpu.xp.cuda.runtime.getDevice():
-                with devices.current(place):
-                    return self.run(values)
         arrays: Any = [v._array if isinstance(v, TensorBase) else v for v in values]
+        if backend.gpu is not None and (backend.several or type(arrays[0]) in _LISTS or np.ndarray in map(type, arrays)):
+            gathered, place = _gathered(self, values)
+            if gathered is not values or place.index not in (None, backend.gpu.xp.cuda.runtime.getDevice()):
+                with devices.current(place):
+                    return self.run(gathered)
         if type(arrays[0]) in _LISTS:
             arrays[0] = _unwrap(arrays[0])
         if self.promotes is not None:

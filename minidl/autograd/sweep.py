@@ -84,7 +84,7 @@ def sweep(
                 if gp is None:
                     continue
                 like = parent._array if isinstance(parent, TensorBase) else parent
-                if backend.gpu is not None:  # the parent may be on another one
+                if backend.several:  # the parent may be on another GPU
                     devices.use(gp)
                 if gp.shape != like.shape or gp.dtype != like.dtype:
                     gp, is_new = _fit(gp, like, node, is_new)
@@ -93,7 +93,7 @@ def sweep(
                 node.release()
         for leaf, g in grads.items():
             if needed is None or leaf in needed:
-                if backend.gpu is not None:
+                if backend.several:
                     devices.use(g)
                 ours = leaf in new and not leaf._hooks  # a hook may have kept the array it saw
                 if leaf._hooks:
@@ -288,8 +288,7 @@ def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create
         found = sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets))
         with devices.kept():
             for origin, g in found.items():
-                if backend.gpu is not None:
-                    devices.use(g)
+                devices.use(g)
                 deposit(origin if targets is None else targets[origin], g, create_graph)
         for callback in mode.callbacks:
             callback()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ def _function(file: str, name: str, text: str, device: int, **types: Any) -> tup
     return kernel, np.dtype(types.get("real", np.float32)).type
 
 
+_int32 = lru_cache(4096)(np.int32)  # to look one up is quicker than to make it
+
+
 def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, text: str = "", **types: Any) -> None:
     """Run a kernel.
 
@@ -73,14 +76,12 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
     if 0 in grid:
         return
     kernel, real = _function(file, name, text, cupy.cuda.get_device_id(), **types)
-    given: list[Any] = []
-    for a in args:
-        kind = type(a)
-        if kind is Array and (not a.flags.c_contiguous or a.size >= 2**31):
+    for i, a in enumerate(args):
+        if type(a) is Array and not (a.flags.c_contiguous and a.size < 2**31):
             what = f"shape {a.shape}, strides {a.strides}"
-            raise ValueError(f"{name}: argument {len(given)} must be contiguous and have less than 2**31 elements, got {what}")
-        given.append(np.int32(a) if kind is int else real(a) if kind is float else a)
-    kernel(grid, (block,) if type(block) is int else block, tuple(given))
+            raise ValueError(f"{name}: argument {i} must be contiguous and have less than 2**31 elements, got {what}")
+    given = tuple([_int32(a) if type(a) is int else real(a) if type(a) is float else a for a in args])
+    kernel(grid, (block,) if type(block) is int else block, given)
 
 
 def window(window: Any, size: Any) -> Any:
