@@ -30,7 +30,7 @@ if not REAL:
 import cupy
 
 from minidl.kernels import cuda
-from minidl.kernels.cuda import elementwise, lines, loader, norm
+from minidl.kernels.cuda import conv, elementwise, lines, loader, norm
 
 if not REAL:  # these modules keep it; other tests may want to see none
     for name, module in before.items():
@@ -121,6 +121,10 @@ def test_convolutions(dtype, geometry, groups, channels, filters, n, seed):
         check("conv2d", x, w, b, window, groups)
     check("conv2d_input_grad", g, w, window, groups, size)
     check("conv2d_weight_grad", x, g, window, groups)
+    both = cuda.in_one("conv2d_parameters_grad", g.dtype)(cupy.asarray(x), cupy.asarray(g), window, groups)
+    if both is not None:
+        close(both[0].get(), reference.conv2d_weight_grad(x, g, window, groups))
+        close(both[1].get(), g.sum((0, 2, 3)))
 
 
 def definition(x, w, g, window, groups):
@@ -159,6 +163,10 @@ def test_convolutions_over_several_tiles(dtype, window, size, n, channels, filte
     close(hard(cuda.conv2d, x, w, None, window, groups), out)
     close(hard(cuda.conv2d_input_grad, g, w, window, groups, size), gx)
     close(hard(cuda.conv2d_weight_grad, x, g, window, groups), gw)
+    if groups > 1 and min(filters, channels) // groups < 8:
+        assert conv.conv2d_parameters_grad(cupy.asarray(x), cupy.asarray(g), window, groups) is None
+    else:
+        close(hard(conv.conv2d_parameters_grad, x, g, window, groups), (gw, g.sum((0, 2, 3), np.float64)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -74,7 +74,7 @@ def test_a_training_step_counted_by_hand():
         ("relu", "backward"): (1, maps, 4 * 3 * maps),
         ("normalise", "backward"): (1, 10 * maps, 4 * (3 * maps + 5 * 4)),
         # the pictures want no gradient
-        ("conv2d", "backward"): (1, maps * 2 * 18 + maps, 4 * (maps + 3 * 2 * 64 + 4 * 18 + maps + 4)),
+        ("conv2d", "backward"): (1, maps * 2 * 18 + maps, 4 * (maps + 3 * 2 * 64 + 4 * 18 + 4)),
         ("SGD.step", "optimiser"): (1, 2 * parameters, 4 * 3 * parameters),
     }
     assert (

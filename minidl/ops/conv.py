@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import differentiable
-from ..backend import kernels
+from ..backend import in_one, kernels
 from ..shapes import Window
 from .reduce import sum
 
@@ -36,12 +36,16 @@ def _weight_grad(input: Any, g_out: Any, window: Window, groups: int) -> Any:
     return kernels(input).conv2d_weight_grad(input, g_out, window, groups)
 
 
+def _parameters_rule(g: Any, input: Any, window: Window, groups: int, wanted: Any) -> tuple[Any, ...]:
+    """The gradients of weight and bias: both in one pass, where a kernel can do that."""
+    whole = in_one("conv2d_parameters_grad", g) if all(wanted) else None
+    both = whole and whole(input, g, window, groups)
+    return both or (_weight_grad(input, g, window, groups) if wanted[0] else None, sum(g, (0, 2, 3)) if wanted[1] else None)
+
+
 _conv2d.op.name = "conv2d"
-_conv2d.vjp(
-    input=lambda g, weight, window, groups, input_shape: _input_grad(g, weight, window, groups, input_shape[2:]),
-    weight=lambda g, input, window, groups: _weight_grad(input, g, window, groups),
-    bias=lambda g: sum(g, (0, 2, 3)),
-)
+_conv2d.vjp(input=lambda g, weight, window, groups, input_shape: _input_grad(g, weight, window, groups, input_shape[2:]))
+_conv2d.vjp(_parameters_rule, weight=None, bias=None)
 _input_grad.op.name = "conv2d_input_grad"
 _input_grad.vjp(
     g_out=lambda g, weight, window, groups: _conv2d(g, weight, None, window, groups),

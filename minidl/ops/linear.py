@@ -99,9 +99,8 @@ def _contract_rule(g: Any, operands: Any, equation: str) -> Any:
     for i, term in enumerate(terms):
         others = [x for j, x in enumerate(operands) if j != i]
         letters = [t for j, t in enumerate(terms) if j != i]
-        known = "".join(letters) + output
         # a letter that nobody else has was summed over: its gradient is the same all along it
-        missing = [c for c in term if c not in known]
+        missing = [c for c in term if c not in "".join([output, *letters])]
         ones = [zeros_for(g, operands[i].shape[term.index(c)]) + 1 for c in missing]
         grads.append(contract([g, *others, *ones], ",".join([output, *letters, *missing]) + "->" + term))
     return tuple(grads)

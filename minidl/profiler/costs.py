@@ -84,8 +84,9 @@ FLOPS: dict[str, Callable[..., int]] = {
     "einsum.operands": lambda operands, equation, **_: len(operands) * _letters(operands, equation),
     "conv2d": lambda weight, bias, out, **_: out.size * (2 * math.prod(weight.shape[1:]) + (bias is not None)),
     "conv2d.input": lambda g, weight, **_: 2 * g.size * math.prod(weight.shape[1:]),
-    "conv2d.weight": lambda g, grad, **_: 2 * g.size * math.prod(grad.shape[1:]),
-    "conv2d.bias": lambda g, **_: _size(g),
+    "conv2d.weight": lambda g, input, window, groups, wanted, **_: (  # and of the bias
+        g.size * (2 * input.shape[1] // groups * math.prod(window.kernel) * wanted[0] + wanted[1])
+    ),
     "conv2d_input_grad": lambda g_out, weight, **_: 2 * g_out.size * math.prod(weight.shape[1:]),
     "conv2d_input_grad.g_out": lambda grad, weight, **_: 2 * grad.size * math.prod(weight.shape[1:]),
     "conv2d_input_grad.weight": lambda g_out, grad, **_: 2 * g_out.size * math.prod(grad.shape[1:]),

@@ -87,7 +87,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) look(
   }
 }
 
-struct Tap { int place, down, across; };  // how far a weight's pixel is from a position's first: in memory, in rows, in columns
+// How far a weight's pixel is from a position's first, in memory, in rows, in columns; and what there is instead of a pixel.
+struct Tap { int place, down, across; real instead; };
 
 // What `weight_grad` multiplies: the gradients at positions by the pixels that weights find there.
 struct Weighing {
@@ -119,7 +120,7 @@ struct Weighing {
         for (int q = 0; q < TOGETHER; q++) {
           int aside = q * window.stride_w;
           bool seen = there && window.inside(row + tap.down, column + tap.across + aside);
-          pixels.fours[i].numbers[part + q] = seen ? x[from + tap.place + aside] : real(0);
+          pixels.fours[i].numbers[part + q] = seen ? x[from + tap.place + aside] : tap.instead;
         }
       }
     }
@@ -132,10 +133,13 @@ struct Weighing {
 
 // gw[f, c, k, l] = sum over n, i, j of g[n, f, i, j] * x[n, c, row(i, k), column(j, l)].
 //
+// The bias is one weight more for each filter, whose pixel is always 1: gb[f] = sum over n, i, j of g[n, f, i, j].
+//
 // There are few weights and many positions: the positions are cut into `splits` parts of `length`, a block for each, so that all
-// of the GPU has work. Their sums, (splits, F, C, K, L), are added up afterwards.
+// of the GPU has work. Their sums, (splits, weights of all filters and from `biases` on the biases), are added up afterwards.
 extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
-    const real* x, const real* g, real* gw, int N, int C, int F, int groups, int splits, int length, WINDOW) {
+    const real* x, const real* g, real* gw, real* gb, int biases, int N, int C, int F, int groups, int with_bias, int splits,
+    int length, WINDOW) {
   __shared__ Strips<Sums> strips;
   __shared__ Tap taps[Weighing::Pixels::ROOM];
   Weighing factors;
@@ -144,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
   int first_f = blockIdx.y * HEIGHT, first_t = blockIdx.x * WIDTH;
   for (int e = threadIdx.x; e < Weighing::Pixels::ROOM; e += THREADS) {
     int t = first_t + e, down = t / L % K * factors.window.dilation_h, across = t % L * factors.window.dilation_w;
-    taps[e] = t < weights ? Tap{t / (K * L) * H * W + down * W + across, down, across} : Tap{0, -(1 << 30), 0};
+    taps[e] = t < weights ? Tap{t / (K * L) * H * W + down * W + across, down, across, 0} : Tap{0, -(1 << 30), 0, real(t == weights)};
   }
   __syncthreads();
   factors.x = x + group * C * H * W, factors.g = g + (group * F + first_f) * I * J;
@@ -154,7 +158,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
   multiply(sums, strips, factors, start, factors.stop);
 #pragma unroll
   for (int e = 0; e < Sums::SUMS; e++) {
-    int f = first_f + Sums::row(e), t = first_t + Sums::column(e);
-    if (f < F && t < weights) gw[((split * groups + group) * F + f) * weights + t] = sums.sum[e];
+    int f = first_f + Sums::row(e), t = first_t + Sums::column(e), filter = group * F + f, step = groups * F * (weights + with_bias);
+    if (f < F && t < weights) gw[split * step + filter * weights + t] = sums.sum[e];
+    if (f < F && t == weights && with_bias) gb[split * step + biases + filter] = sums.sum[e];
   }
 }

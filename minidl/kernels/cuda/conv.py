@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...shapes import Window
-from .cores import operands
+from .cores import operands, rounded
 from .loader import empty, launch, pairs, plain, single, window
-from .sums import sum
+from .sums import sum_parts
 
 THREADS = WIDTH = 128  # as in tiles.cuh; a tile of positions is as wide
 FINE = 8  # filters or channels in a group: with fewer, most of a tile would be empty
@@ -120,17 +120,35 @@ def conv2d_input_grad(g: Any, w: Any, win: Window, groups: int, size: tuple[int,
 @single
 def conv2d_weight_grad(x: Any, g: Any, win: Window, groups: int) -> Any:
     """(N, C, H, W), (N, F, I, J) -> (F, C/G, K, L)."""
-    (n, c, *size), f = x.shape, g.shape[1] // groups
-    c //= groups
-    x, g, sizes = plain(x), plain(g), (n, c, f, groups)
-    shape, weights, positions = (g.shape[1], c, *win.kernel), c * math.prod(win.kernel), n * math.prod(g.shape[2:])
-    if _is_fine(f, c, groups):
-        gw = empty(shape, x.dtype)
-        launch("conv_fine", "weight_grad", (gw.size,), x, g, gw, *sizes, window(win, size), real=x.dtype)
+    gw = empty((g.shape[1], x.shape[1] // groups, *win.kernel), x.dtype)
+    if not _is_fine(len(gw) // groups, gw.shape[1], groups):
+        _weigh(x, g, gw, None, win, groups)
         return gw
-    height, width, splits, length, grid = _cut(f, weights, groups, positions, x.dtype)
-    sums = empty((splits, *shape), x.dtype)
+    sizes = len(x), gw.shape[1], len(gw) // groups, groups, window(win, x.shape[2:])
+    launch("conv_fine", "weight_grad", (gw.size,), plain(x), plain(g), gw, *sizes, real=x.dtype)
+    return gw
+
+
+def conv2d_parameters_grad(x: Any, g: Any, win: Window, groups: int) -> tuple[Any, Any] | None:
+    """The same, and the gradient of the bias, (F,), in one pass; not where numbers are rounded, since sums should not be."""
+    f, c = g.shape[1], x.shape[1] // groups
+    if rounded(g.dtype, "conv") or x.dtype != g.dtype or _is_fine(f // groups, c, groups):
+        return None
+    gw, gb = empty((f, c, *win.kernel), g.dtype), empty(f, g.dtype)
+    _weigh(x, g, gw, gb, win, groups)
+    return gw, gb
+
+
+def _weigh(x: Any, g: Any, gw: Any, gb: Any, win: Window, groups: int) -> None:
+    """The gradient of weights (F, C/G, K, L), and of a bias if there is one: of weights whose pixels are always 1."""
+    f, c, with_bias = len(gw) // groups, gw.shape[1], int(gb is not None)
+    sizes, weights, positions = (len(x), c, f, groups), c * math.prod(win.kernel), len(g) * math.prod(g.shape[2:])
+    height, width, splits, length, grid = _cut(f, weights + with_bias, groups, positions, g.dtype)
+    x, g, outs = plain(x), plain(g), (gw, gb) if with_bias else (gw, gw)
+    parts = empty((splits, gw.size + with_bias * len(gw)), g.dtype) if splits > 1 else None
+    to = (*outs, 0) if parts is None else (parts, parts, gw.size)  # weights, biases, and where the first of these is
     together = g.shape[3] % 4 == 0 and g.data.ptr % 16 == 0
-    given = x, g, sums, *sizes, splits, length, window(win, size)
-    _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=x.dtype)
-    return sums[0] if splits == 1 else sum(sums, (0,), False)
+    given = x, g, *to, *sizes, with_bias, splits, length, window(win, x.shape[2:])
+    _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=g.dtype)
+    if parts is not None:
+        sum_parts(parts, *outs)

@@ -4,7 +4,9 @@
 
 // A block makes `across` of the K sums: 32 side by side where neighbours in memory belong to different ones, else one; its other
 // threads share the numbers of each. Long sums are cut in parts, `out` is (parts, K), and these are summed again, in their order.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) sums(const real* x, real* out, int A, int K, Divisor B, int across, int parts) {
+// From number `first` on the sums go to an array of their own, `others`.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS) sums(
+    const real* x, real* out, real* others, int first, int A, int K, Divisor B, int across, int parts) {
   __shared__ real found[MOST_THREADS];
   int k = blockIdx.x * across + threadIdx.x % across, share = blockDim.x / across, part = blockIdx.y;
   unsigned count = A * B.n, step = share * parts;
@@ -18,5 +20,5 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS) sums(const real* x, r
     __syncthreads();
     if (threadIdx.x < half) found[threadIdx.x] += found[threadIdx.x + half];
   }
-  if (threadIdx.x < across && k < K) out[part * K + k] = found[threadIdx.x];
+  if (threadIdx.x < across && k < K) *(k < first ? out + part * K + k : others + k - first) = found[threadIdx.x];
 }

@@ -21,16 +21,23 @@ def sum(x: Any, dims: tuple[int, ...], keepdims: bool) -> Any:
         return x.sum(dims, x.dtype, keepdims=keepdims)  # what is kept lies in several pieces, or else, CuPy does well
     shape = x.shape
     out = empty([1 if d in dims else n for d, n in enumerate(shape)] if keepdims else shape[first:last], x.dtype)
-    _launch(x, out, math.prod(shape[:first]), out.size, math.prod(shape[last:]))
+    _launch(x, [out], math.prod(shape[:first]), out.size, math.prod(shape[last:]))
     return out
 
 
-def _launch(x: Any, out: Any, a: int, k: int, b: int) -> None:
+def sum_parts(parts: Any, *outs: Any) -> None:
+    """The sums of ``parts`` (P, K) over P, in one or two arrays that have K numbers together."""
+    _launch(parts, outs, len(parts), parts.shape[1], 1)
+
+
+def _launch(x: Any, outs: Any, a: int, k: int, b: int) -> None:
     across = 32 if b < 32 and k > 1 else 1
     blocks, work = -(-k // across), a * b * across
     block = 1024 if work > 1024 else BLOCK
     parts = max(1, min(BLOCKS // blocks, work // (LEAST * block)))
-    to = out if parts == 1 else empty((parts, k), x.dtype)
-    launch("sums", "sums", (blocks, parts), x, to, a, k, divisor(b), across, parts, block=block, real=x.dtype)
     if parts > 1:
-        launch("sums", "sums", (blocks, 1), to, out, parts, k, divisor(1), across, 1, real=x.dtype)
+        some = empty((parts, k), x.dtype)
+        launch("sums", "sums", (blocks, parts), x, some, some, k, a, k, divisor(b), across, parts, block=block, real=x.dtype)
+        x, a, b, block = some, parts, 1, BLOCK
+    out, others = outs[0], outs[-1]
+    launch("sums", "sums", (blocks, 1), x, out, others, out.size, a, k, divisor(b), across, 1, block=block, real=x.dtype)
