@@ -364,11 +364,12 @@ def test_losses_over_classes(dtype, soft, reduction, shape, most_blocks, monkeyp
 
 @pytest.mark.parametrize("label", [-1, 3, 2**40])
 @pytest.mark.parametrize("weight", [None, np.ones(3)])
-def test_a_class_that_there_is_not_is_noted(label, weight):
-    x, ignored = np.zeros((2, 3)), np.array([5, 5])
+@pytest.mark.parametrize("n", [2, 300])  # a block has all lines, or not
+def test_a_class_that_there_is_not_is_noted(label, weight, n):
+    x, ignored = np.zeros((n, 3)), np.full(n, 5)
     *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, x, ignored, weight, 5, "sum")
     assert not wrong
-    loss, *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, x, np.array([0, label]), weight, 5, "sum")
+    loss, *_, wrong = hard(cuda.in_one("class_loss", np.float64), True, x, np.array([0] * (n - 1) + [label]), weight, 5, "sum")
     assert wrong and math.isnan(loss)
 
 

@@ -441,7 +441,7 @@ def _is_new(array: Any, seen: set[int]) -> bool:
     owner = _owner(array)
     if owner is None or id(owner) in seen or getattr(owner, "size", None) != array.size or owner.base is not None:
         return False
-    return getattr(array.flags, "writeable", True)  # not if spread over a shape; CuPy's have no such flag
+    return type(array) in backend.gpu_types or array.flags.writeable  # not if spread over a shape; CuPy's have no such flag
 
 
 def _owner(array: Any) -> Any:

@@ -71,13 +71,24 @@ extern "C" __global__ void log_softmax_at_grad(
 
 #define THREADS 256  // in a block
 
+// From the sums of all parts, in a block that knows them: the loss, divided, as the slopes are, by the sum of the shares if it is a
+// mean; and whether a class was wrong.
+__device__ void finish(const real* sums, int mean, real* loss, real* slopes, bool* wrong, int lines) {
+  if (THREAD == 0) {
+    *loss = mean ? sums[0] / sums[1] : sums[0];  // 0 / 0, where nothing counts; then nothing has a share
+    *wrong = sums[2] > 0;
+  }
+  for (int line = THREAD; mean && line < lines; line += gridDim.x * THREADS) slopes[line] /= sums[1] == 0 ? real(1) : sums[1];
+}
+
 // The loss of each line is minus log(softmax(x)) (or x itself, of log-probabilities: `soft` = 0) at its class, times its share: the
 // weight of the class, or 1, and 0 where the class is `ignored`. A class that there is not gives NaN, and is counted in `parts`:
 // the sums of losses, shares and such classes, by block. `slopes` are minus the shares, `places` the classes, 0 where ignored; the
-// losses themselves are written only if `each` is wanted.
+// losses themselves are written only if `each` is wanted. A single block also does what `class_loss` does after several.
 extern "C" __global__ void __launch_bounds__(THREADS) class_losses(
     const real* x, const long long* classes, const real* weight, int weighted, long long ignored, int soft, int each,
-    real* losses, real* slopes, long long* places, real* parts, int lines, int n, int inner, int lanes) {
+    real* losses, real* slopes, long long* places, real* parts, int mean, real* all, bool* any_wrong, int lines, int n, int inner,
+    int lanes) {
   int line = THREAD / lanes, lane = THREAD % lanes, first = line / inner * n * inner + line % inner;
   real top = 0, rest = 0, share = 0, loss = 0;
   bool wrong = false;
@@ -100,9 +111,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) class_losses(
   __shared__ real warps[THREADS / 32];
   real sums[] = {block_sum(loss, warps), block_sum(share, warps), block_sum(wrong, warps)};
   for (int i = 0; threadIdx.x == 0 && i < 3; i++) parts[i * gridDim.x + blockIdx.x] = sums[i];
+  if (gridDim.x == 1) finish(sums, mean, all, slopes, any_wrong, lines);
 }
 
-// The sums of all parts: the loss, divided, as the slopes are, by the sum of the shares if it is a mean; whether a class was wrong.
 extern "C" __global__ void __launch_bounds__(THREADS) class_loss(
     const real* parts, int n_parts, int mean, real* loss, real* slopes, bool* wrong, int lines) {
   __shared__ real warps[THREADS / 32];
@@ -112,9 +123,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) class_loss(
     for (int part = threadIdx.x; part < n_parts; part += THREADS) value += parts[i * n_parts + part];
     sums[i] = block_sum(value, warps);
   }
-  if (THREAD == 0) {
-    *loss = mean ? sums[0] / sums[1] : sums[0];  // 0 / 0, where nothing counts; then nothing has a share
-    *wrong = sums[2] > 0;
-  }
-  for (int line = THREAD; mean && line < lines; line += gridDim.x * THREADS) slopes[line] /= sums[1] == 0 ? real(1) : sums[1];
+  finish(sums, mean, loss, slopes, wrong, lines);
 }

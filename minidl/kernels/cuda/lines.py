@@ -9,6 +9,7 @@ import numpy as np
 
 from .loader import BLOCK, empty, launch, plain, single
 
+FEW = 32  # classes: where a block has all lines, a thread does one by itself, and no other launch must follow
 MOST_BLOCKS = 512  # that share out slopes; each adds up the parts of the loss for itself
 
 
@@ -77,17 +78,18 @@ def class_loss(soft: bool, x: Any, target: Any, weight: Any, ignore_index: int, 
     """
     shape, dtype, each, mean = target.shape, x.dtype, reduction == "none", reduction == "mean"
     lines, inner = target.size, math.prod(shape[1:])
-    lanes = _lanes(lines, inner)
+    lanes = 1 if lines <= BLOCK and x.shape[1] <= FEW else _lanes(lines, inner)
     blocks = -(-lines * lanes // BLOCK)
     loss, slopes, places = empty((), dtype), empty(shape, dtype), empty(shape, np.int64)
     losses, parts, wrong = empty(shape, dtype) if each else loss, empty(3 * blocks, dtype), empty((), bool)
     x, target = plain(x), plain(target.astype(np.int64, copy=False))
     weights = x if weight is None else plain(weight.astype(dtype, copy=False))
     flags = int(weight is not None), np.int64(ignore_index), int(soft), int(each)
-    made, sizes = (losses, slopes, places, parts), (lines, x.shape[1], inner, lanes)
+    made, sizes = (losses, slopes, places, parts, int(mean), loss, wrong), (lines, x.shape[1], inner, lanes)
     launch("lines", "class_losses", (blocks,), x, target, weights, *flags, *made, *sizes, real=dtype)
-    grid = (min(-(-lines // BLOCK), MOST_BLOCKS) if mean and lines else 1,)
-    launch("lines", "class_loss", grid, parts, blocks, int(mean), loss, slopes, wrong, lines, real=dtype)
+    if blocks != 1:
+        grid = (min(-(-lines // BLOCK), MOST_BLOCKS) if mean and lines else 1,)
+        launch("lines", "class_loss", grid, parts, blocks, int(mean), loss, slopes, wrong, lines, real=dtype)
     return losses if each else loss, slopes, places[:, None], wrong
 
 

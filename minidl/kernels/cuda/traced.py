@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
@@ -131,7 +130,7 @@ def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], l
     If the launches are captured, ``again()`` counts the steps at each repetition, and tells the number of each.
     """
     alike: dict[Any, list[Any]] = {}
-    others, times = [], Counter[int]()
+    others, times = [], dict[int, int]()
     counted = [step[0] for step in steps]
     for i, step in enumerate(steps):
         number, param, grad, *kept = step
@@ -142,7 +141,7 @@ def fused(function: Callable[..., None], steps: list[Any], again: Callable[[], l
         if False in whole or dtype not in FLOATS or grad.dtype != dtype or param.size >= 2**31:
             others.append(step)
             continue
-        times[place] += 1  # one that is given twice takes two steps, the second in another launch
+        times[place] = times.get(place, 0) + 1  # one that is given twice takes two steps, the second in another launch
         alike.setdefault((times[place], number, len(step) - 1, dtype), []).append((i, (param, plain(grad), *kept)))
     if others:
         refuse("the step of an optimiser for parameters that are of float16, huge or with gaps")
