@@ -154,6 +154,9 @@ class Kernel:
                     raise TypeError(f"{where}: numpy.{dtype} needed, got {getattr(a, 'dtype', type(a).__name__)}")
                 cells.append(np.ctypeslib.as_ctypes_type(dtype)(a.item()))
                 continue
+            if a is None:
+                cells.append(ctypes.c_void_p(0))
+                continue
             if not isinstance(a, np.ndarray) or not a.flags.c_contiguous or a.dtype != dtype:
                 got = f"one of {a.dtype} with strides {a.strides}" if isinstance(a, np.ndarray) else type(a).__name__
                 raise TypeError(f"{where}: a contiguous array of {dtype} needed, got {got}")

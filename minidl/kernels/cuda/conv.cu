@@ -66,7 +66,7 @@ struct Looking {
 // out[n, f, i, j] = bias[f] + sum over k, l, c of x[n, c, row(i, k), column(j, l)] * w[f, k, l, c]. C and F are of one group. WIDTH
 // is the number of THREADS.
 extern "C" __global__ void __launch_bounds__(THREADS, 3) look(
-    const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
+    const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, WINDOW) {
   __shared__ Strips<Sums> strips;
   Looking factors;
   factors.window = AS_WINDOW;
@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) look(
   for (int e = 0; e < Sums::SUMS; e++) {
     int f = first_f + Sums::row(e), q = first_p + Sums::column(e), filter = group * F + f;
     if (f >= F || q >= N * size) continue;
-    out[(q / size * groups * F + filter) * size + q % size] = sums.sum[e] + (with_bias ? bias[filter] : real(0));
+    out[(q / size * groups * F + filter) * size + q % size] = sums.sum[e] + (bias ? bias[filter] : real(0));
   }
 }
 
@@ -133,13 +133,12 @@ struct Weighing {
 
 // gw[f, c, k, l] = sum over n, i, j of g[n, f, i, j] * x[n, c, row(i, k), column(j, l)].
 //
-// The bias is one weight more for each filter, whose pixel is always 1: gb[f] = sum over n, i, j of g[n, f, i, j].
+// The bias is one weight more for each filter, whose pixel is always 1: gb[f] = sum over n, i, j of g[n, f, i, j], if that is wanted.
 //
 // There are few weights and many positions: the positions are cut into `splits` parts of `length`, a block for each, so that all
 // of the GPU has work. Their sums, (splits, weights of all filters and from `biases` on the biases), are added up afterwards.
 extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
-    const real* x, const real* g, real* gw, real* gb, int biases, int N, int C, int F, int groups, int with_bias, int splits,
-    int length, WINDOW) {
+    const real* x, const real* g, real* gw, real* gb, int biases, int N, int C, int F, int groups, int splits, int length, WINDOW) {
   __shared__ Strips<Sums> strips;
   __shared__ Tap taps[Weighing::Pixels::ROOM];
   Weighing factors;
@@ -158,8 +157,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) weight_grad(
   multiply(sums, strips, factors, start, factors.stop);
 #pragma unroll
   for (int e = 0; e < Sums::SUMS; e++) {
-    int f = first_f + Sums::row(e), t = first_t + Sums::column(e), filter = group * F + f, step = groups * F * (weights + with_bias);
+    int f = first_f + Sums::row(e), t = first_t + Sums::column(e), filter = group * F + f, step = groups * F * (weights + (gb != nullptr));
     if (f < F && t < weights) gw[split * step + filter * weights + t] = sums.sum[e];
-    if (f < F && t == weights && with_bias) gb[split * step + biases + filter] = sums.sum[e];
+    if (f < F && t == weights && gb) gb[split * step + biases + filter] = sums.sum[e];
   }
 }

@@ -78,7 +78,7 @@ def _look(x: Any, w: Any, bias: Any, out: Any, groups: int, numbers: Any, apart:
     """The kernel of this name. w is (G, F/G, K, L, C/G)."""
     n, c, f, size = len(x), w.shape[4], w.shape[1], math.prod(out.shape[2:])
     height, grid = _grid(f, n * size, groups, x.dtype)
-    given = plain(x), w, w if bias is None else plain(bias), out, n, c, f, groups, int(bias is not None), numbers
+    given = plain(x), w, plain(bias), out, n, c, f, groups, numbers
     together = c % 4 == 0  # and new memory begins where 16 bytes can be read
     _launch("look", height, WIDTH, together, apart, grid, *given, real=x.dtype)
 
@@ -98,8 +98,8 @@ def conv2d(x: Any, w: Any, bias: Any, win: Window, groups: int) -> Any:
     if not _is_fine(f, c // groups, groups):
         _look(x, _by_taps(w, groups, False), bias, out, groups, window(win, size))
         return out
-    given = plain(x), plain(w), plain(w if bias is None else bias), out
-    sizes = n, c // groups, f, groups, int(bias is not None), window(win, size)
+    given = plain(x), plain(w), plain(bias), out
+    sizes = n, c // groups, f, groups, window(win, size)
     launch("conv_fine", "forward", out.size, *given, *sizes, real=x.dtype)
     return out
 
@@ -141,14 +141,16 @@ def conv2d_parameters_grad(x: Any, g: Any, win: Window, groups: int) -> tuple[An
 
 def _weigh(x: Any, g: Any, gw: Any, gb: Any, win: Window, groups: int) -> None:
     """The gradient of weights (F, C/G, K, L), and of a bias if there is one: of weights whose pixels are always 1."""
-    f, c, with_bias = len(gw) // groups, gw.shape[1], int(gb is not None)
+    f, c, outs = len(gw) // groups, gw.shape[1], (gw,) if gb is None else (gw, gb)
     sizes, weights, positions = (len(x), c, f, groups), c * math.prod(win.kernel), len(g) * math.prod(g.shape[2:])
-    height, width, splits, length, grid = _cut(f, weights + with_bias, groups, positions, g.dtype)
-    x, g, outs = plain(x), plain(g), (gw, gb) if with_bias else (gw, gw)
-    parts = empty((splits, gw.size + with_bias * len(gw)), g.dtype) if splits > 1 else None
-    to = (*outs, 0) if parts is None else (parts, parts, gw.size)  # weights, biases, and where the first of these is
+    height, width, splits, length, grid = _cut(f, weights + (gb is not None), groups, positions, g.dtype)
+    x, g = plain(x), plain(g)
+    to, biases = (gw, gb), 0  # where these begin in what they go to
+    if splits > 1:
+        parts = empty((splits, sum([out.size for out in outs])), g.dtype)
+        to, biases = (parts, None if gb is None else parts), gw.size
     together = g.shape[3] % 4 == 0 and g.data.ptr % 16 == 0
-    given = x, g, *to, *sizes, with_bias, splits, length, window(win, x.shape[2:])
+    given = x, g, *to, biases, *sizes, splits, length, window(win, x.shape[2:])
     _launch("weight_grad", height, width, together, (1, 1), grid, *given, real=g.dtype)
-    if parts is not None:
+    if splits > 1:
         sum_parts(parts, *outs)

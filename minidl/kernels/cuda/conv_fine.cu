@@ -5,7 +5,7 @@
 
 // out[n, f, i, j] = bias[f] + sum over c, k, l of x[n, c, row(i, k), column(j, l)] * w[f, c, k, l]. C and F are of one group.
 extern "C" __global__ void forward(
-    const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, int with_bias, WINDOW) {
+    const real* x, const real* w, const real* bias, real* out, int N, int C, int F, int groups, WINDOW) {
   Window window = AS_WINDOW;
   int t = THREAD;
   if (t >= N * groups * F * I * J) return;
@@ -18,7 +18,7 @@ extern "C" __global__ void forward(
         int row = window.row(i, k), column = window.column(j, l);
         if (window.inside(row, column)) sum += pictures[(c * H + row) * W + column] * w[((filter * C + c) * K + k) * L + l];
       }
-  out[t] = sum + (with_bias ? bias[filter] : real(0));
+  out[t] = sum + (bias ? bias[filter] : real(0));
 }
 
 // gx[n, c, row, column] = sum over f, k, l of g[n, f, i, j] * w[f, c, k, l], where tap (k, l) at (i, j) falls on that pixel.

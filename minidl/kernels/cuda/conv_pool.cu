@@ -22,15 +22,14 @@ __device__ inline void load_weights(
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) forward(
-    const real* x, const real* w, const real* bias, real* out, tap_type* taps, int N, int C, int F, int I, int J, int with_bias,
-    int want_taps) {
+    const real* x, const real* w, const real* bias, real* out, tap_type* taps, int N, int C, int F, int I, int J) {
   __shared__ real weights[CHUNK][9][PER];
   int H = 2 * I, W = 2 * J, first = blockIdx.y * PER, t = THREAD, n = t / (I * J), i = t / J % I, j = t % J;
   real sum[PER][4];
 #pragma unroll
   for (int f = 0; f < PER; f++)
 #pragma unroll
-    for (int q = 0; q < 4; q++) sum[f][q] = with_bias && first + f < F ? bias[first + f] : real(0);
+    for (int q = 0; q < 4; q++) sum[f][q] = bias && first + f < F ? bias[first + f] : real(0);
   for (int from = 0; from < C; from += CHUNK) {
     __syncthreads();
     load_weights(weights, w, from, first, C, F, 9, 9 * C);
@@ -66,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) forward(
       }
     int place = ((n * F + first + f) * I + i) * J + j;
     out[place] = best <= 0 ? real(0) : best;
-    if (want_taps) taps[place] = which;
+    if (taps) taps[place] = which;
   }
 }
 

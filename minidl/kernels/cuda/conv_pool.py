@@ -41,12 +41,12 @@ def conv2d_relu_pool(
         return (relu(out), None) if pool is None else max_pool(out, pool, True, with_taps)
     (n, c, h, width), f = x.shape, len(w)
     out = empty((n, f, h // 2, width // 2), x.dtype)
-    taps = empty(out.shape if with_taps else 1, np.int8)
-    arrays = plain(x), plain(w), plain(w if bias is None else bias), out, taps
-    numbers = n, c, f, *out.shape[2:], int(bias is not None), int(with_taps)
+    taps = empty(out.shape, np.int8) if with_taps else None
+    arrays = plain(x), plain(w), plain(bias), out, taps
+    numbers = n, c, f, *out.shape[2:]
     grid = _grid(n * out.shape[2] * out.shape[3], f, x.itemsize)
     launch("conv_pool", "forward", grid, *arrays, *numbers, real=x.dtype, tap=np.int8)
-    return out, taps if with_taps else None
+    return out, taps
 
 
 def conv2d_relu_pool_grad(

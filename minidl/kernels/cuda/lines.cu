@@ -84,9 +84,10 @@ __device__ void finish(const real* sums, int mean, real* loss, real* slopes, boo
 // The loss of each line is minus log(softmax(x)) (or x itself, of log-probabilities: `soft` = 0) at its class, times its share: the
 // weight of the class, or 1, and 0 where the class is `ignored`. A class that there is not gives NaN, and is counted in `parts`:
 // the sums of losses, shares and such classes, by block. `slopes` are minus the shares, `places` the classes, 0 where ignored; the
-// losses themselves are written only if `each` is wanted. A single block also does what `class_loss` does after several.
+// losses themselves are written if they are wanted. A single block has no `parts`, and does
+// itself what `class_loss` does after several.
 extern "C" __global__ void __launch_bounds__(THREADS) class_losses(
-    const real* x, const long long* classes, const real* weight, int weighted, long long ignored, int soft, int each,
+    const real* x, const long long* classes, const real* weight, long long ignored, int soft,
     real* losses, real* slopes, long long* places, real* parts, int mean, real* all, bool* any_wrong, int lines, int n, int inner,
     int lanes) {
   int line = THREAD / lanes, lane = THREAD % lanes, first = line / inner * n * inner + line % inner;
@@ -101,17 +102,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) class_losses(
     bool counted = place != ignored, known = place >= 0 && place < n;
     wrong = counted && !known;
     if (counted) {  // not 0 * loss: what is ignored may be infinite
-      share = weighted && known ? weight[place] : real(1);
+      share = weight && known ? weight[place] : real(1);
       loss = known ? (rest - (x[first + int(place) * inner] - top)) * share : real(NAN);
     }
-    if (each) losses[line] = loss;
+    if (losses) losses[line] = loss;
     slopes[line] = -share;
     places[line] = counted ? place : 0;
   }
   __shared__ real warps[THREADS / 32];
   real sums[] = {block_sum(loss, warps), block_sum(share, warps), block_sum(wrong, warps)};
-  for (int i = 0; threadIdx.x == 0 && i < 3; i++) parts[i * gridDim.x + blockIdx.x] = sums[i];
-  if (gridDim.x == 1) finish(sums, mean, all, slopes, any_wrong, lines);
+  for (int i = 0; parts && threadIdx.x == 0 && i < 3; i++) parts[i * gridDim.x + blockIdx.x] = sums[i];
+  if (!parts) finish(sums, mean, all, slopes, any_wrong, lines);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) class_loss(

@@ -76,21 +76,21 @@ def class_loss(soft: bool, x: Any, target: Any, weight: Any, ignore_index: int, 
     """The loss over classes of ``x`` (N, C, ...), scores if ``soft`` or else log-probabilities; minus the share of each target
     in it; the targets as places along dimension 1; and whether one is no class. See `minidl.ops.loss`.
     """
-    shape, dtype, each, mean = target.shape, x.dtype, reduction == "none", reduction == "mean"
+    shape, dtype, mean = target.shape, x.dtype, reduction == "mean"
     lines, inner = target.size, math.prod(shape[1:])
     lanes = 1 if lines <= BLOCK and x.shape[1] <= FEW else _lanes(lines, inner)
     blocks = -(-lines * lanes // BLOCK)
     loss, slopes, places = empty((), dtype), empty(shape, dtype), empty(shape, np.int64)
-    losses, parts, wrong = empty(shape, dtype) if each else loss, empty(3 * blocks, dtype), empty((), bool)
+    wrong, losses = empty((), bool), empty(shape, dtype) if reduction == "none" else None
+    parts = empty(3 * blocks, dtype) if blocks != 1 else None  # a single block ends by itself
     x, target = plain(x), plain(target.astype(np.int64, copy=False))
-    weights = x if weight is None else plain(weight.astype(dtype, copy=False))
-    flags = int(weight is not None), np.int64(ignore_index), int(soft), int(each)
+    weights = None if weight is None else plain(weight.astype(dtype, copy=False))
     made, sizes = (losses, slopes, places, parts, int(mean), loss, wrong), (lines, x.shape[1], inner, lanes)
-    launch("lines", "class_losses", (blocks,), x, target, weights, *flags, *made, *sizes, real=dtype)
-    if blocks != 1:
+    launch("lines", "class_losses", (blocks,), x, target, weights, np.int64(ignore_index), int(soft), *made, *sizes, real=dtype)
+    if parts is not None:
         grid = (min(-(-lines // BLOCK), MOST_BLOCKS) if mean and lines else 1,)
         launch("lines", "class_loss", grid, parts, blocks, int(mean), loss, slopes, wrong, lines, real=dtype)
-    return losses if each else loss, slopes, places[:, None], wrong
+    return loss if losses is None else losses, slopes, places[:, None], wrong
 
 
 def class_loss_grad(g: Any, x: Any, slopes: Any, places: Any) -> Any:

@@ -60,8 +60,8 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
     threads : int or tuple of int
         How many threads, in blocks of ``block``; or the grid, how many blocks in each direction. With none nothing is run.
     *args
-        Arrays; Python integers, which the kernel takes as ``int``; floats, which it takes as ``real``; NumPy's scalars, of
-        their own types, and structures.
+        Arrays, or None for one that there is not; Python integers, which the kernel takes as ``int``; floats, which it takes
+        as ``real``; NumPy's scalars, of their own types, and structures.
     text : str
         What is written before the file, for one that is to be filled in.
     **types
@@ -115,8 +115,8 @@ def divisor(n: int) -> Any:
 
 
 def plain(a: Any) -> Any:
-    """The array without gaps and in C order: itself, if it is so."""
-    return a if a.flags.c_contiguous else cupy.ascontiguousarray(a)
+    """The array without gaps and in C order: itself, if it is so, or if there is none."""
+    return a if a is None or a.flags.c_contiguous else cupy.ascontiguousarray(a)
 
 
 def single(function: Any) -> Any:

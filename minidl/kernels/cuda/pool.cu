@@ -3,8 +3,8 @@
 typedef TAP tap_type;  // of the numbers of taps
 
 // The largest pixel of each window, a NaN before all; 0 in its place where `cut` and it is below (a ReLU).
-// With `want_taps` also which tap, k * L + l, that was: of equal ones the first, of NaNs the last.
-extern "C" __global__ void max_pool2d(const real* x, real* out, tap_type* taps, int n, int cut, int want_taps, real lowest, WINDOW) {
+// If `taps` are wanted also which tap, k * L + l, that was: of equal ones the first, of NaNs the last.
+extern "C" __global__ void max_pool2d(const real* x, real* out, tap_type* taps, int n, int cut, real lowest, WINDOW) {
   Window w = AS_WINDOW;
   int t = THREAD;
   if (t >= n) return;
@@ -23,7 +23,7 @@ extern "C" __global__ void max_pool2d(const real* x, real* out, tap_type* taps, 
       }
     }
   out[t] = cut && best <= 0 ? real(0) : best;
-  if (want_taps) taps[t] = which;
+  if (taps) taps[t] = which;
 }
 
 // The number of the tap at which the maximum `out` stands.

@@ -26,10 +26,10 @@ def max_pool(x: Any, w: Window, cut: bool = False, with_taps: bool = False) -> t
     """The largest of each window, cut off below 0 if wanted, and if wanted the taps; one launch for all."""
     (n, c, *size), tap = x.shape, taps_dtype(w)
     out = empty((n, c, *positions(w, size)), x.dtype)
-    taps = empty(out.shape if with_taps else 1, tap)
-    numbers = out.size, int(cut), int(with_taps), _lowest(x.dtype), window(w, size)
+    taps = empty(out.shape, tap) if with_taps else None
+    numbers = out.size, int(cut), _lowest(x.dtype), window(w, size)
     launch("pool", "max_pool2d", out.size, plain(x), out, taps, *numbers, real=x.dtype, tap=tap)
-    return out, taps if with_taps else None
+    return out, taps
 
 
 @single
