@@ -10,6 +10,7 @@ are two of minidl, one with its loops compiled and one with NumPy's.
 """
 
 import argparse
+import os
 
 import environment
 from environment import head, row
@@ -53,6 +54,8 @@ def main():
     cases = [case for case in CASES if args.only in case]
     if args.smoke:
         args.seconds, args.threads, cases = 0, 1, [*cases[:2], *cases[-1:]]
+    if args.threads:  # NumPy's BLAS too, which `set_num_threads(1)` leaves as it is
+        os.environ |= {f"{name}_NUM_THREADS": str(args.threads) for name in ("OMP", "OPENBLAS", "MKL")}
     print(environment.describe(), flush=True)
     blocks = run(args, cases)
     output = args.output or (None if args.smoke or args.only or args.threads else environment.DOCS / "sequences-results.md")
