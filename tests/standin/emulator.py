@@ -154,7 +154,7 @@ class Kernel:
                     raise TypeError(f"{where}: numpy.{dtype} needed, got {getattr(a, 'dtype', type(a).__name__)}")
                 cells.append(np.ctypeslib.as_ctypes_type(dtype)(a.item()))
                 continue
-            if a is None:
+            if isinstance(a, np.uintp) and a == 0:  # a null pointer, said so that every CuPy understands
                 cells.append(ctypes.c_void_p(0))
                 continue
             if not isinstance(a, np.ndarray) or not a.flags.c_contiguous or a.dtype != dtype:

@@ -44,6 +44,7 @@ def _function(file: str, name: str, text: str, device: int, **types: Any) -> tup
     return kernel, np.dtype(types.get("real", np.float32)).type
 
 
+NULL = np.uintp(0)  # CuPy would take None too, but older ones then give the driver no place to read from
 _int32 = lru_cache(4096)(np.int32)  # to look one up is quicker than to make it
 
 
@@ -80,7 +81,7 @@ def launch(file: str, name: str, threads: Any, *args: Any, block: Any = BLOCK, t
         if type(a) is Array and not (a.flags.c_contiguous and a.size < 2**31):
             what = f"shape {a.shape}, strides {a.strides}"
             raise ValueError(f"{name}: argument {i} must be contiguous and have less than 2**31 elements, got {what}")
-    given = tuple([_int32(a) if type(a) is int else real(a) if type(a) is float else a for a in args])
+    given = tuple([_int32(a) if type(a) is int else real(a) if type(a) is float else NULL if a is None else a for a in args])
     kernel(grid, (block,) if type(block) is int else block, given)
 
 
