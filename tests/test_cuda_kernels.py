@@ -669,6 +669,17 @@ extern "C" __global__ void total(const float* x, float* y, int bug) {
   }
   if (t == 0) *y = s[0];
 }
+extern "C" __global__ void turn(float* y, int bug) {
+  int t = threadIdx.x, other = 0;
+  if (bug == 1 && t == 40) return;
+  if (bug == 2 && t > 50) other = __shfl_xor_sync(0xffffffffu, t, 31);
+  else other = __shfl_xor_sync(0xffffffffu, t, 31);
+  y[t] = other;
+}
+struct __align__(16) Four { float numbers[4]; };
+extern "C" __global__ void copy_four(const float* x, float* y, int far) {
+  reinterpret_cast<Four*>(y)[threadIdx.x] = reinterpret_cast<const Four*>(x)[threadIdx.x + far];
+}
 extern "C" __global__ void never_written(float* y) { __shared__ float s[64]; y[threadIdx.x] = s[threadIdx.x]; }
 """
 
@@ -713,6 +724,39 @@ def test_the_emulator_catches_what_is_planted():
     y = np.zeros(64, np.float32)
     module.get_function("never_written")((1,), (64,), (y,))
     assert np.isnan(y).all()
+
+
+@pytest.mark.skipif(REAL, reason="the emulator is what is tested")
+def test_the_emulator_catches_shuffles_with_nobody():
+    turn, y, place = emulator.Module(PLANTED).get_function("turn"), np.zeros(64, np.float32), np.arange(64)
+    for order in ORDERS:
+        with emulator.running(order):
+            turn((1,), (64,), (y, np.int32(0)))
+            np.testing.assert_array_equal(y, place // 32 * 32 + 31 - place % 32)
+            with pytest.raises(RuntimeError, match="turn: a shuffle reads from a thread that is not there"):
+                turn((1,), (64,), (y, np.int32(1)))
+            with pytest.raises(RuntimeError, match="a thread that is not there"):
+                turn((1,), (60,), (y, np.int32(0)))
+            with pytest.raises(RuntimeError, match="turn: threads of one warp wait at different shuffles"):
+                turn((1,), (64,), (y, np.int32(2)))
+
+
+@pytest.mark.skipif(REAL, reason="the emulator is what is tested")
+def test_the_emulator_catches_what_a_gpu_could_not_read():
+    """Far from its array; or 16 bytes at a time that begin anywhere."""
+    copy, x = emulator.Module(PLANTED).get_function("copy_four"), np.arange(68, dtype=np.float32)
+    even = -x.ctypes.data // 4 % 4
+    for shift in range(4):
+        y = np.zeros(64, np.float32)
+        given = x[(even + shift) % 4 :][:64]
+        for far in (0, 1 << 20):
+            with emulator.running(guard=True):
+                if shift or far:
+                    with pytest.raises(RuntimeError, match="copy_four: read or written far outside the arrays, or many bytes"):
+                        copy((1,), (16,), (given, y, np.int32(far)))
+                else:
+                    copy((1,), (16,), (given, y, np.int32(far)))
+        assert shift or (y == given).all()
 
 
 @pytest.mark.skipif(REAL, reason="the emulator is what is tested")

@@ -1,11 +1,12 @@
 // CUDA C++ kernels on the CPU, for tests: one thread block at a time, its threads in turns.
 //
 // It shows what a kernel computes, with its barriers and its shared memory, and catches a barrier that is missing or not reached
-// by all, and an index outside a shared or local array. It knows nothing of speed, of memory models or of real concurrency:
+// by all, a shuffle with threads that are elsewhere, and an index outside a shared or local array. It knows nothing of speed, of memory models or of real concurrency:
 // what would be a race on a GPU shows as a result that depends on the order of the threads, which can be chosen.
 #pragma once
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <ucontext.h>
@@ -28,7 +29,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __syncthreads() emu::block_barrier(__COUNTER__)  // a number of its own wherever it is written
-#define __syncwarp(...) emu::warp_barrier()
+#define __syncwarp(...) emu::warp_barrier(__COUNTER__)
 
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
 static dim3 gridDim, blockDim, blockIdx, threadIdx;
@@ -69,8 +70,10 @@ inline void wait_as(State state, int barrier) {         // leave this thread unt
   threads[current].state = state; threads[current].barrier = barrier;
   if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
 }
+inline void stop(const char* why) { error = why; wait_as(DONE, 0); }
 inline void block_barrier(int which) { wait_as(BLOCK, which); }
-inline void warp_barrier() { wait_as(WARP, 0); }
+inline void warp_barrier(int which) { wait_as(WARP, which); }
+inline void fault(int) { stop("read or written far outside the arrays, or many bytes at a time from a place that is not as even"); }
 inline void rest(Stack* self) {
   resting.push_back(self);
   if (!_setjmp(self->place)) _longjmp(scheduler, 1);
@@ -107,7 +110,9 @@ inline bool release(int lo, int hi, State state) {      // open a barrier that a
   for (int i = lo; i < hi; i++) {
     if (threads[i].state == DONE) continue;
     if (threads[i].state != state) return false;
-    if (barrier >= 0 && threads[i].barrier != barrier) error = "threads of one block wait at different __syncthreads()";
+    if (barrier >= 0 && threads[i].barrier != barrier) 
+      error = state == BLOCK ? "threads of one block wait at different __syncthreads()"
+                             : "threads of one warp wait at different shuffles";
     barrier = threads[i].barrier; any = true;
   }
   for (int i = lo; i < hi; i++) if (threads[i].state == state) threads[i].state = READY;
@@ -143,20 +148,23 @@ inline void run_block(int n, unsigned order) {          // order: 0 forward, 1 b
     }
   }
 }
-template <class T> T exchange(T v, int lane) {          // every thread of a warp publishes v and reads that of another
+template <class T> T exchange(int which, T v, int lane) {  // every thread of a warp publishes v and reads that of another
   static_assert(sizeof(T) <= 8, "");
+  size_t other = (current & ~31) + (lane & 31);
   memcpy(&published[current], &v, sizeof(T));
-  warp_barrier();
-  T r; memcpy(&r, &published[std::min<size_t>((current & ~31) + (lane & 31), published.size() - 1)], sizeof(T));
-  warp_barrier();
+  warp_barrier(which);
+  if (other >= threads.size() || threads[other].state == DONE) stop("a shuffle reads from a thread that is not there");
+  T r; memcpy(&r, &published[other], sizeof(T));
+  warp_barrier(which);
   return r;
 }
 
+const int PRODUCT = 1 << 30;                            // what its barriers are called
 // Tensor cores: sum (16 x 8) += a (16 x k) b (k x 8), with N numbers in a register, in the layout of the PTX instruction; `number` says
 // which number a register holds, or its half.
 template <int N, class F> void multiply(float* sum, const unsigned* a, const unsigned* b, F number) {
   factors[current] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  warp_barrier();
+  warp_barrier(PRODUCT);
   auto at = [&](int lane, int which, int k) { return number(factors[(current & ~31) + lane][which], k % N); };
   for (int i = 0; i < 4; i++) {
     int row = current % 32 / 4 + i / 2 * 8, column = current % 4 * 2 + i % 2;
@@ -165,7 +173,7 @@ template <int N, class F> void multiply(float* sum, const unsigned* a, const uns
       sum[i] += at(row % 8 * 4 + deep, row / 8 + 2 * half, k) * at(column * 4 + deep, 4 + half, k);
     }
   }
-  warp_barrier();
+  warp_barrier(PRODUCT);
 }
 inline float of_bits(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
 inline unsigned bits_of(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
@@ -190,6 +198,9 @@ template <class... A, size_t... I> void call(void (*k)(A...), void** args, std::
 template <class... A> const char* launch(void (*k)(A...), const unsigned* dims, unsigned order, void** args) {
   gridDim = {dims[0], dims[1], dims[2]}; blockDim = {dims[3], dims[4], dims[5]};
   error = nullptr;
+  struct sigaction before, now = {};
+  now.sa_handler = fault; now.sa_flags = SA_NODEFER;
+  sigaction(SIGSEGV, &now, &before);
   body = [=] { call(k, args, std::index_sequence_for<A...>{}); };
   size_t blocks = static_cast<size_t>(dims[0]) * dims[1] * dims[2];
   for (size_t i = 0; i < blocks && !error; i++) {
@@ -198,17 +209,15 @@ template <class... A> const char* launch(void (*k)(A...), const unsigned* dims, 
     if (__start_cuda_shared) memset(__start_cuda_shared, 0xff, __stop_cuda_shared - __start_cuda_shared);  // NaN, not zeros
     run_block(dims[3] * dims[4] * dims[5], order);
   }
+  sigaction(SIGSEGV, &before, nullptr);
   if (error) { stacks.clear(); resting.clear(); }
   return error;
 }
 }  // namespace emu
 
-template <class T> T __shfl_sync(unsigned, T v, int lane) { return emu::exchange(v, lane); }
-template <class T> T __shfl_xor_sync(unsigned, T v, int mask) { return emu::exchange(v, (emu::current & 31) ^ mask); }
-template <class T> T __shfl_down_sync(unsigned, T v, int n) {
-  int lane = emu::current & 31;
-  return emu::exchange(v, lane + n < 32 ? lane + n : lane);
-}
+// All threads of a warp take part in a shuffle, whose place in the text they must share.
+#define __shfl_sync(mask, value, lane) emu::exchange(__COUNTER__, value, lane)
+#define __shfl_xor_sync(mask, value, other) emu::exchange(__COUNTER__, value, (emu::current & 31) ^ (other))
 inline unsigned __float_as_uint(float x) { return emu::bits_of(x); }
 // What tiles.cuh writes in PTX: numbers rounded for the tensor cores (to even halves in 16 bits), and their products.
 inline unsigned one_bf16(float x) {
@@ -231,6 +240,5 @@ inline void mma_f16(float* sum, const unsigned* a, const unsigned* b) {
 }
 // What g++ calls for an index outside an array of known size (-fsanitize=bounds), in place of its library's function.
 extern "C" __attribute__((used)) void __ubsan_handle_out_of_bounds_abort(void*, void*) {
-  emu::error = "an index outside a shared or local array";
-  emu::wait_as(emu::DONE, 0);
+  emu::stop("an index outside a shared or local array");
 }

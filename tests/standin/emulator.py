@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import mmap
 import os
 import pathlib
 import re
@@ -25,6 +26,7 @@ HERE = pathlib.Path(__file__).parent
 FLAGS = "-std=c++17 -O3 -g1 -fPIC -w -U_FORTIFY_SOURCE -DCUDA_ON_CPU -fsanitize=bounds -fno-sanitize-recover=bounds".split()
 KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
 MARGIN = 64  # canary elements on each side of an array
+EVEN = 256  # a power of two; by what greater one a place in memory can be divided, no kernel asks
 LIMITS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # of grids and of blocks
 
 _state = {"order": 0, "guard": False}
@@ -60,6 +62,17 @@ def _header(place: pathlib.Path) -> pathlib.Path:
             with contextlib.suppress(OSError):  # another process has been quicker
                 new.rename(folder)
     return folder
+
+
+def _fenced(n: int, place: int) -> Any:
+    """Memory for ``n`` bytes between pages that nobody may read, as even as ``place``; all NaN, for what reads there."""
+    page, size = mmap.PAGESIZE, -(-(n + EVEN) // mmap.PAGESIZE) * mmap.PAGESIZE
+    whole = np.frombuffer(mmap.mmap(-1, size + 2 * page), np.uint8)
+    whole[page : page + size] = 0xFF
+    for fence in (whole.ctypes.data, whole.ctypes.data + page + size):
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(page), 0):
+            raise OSError("mprotect")
+    return whole[page + (place - whole.ctypes.data) % EVEN :][:n]
 
 
 class Module:
@@ -171,7 +184,9 @@ class Kernel:
     def _guard(self, a: Any, constant: bool, where: str, buffers: dict[Any, Any], guarded: list[Any]) -> Any:
         """The place of a copy between canaries, to be looked at (one of ``guarded``) when the kernel has run."""
         n, margin, key = a.nbytes, MARGIN * a.itemsize, (a.ctypes.data, a.nbytes)
-        buffer = buffers.setdefault(key, np.full(n + 2 * margin, 0xFF, np.uint8))  # NaN, for what reads there
+        if key not in buffers:
+            buffers[key] = _fenced(n + 2 * margin, a.ctypes.data - margin)
+        buffer = buffers[key]
         inner, data = buffer[margin : margin + n], a.reshape(-1).view(np.uint8)
         inner[:] = data
 
