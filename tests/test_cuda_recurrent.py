@@ -1,5 +1,7 @@
 """Steps of recurrent networks on a GPU against the same in array code in float64, which other tests compare with loops."""
 
+import math
+
 import numpy as np
 import pytest
 from test_cuda_kernels import DTYPES, close, hard
@@ -49,6 +51,20 @@ def test_a_step_and_its_derivative(kind, dtype, scaled):
     backward(BACK[kind], np, *wanted)
     for i in (1, 5, 6, 7):
         close(found[i], wanted[i], dtype)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_what_relu_cuts_off_has_no_gradient_however_large(on_gpu):
+    """As in `relu` itself, and NaN lets everything through."""
+    a, gh = np.array([[[0, 2, 0, math.nan]]]), np.array([[math.inf, math.inf, math.nan, 3]])
+
+    def back(gh, a, ga):
+        kernel = cuda.in_one("rnn_relu_back", np.dtype(float)) if on_gpu else steps.relu_back
+        kernel(np, gh, None, a, None, None, ga, ga)
+
+    given = gh, a, np.zeros_like(a)
+    found = hard(back, *given) if on_gpu else (back(*given), given)[1]
+    np.testing.assert_array_equal(found[2], [[[0, math.inf, 0, 3]]])
 
 
 def test_float16_is_left_to_array_code():

@@ -49,8 +49,8 @@ def relu_step(m: Any, a: Any, s: Any, h: Any, c: Any, more: Any, out: Any, unsca
 
 
 def relu_back(m: Any, gh: Any, gc: Any, a: Any, h: Any, more: Any, ga: Any, gs: Any) -> Any:
-    """0 where ``a`` is 0."""
-    m.multiply(gh, a > 0, out=ga)
+    """0 where ``a`` is 0, also of what is infinite."""
+    ga[...] = m.where(a <= 0, 0, gh)
 
 
 def lstm_step(m: Any, a: Any, s: Any, h: Any, c: Any, more: Any, out: Any, unscaled: Any, halves: Any) -> None:

@@ -18,7 +18,7 @@ extern "C" __global__ void relu_step(real* a, const real* s, real* out, int n) {
 
 extern "C" __global__ void relu_back(const real* gh, const real* a, real* ga, int n) {
   int t = THREAD;
-  if (t < n) ga[t] = a[t] > 0 ? gh[t] : a[t] * gh[t];  // 0, or NaN where a is
+  if (t < n) ga[t] = a[t] <= 0 ? real(0) : gh[t];
 }
 
 // sigmoid(2 * x) where x is halved already by the weights; else `half` is 1/2.
