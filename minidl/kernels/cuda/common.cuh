@@ -1,7 +1,8 @@
 // What stands before every .cu file of this folder; `loader.py` puts it there.
 //
 // `real` is the type of the numbers: the loader compiles a file once for each type it is asked for, with -DREAL=float and so on.
-// The arrays are contiguous, in C order, and have less than 2^31 elements, so that an `int` counts them.
+// The arrays are contiguous, in C order, and have less than 2^31 elements, so that an `int` counts them. A loop in steps of more than
+// one is counted by an `unsigned`: the number after the last may be 2^31 and more.
 typedef REAL real;
 
 #ifndef INFINITY  // the compiler for GPUs has no headers of the C library

@@ -22,8 +22,8 @@ struct Lines {
     for (int i = 0; i < Fetched::N; i++)
 #pragma unroll
       for (int part = 0; part < 4; part++) {
-        int line = strip.line(i), d = start + strip.depth + part;
-        strip.fetch(i, part, x + line * down + d * across, line < n && d < stop);
+        int line = strip.line(i), d = strip.depth + part;
+        strip.fetch(i, part, x + line * down + (start + d) * across, line < n && d < stop - start);
       }
   }
 };
@@ -53,12 +53,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) gemm(
   int across = (N + TILE - 1) / TILE, down = (M + TILE - 1) / TILE;
   int first_column = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
   int number = blockIdx.x / (across * down), matrix = number % batch, split = number / batch;
-  int stop = min((split + 1) * length, K);
+  int start = split * length, stop = start + min(length, K - start);
   Lines left(a + matrix * step_a, first_row, M, stop, turned_a ? 1 : K, turned_a ? M : 1);
   Lines right(b + matrix * step_b, first_column, N, stop, turned_b ? K : 1, turned_b ? 1 : N);
   Factors factors{left, right};
   Sums sums;
-  multiply(sums, strips, factors, split * length, stop);
+  multiply(sums, strips, factors, start, stop);
 #pragma unroll
   for (int e = 0; e < Sums::SUMS; e++) {
     int row = first_row + Sums::row(e), column = first_column + Sums::column(e);

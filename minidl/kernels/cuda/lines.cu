@@ -14,12 +14,12 @@ __device__ inline real share_max(real value, int lanes) { return lanes == 32 ? w
 
 __device__ inline real largest_of(const real* x, int n, int inner, int lane, int lanes) {
   real top = -INFINITY;
-  for (int i = lane; i < n; i += lanes) top = larger(x[i * inner], top);
+  for (unsigned i = lane; i < n; i += lanes) top = larger(x[i * inner], top);
   return share_max(top, lanes);
 }
 __device__ inline real exponentials_of(const real* x, real top, int n, int inner, int lane, int lanes) {
   real sum = 0;
-  for (int i = lane; i < n; i += lanes) sum += exp(x[i * inner] - top);
+  for (unsigned i = lane; i < n; i += lanes) sum += exp(x[i * inner] - top);
   return share_sum(sum, lanes);
 }
 
@@ -27,7 +27,7 @@ __device__ inline real exponentials_of(const real* x, real top, int n, int inner
 extern "C" __global__ void softmax(const real* x, real* out, int logarithm, int lines, int n, int inner, int lanes) {
   LINE
   real top = largest_of(x + first, n, inner, lane, lanes), sum = exponentials_of(x + first, top, n, inner, lane, lanes);
-  for (int i = lane; i < n; i += lanes) {
+  for (unsigned i = lane; i < n; i += lanes) {
     real distance = x[first + i * inner] - top;
     out[first + i * inner] = logarithm ? distance - log(sum) : exp(distance) / sum;
   }
@@ -38,9 +38,9 @@ extern "C" __global__ void softmax_grad(
     const real* g, const real* out, real* gx, int logarithm, int lines, int n, int inner, int lanes) {
   LINE
   real sum = 0;
-  for (int i = lane; i < n; i += lanes) sum += g[first + i * inner] * (logarithm ? real(1) : out[first + i * inner]);
+  for (unsigned i = lane; i < n; i += lanes) sum += g[first + i * inner] * (logarithm ? real(1) : out[first + i * inner]);
   sum = share_sum(sum, lanes);
-  for (int i = lane; i < n; i += lanes) {
+  for (unsigned i = lane; i < n; i += lanes) {
     real a = g[first + i * inner], y = out[first + i * inner];
     gx[first + i * inner] = logarithm ? a - exp(y) * sum : y * (a - sum);
   }
@@ -63,7 +63,7 @@ extern "C" __global__ void log_softmax_at_grad(
   LINE
   real top = largest_of(x + first, n, inner, lane, lanes), sum = exponentials_of(x + first, top, n, inner, lane, lanes);
   real factor = g[each ? line : 0] * (of_loss ? slopes[line] : real(1));
-  for (int i = lane; i < n; i += lanes)
+  for (unsigned i = lane; i < n; i += lanes)
     gx[first + i * inner] = factor * (real(i == places[line]) - exp(x[first + i * inner] - top) / sum);
 }
 
@@ -78,7 +78,7 @@ __device__ void finish(const real* sums, int mean, real* loss, real* slopes, boo
     *loss = mean ? sums[0] / sums[1] : sums[0];  // 0 / 0, where nothing counts; then nothing has a share
     *wrong = sums[2] > 0;
   }
-  for (int line = THREAD; mean && line < lines; line += gridDim.x * THREADS) slopes[line] /= sums[1] == 0 ? real(1) : sums[1];
+  for (unsigned line = THREAD; mean && line < lines; line += gridDim.x * THREADS) slopes[line] /= sums[1] == 0 ? real(1) : sums[1];
 }
 
 // The loss of each line is minus log(softmax(x)) (or x itself, of log-probabilities: `soft` = 0) at its class, times its share: the

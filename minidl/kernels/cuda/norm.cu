@@ -16,16 +16,16 @@
 extern "C" __global__ void moments(
     const real* x, const real* given, real* centers, real* squares, int own_center, int lines, const Divisor inner, int count, int length) {
   __shared__ real warps[MOST_WARPS];
-  int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count), n = stop - first;
+  int line = blockIdx.x, first = blockIdx.y * length, stop = first + min(length, count - first), n = stop - first;
   real mean = own_center ? real(0) : given[line];
   if (own_center) {
 #pragma unroll 4
-    for (int r = first + threadIdx.x; r < stop; r += blockDim.x) mean += x[ELEMENT(r)];
+    for (unsigned r = first + threadIdx.x; r < stop; r += blockDim.x) mean += x[ELEMENT(r)];
     mean = block_sum(mean, warps) / n;
   }
   real square = 0, rest = 0;
 #pragma unroll 4
-  for (int r = first + threadIdx.x; r < stop; r += blockDim.x) {
+  for (unsigned r = first + threadIdx.x; r < stop; r += blockDim.x) {
     real distance = x[ELEMENT(r)] - mean;
     square += distance * distance;
     rest += distance;
@@ -74,10 +74,10 @@ extern "C" __global__ void line_sums(
     const real* g, const real* x, real* sums, int lines, const Divisor inner, int count, int length, RULE(center), RULE(variance),
     int with_weight, RULE(weight), real eps) {
   __shared__ real warps[MOST_WARPS];
-  int line = blockIdx.x, first = blockIdx.y * length, stop = min(first + length, count);
+  int line = blockIdx.x, first = blockIdx.y * length, stop = first + min(length, count - first);
   real sum = 0, product = 0;
 #pragma unroll 4
-  for (int r = first + threadIdx.x; r < stop; r += blockDim.x) {
+  for (unsigned r = first + threadIdx.x; r < stop; r += blockDim.x) {
     int t = ELEMENT(r);
     real a = with_weight ? g[t] * AT(weight, t) : g[t];
     sum += a;
@@ -115,7 +115,7 @@ extern "C" __global__ void __launch_bounds__(256) parameter_sums(
   real product = 0, plain = 0;
   if (p < period)
 #pragma unroll 4
-    for (int r = blockIdx.y * walkers + walker; r < n / period; r += walkers * parts) {
+    for (unsigned r = blockIdx.y * walkers + walker; r < n / period; r += walkers * parts) {
       int t = (QUOTIENT(r, repeat) * period + p) * repeat.n + REMAINDER(r, repeat);
       product += g[t] * ((x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps));
       plain += g[t];

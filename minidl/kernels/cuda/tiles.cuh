@@ -160,9 +160,9 @@ template <class Sums, int LINES, int AT_ONCE> struct Strip {
 template <class Sums> struct __align__(16) Strips { typename Sums::Line rows[2][Sums::ROWS], columns[2][Sums::COLUMNS]; };
 
 // All of a tile's products. `factors.fetch(start)` brings what the next DEPTH steps take into registers, and `factors.keep(rows,
-// columns)` puts it into shared memory.
+// columns)` puts it into shared memory. The step after the last may be number 2^31.
 template <class Sums, class Factors>
-__device__ void multiply(Sums& sums, Strips<Sums>& strips, Factors& factors, int start, int stop) {
+__device__ void multiply(Sums& sums, Strips<Sums>& strips, Factors& factors, unsigned start, unsigned stop) {
   if (start < stop) factors.fetch(start);
   for (int which = 0; start < stop; which = 1 - which) {
     factors.keep(strips.rows[which], strips.columns[which]);
