@@ -643,6 +643,8 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, blocking=
         return capture.note(stack, [*_arrays([obj])], _result(stack()))
     if not isinstance(obj, SCALARS):
         UPLOADS.append("array")
+    if blocking:
+        SYNCS.append("array")
     make = functools.partial(np.array, obj, dtype, ndmin=ndmin, order=order)
     return capture.note(make, [], _result(make(), keep=True))
 
@@ -651,7 +653,7 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     """`a` on the device, itself if it is there."""
     if type(a) is ndarray and not copy and (dtype is None or a.dtype == dtype):
         return a
-    return array(a, dtype, order=order or "K")
+    return array(a, dtype, order=order or "K", blocking=blocking)
 
 
 def ascontiguousarray(a, dtype=None):

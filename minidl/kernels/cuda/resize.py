@@ -34,8 +34,10 @@ def _entries(groups: Any, size: int, dtype: Any) -> tuple[Any, Any, Any]:
 
 @lru_cache(maxsize=256)
 def _sent(device: int, dtype: Any, *lists: bytes) -> list[Any]:
-    """Such lists on a GPU. A network asks for the same ones at every step; they are sent once."""
-    return [cupy.asarray(np.frombuffer(a, kind)) for a, kind in zip(lists, (np.int32, np.int32, dtype))]
+    """Such lists on a GPU. A network asks for the same ones at every step; they are sent once, and have come before any stream
+    goes on, since another may be the next that reads them.
+    """
+    return [cupy.asarray(np.frombuffer(a, kind), blocking=True) for a, kind in zip(lists, (np.int32, np.int32, dtype))]
 
 
 @single
