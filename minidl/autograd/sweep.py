@@ -273,19 +273,18 @@ def backward(
     inputs : Tensor or sequence of them, optional
         Only these get a gradient.
     """
-    _backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
+    _backward(tensors, grad_tensors, create_graph if retain_graph is None else retain_graph, create_graph, inputs)
 
 
 @effect
-def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
+def _backward(tensors: Any, grad_tensors: Any, retain_graph: bool, create_graph: bool, inputs: Any) -> None:
     roots, seeds = _start(tensors, grad_tensors, create_graph, "backward")
     targets = None if inputs is None else {_wants(t, "backward"): t for t in _as_tuple(inputs)}
     if targets == {}:
         raise RuntimeError("backward: inputs is empty; leave it out to reach every leaf")
-    retain = create_graph if retain_graph is None else retain_graph
     outside, mode.callbacks = mode.callbacks, []
     try:
-        found = sweep(roots, seeds, retain, create_graph, None if targets is None else list(targets))
+        found = sweep(roots, seeds, retain_graph, create_graph, None if targets is None else list(targets))
         with devices.kept():
             for origin, g in found.items():
                 devices.use(g)

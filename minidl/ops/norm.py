@@ -44,15 +44,16 @@ def normalise(
     result, center, variance = kernels(input).normalise(input, weight, bias, dims, eps, mean, var)
     if all(own) and running_mean is not None and input.size:
         count = math.prod(input.shape[d] for d in dims)
-        for running, batch, factor in ((running_mean, center, 1), (running_var, variance, count / (count - 1))):
-            found = (batch if len(batch) == 1 else batch.mean(0)).reshape(running.shape).astype(running.dtype, copy=False)
-            kernels(input).blockwise(partial(_approach, momentum, factor), running, found)
+        ours = [(b if len(b) == 1 else b.mean(0)).reshape(-1).astype(running_var.dtype, copy=False) for b in (center, variance)]
+        approach = partial(_approach, momentum, count / (count - 1))
+        kernels(input).blockwise(approach, running_mean, ours[0], running_var, ours[1])
     return result, center, variance
 
 
-def _approach(momentum: float, factor: float, running: Any, batch: Any) -> None:
-    running *= 1 - momentum
-    running += momentum * (batch * factor)
+def _approach(momentum: float, factor: float, mean: Any, own_mean: Any, var: Any, own_var: Any) -> None:
+    for running, batch in ((mean, own_mean), (var, own_var * factor)):
+        running *= 1 - momentum
+        running += momentum * batch
 
 
 def _rule(

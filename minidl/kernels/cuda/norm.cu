@@ -91,17 +91,19 @@ extern "C" __global__ void line_sums(
   }
 }
 
-// The gradient of x: g * weight, less the part that shifts a line's own center and the part that stretches its own variance.
+// The gradient of x: g * weight, less the part that shifts a line's own center and the part that stretches its own variance. Those
+// are told by the line's sums, of g * weight if they are `weighted`; else of g, since all of the line has one weight.
 extern "C" __global__ void input_grad(
     const real* g, const real* x, real* gx, int n, RULE(along), RULE(plain), RULE(center), RULE(variance), int with_weight,
-    RULE(weight), int own_center, int own_variance, real count, real eps) {
+    RULE(weight), int weighted, int own_center, int own_variance, real count, real eps) {
   int t = THREAD;
   if (t >= n) return;
   real scale = 1 / sqrt(AT(variance, t) + eps), standard = (x[t] - AT(center, t)) * scale;
-  real a = with_weight ? g[t] * AT(weight, t) : g[t];
+  real a = g[t], w = with_weight ? AT(weight, t) : real(1);
+  if (weighted) a *= w;
   if (own_center) a -= AT(plain, t) / count;
   if (own_variance) a -= standard * (AT(along, t) / count);
-  gx[t] = a * scale;
+  gx[t] = (weighted ? a : a * w) * scale;
 }
 
 // The gradients of weight and bias: sums of g * standard and of g over all elements that have the same one, p = t / repeat % period.

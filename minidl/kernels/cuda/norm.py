@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 
 from .loader import divisor, empty, launch, plain
-from .sums import sum
+from .sums import sum, sum_parts
 
 BLOCKS = 528  # that a large GPU should have to work on at a time: four on each of its multiprocessors
 SHORTEST = 2048  # numbers that are worth a block of their own
@@ -138,15 +138,17 @@ def normalise_grad(
     sums = empty((parts, 2, period), x.dtype)
     args = g, x, sums, x.size, divisor(max(repeat, 1)), period, across, parts, *places, float(eps)
     launch("norm", "parameter_sums", (-(-period // across), parts), *args, block=256, real=x.dtype)
-    found = sums[0] if parts == 1 else sum(sums, (0,), False)
-    if (repeat, period) == (lines.inner, lines.lines):  # a line has one weight, as in batch_norm: its sums are these
-        along = found if weight is None else found * weight.reshape(-1).astype(x.dtype)
+    found = empty(shape, x.dtype), empty(shape, x.dtype)
+    sum_parts(sums.reshape(parts, 2 * period), *found)
+    alone = (repeat, period) == (lines.inner, lines.lines)  # a line has one weight, as in batch_norm: its sums are these
+    if alone:
+        along = found
     else:
         along = _line_sums(g, x, weight, lines, places, eps) if any(own) else empty((2, lines.lines), x.dtype)
     rules = _flat(*(_spread(a.reshape(lines.shape), x) for a in along), places, _maybe(weight, x))
-    flags = int(bool(own[0])), int(bool(own[1])), float(lines.count)
+    flags = int(not alone), int(bool(own[0])), int(bool(own[1])), float(lines.count)
     launch("norm", "input_grad", x.size, g, x, gx, x.size, *rules, *flags, float(eps), real=x.dtype)
-    return gx, found[0].reshape(shape), found[1].reshape(shape)
+    return gx, *found
 
 
 def _line_sums(g: Any, x: Any, weight: Any, lines: _Lines, places: Any, eps: float) -> Any:

@@ -34,7 +34,7 @@ def _launch(x: Any, outs: Any, a: int, k: int, b: int) -> None:
     across = 32 if b < 32 and k > 1 else 1
     blocks, work = -(-k // across), a * b * across
     block = 1024 if work > 1024 else BLOCK
-    parts = max(1, min(BLOCKS // blocks, work // (LEAST * block)))
+    parts = max(1, min(BLOCKS // max(blocks, 1), work // (LEAST * block)))
     if parts > 1:
         some = empty((parts, k), x.dtype)
         launch("sums", "sums", (blocks, parts), x, some, some, k, a, k, divisor(b), across, parts, block=block, real=x.dtype)
