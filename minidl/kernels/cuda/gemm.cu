@@ -39,8 +39,8 @@ struct Factors {
   }
 };
 
-__device__ inline real finished(real sum, const real* bias, int column, int with_bias, int with_relu) {
-  if (with_bias) sum += bias[column];
+__device__ inline real finished(real sum, const real* bias, int column, int with_relu) {
+  if (bias) sum += bias[column];
   return with_relu && sum <= 0 ? real(0) : sum;  // NaN stays
 }
 
@@ -48,7 +48,7 @@ __device__ inline real finished(real sum, const real* bias, int column, int with
 // it is `step` numbers, 0 where all have the same.
 extern "C" __global__ void __launch_bounds__(THREADS, 3) gemm(
     const real* a, const real* b, const real* bias, real* out, int batch, int M, int N, int K, int turned_a, int turned_b,
-    int step_a, int step_b, int splits, int length, int with_bias, int with_relu) {
+    int step_a, int step_b, int splits, int length, int with_relu) {
   __shared__ Strips<Sums> strips;
   int across = (N + TILE - 1) / TILE, down = (M + TILE - 1) / TILE;
   int first_column = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
@@ -64,16 +64,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) gemm(
     int row = first_row + Sums::row(e), column = first_column + Sums::column(e);
     if (row >= M || column >= N) continue;
     real sum = sums.sum[e];
-    out[(number * M + row) * N + column] = splits > 1 ? sum : finished(sum, bias, column, with_bias, with_relu);
+    out[(number * M + row) * N + column] = splits > 1 ? sum : finished(sum, bias, column, with_relu);
   }
 }
 
 // The parts of sums that were cut, added up, and what follows the product.
 extern "C" __global__ void add_parts(
-    const real* parts, const real* bias, real* out, int n, int N, int splits, int with_bias, int with_relu) {
+    const real* parts, const real* bias, real* out, int n, int N, int splits, int with_relu) {
   int t = THREAD;
   if (t >= n) return;
   real sum = 0;
   for (int s = 0; s < splits; s++) sum += parts[s * n + t];
-  out[t] = finished(sum, bias, t % N, with_bias, with_relu);
+  out[t] = finished(sum, bias, t % N, with_relu);
 }

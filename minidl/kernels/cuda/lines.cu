@@ -56,13 +56,13 @@ extern "C" __global__ void log_softmax_at(
 }
 
 // Its gradient: g * (1 at the place and 0 elsewhere, less softmax(x)). Of a loss there is one `g` for all lines, if not for `each`,
-// and a slope for each.
+// and `slopes` that the lines have.
 extern "C" __global__ void log_softmax_at_grad(
-    const real* g, const real* x, const long long* places, real* gx, int of_loss, int each, const real* slopes, int lines, int n,
+    const real* g, const real* x, const long long* places, real* gx, int each, const real* slopes, int lines, int n,
     int inner, int lanes) {
   LINE
   real top = largest_of(x + first, n, inner, lane, lanes), sum = exponentials_of(x + first, top, n, inner, lane, lanes);
-  real factor = g[each ? line : 0] * (of_loss ? slopes[line] : real(1));
+  real factor = g[each ? line : 0] * (slopes ? slopes[line] : real(1));
   for (unsigned i = lane; i < n; i += lanes)
     gx[first + i * inner] = factor * (real(i == places[line]) - exp(x[first + i * inner] - top) / sum);
 }

@@ -68,7 +68,7 @@ def log_softmax_at(x: Any, dim: int, places: Any) -> Any:
 def log_softmax_at_grad(g: Any, x: Any, dim: int, places: Any) -> Any:
     """``g`` times 1 at ``places`` and 0 elsewhere, less ``softmax(x)``."""
     g, gx = plain(g), empty(x.shape, x.dtype)
-    _launch("log_softmax_at_grad", x, dim, g, plain(x), plain(places.astype("int64", copy=False)), gx, 0, 1, g)
+    _launch("log_softmax_at_grad", x, dim, g, plain(x), plain(places.astype("int64", copy=False)), gx, 1, None)
     return gx
 
 
@@ -96,5 +96,5 @@ def class_loss(soft: bool, x: Any, target: Any, weight: Any, ignore_index: int, 
 def class_loss_grad(g: Any, x: Any, slopes: Any, places: Any) -> Any:
     """The gradient of its scores."""
     gx = empty(x.shape, x.dtype)
-    _launch("log_softmax_at_grad", x, 1, plain(g), plain(x), places, gx, 1, int(g.ndim > 0), slopes)
+    _launch("log_softmax_at_grad", x, 1, plain(g), plain(x), places, gx, int(g.ndim > 0), slopes)
     return gx

@@ -14,11 +14,11 @@
 // one, `length` numbers, so that all of the GPU has work: it gives the sum of the squares, not their mean, and `merge` makes one
 // line of the parts.
 extern "C" __global__ void moments(
-    const real* x, const real* given, real* centers, real* squares, int own_center, int lines, const Divisor inner, int count, int length) {
+    const real* x, const real* given, real* centers, real* squares, int lines, const Divisor inner, int count, int length) {
   __shared__ real warps[MOST_WARPS];
   int line = blockIdx.x, first = blockIdx.y * length, stop = first + min(length, count - first), n = stop - first;
-  real mean = own_center ? real(0) : given[line];
-  if (own_center) {
+  real mean = given ? given[line] : real(0);
+  if (!given) {
 #pragma unroll 4
     for (unsigned r = first + threadIdx.x; r < stop; r += blockDim.x) mean += x[ELEMENT(r)];
     mean = block_sum(mean, warps) / n;
@@ -31,7 +31,7 @@ extern "C" __global__ void moments(
     rest += distance;
   }
   square = block_sum(square, warps);
-  rest = own_center ? block_sum(rest, warps) / n : 0;  // what rounding the sum of large numbers has cost the mean
+  rest = given ? 0 : block_sum(rest, warps) / n;  // what rounding the sum of large numbers has cost the mean
   square -= n * rest * rest;
   if (threadIdx.x == 0) {
     centers[blockIdx.y * lines + line] = mean + rest;
@@ -59,12 +59,12 @@ extern "C" __global__ void merge(
 
 // (x - center) / sqrt(variance + eps) * weight + bias.
 extern "C" __global__ void normalise(
-    const real* x, real* out, int n, RULE(center), RULE(variance), int with_weight, RULE(weight), int with_bias, RULE(bias), real eps) {
+    const real* x, real* out, int n, RULE(center), RULE(variance), RULE(weight), RULE(bias), real eps) {
   int t = THREAD;
   if (t >= n) return;
   real y = (x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps);
-  if (with_weight) y *= AT(weight, t);
-  if (with_bias) y += AT(bias, t);
+  if (weight) y *= AT(weight, t);
+  if (bias) y += AT(bias, t);
   out[t] = y;
 }
 
@@ -72,14 +72,14 @@ extern "C" __global__ void normalise(
 // g * weight: (parts, 2, lines).
 extern "C" __global__ void line_sums(
     const real* g, const real* x, real* sums, int lines, const Divisor inner, int count, int length, RULE(center), RULE(variance),
-    int with_weight, RULE(weight), real eps) {
+    RULE(weight), real eps) {
   __shared__ real warps[MOST_WARPS];
   int line = blockIdx.x, first = blockIdx.y * length, stop = first + min(length, count - first);
   real sum = 0, product = 0;
 #pragma unroll 4
   for (unsigned r = first + threadIdx.x; r < stop; r += blockDim.x) {
     int t = ELEMENT(r);
-    real a = with_weight ? g[t] * AT(weight, t) : g[t];
+    real a = weight ? g[t] * AT(weight, t) : g[t];
     sum += a;
     product += a * ((x[t] - AT(center, t)) / sqrt(AT(variance, t) + eps));
   }
@@ -94,12 +94,12 @@ extern "C" __global__ void line_sums(
 // The gradient of x: g * weight, less the part that shifts a line's own center and the part that stretches its own variance. Those
 // are told by the line's sums, of g * weight if they are `weighted`; else of g, since all of the line has one weight.
 extern "C" __global__ void input_grad(
-    const real* g, const real* x, real* gx, int n, RULE(along), RULE(plain), RULE(center), RULE(variance), int with_weight,
-    RULE(weight), int weighted, int own_center, int own_variance, real count, real eps) {
+    const real* g, const real* x, real* gx, int n, RULE(along), RULE(plain), RULE(center), RULE(variance), RULE(weight),
+    int weighted, int own_center, int own_variance, real count, real eps) {
   int t = THREAD;
   if (t >= n) return;
   real scale = 1 / sqrt(AT(variance, t) + eps), standard = (x[t] - AT(center, t)) * scale;
-  real a = g[t], w = with_weight ? AT(weight, t) : real(1);
+  real a = g[t], w = weight ? AT(weight, t) : real(1);
   if (weighted) a *= w;
   if (own_center) a -= AT(plain, t) / count;
   if (own_variance) a -= standard * (AT(along, t) / count);

@@ -40,8 +40,8 @@ def _spread(a: Any, like: Any) -> tuple[Any, ...]:
 
 
 def _maybe(a: Any, like: Any) -> tuple[Any, ...]:
-    """The same of one that may be None: whether it is there, and something in its place if not."""
-    return (0, like, divisor(1), divisor(1)) if a is None else (1, *_spread(a, like))
+    """The same of one that may be None."""
+    return (None, divisor(1), divisor(1)) if a is None else _spread(a, like)
 
 
 def _flat(*rules: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -112,8 +112,7 @@ def normalise(
 def _moments(x: Any, lines: _Lines, given: Any) -> tuple[Any, Any]:
     """Center, unless it is given, and variance of each line."""
     found = [empty((lines.parts, *lines.shape), x.dtype) for _ in range(2)]
-    args = x, x if given is None else given, *found, int(given is None), *lines.sizes
-    launch("norm", "moments", lines.grid, *args, block=lines.block, real=x.dtype)
+    launch("norm", "moments", lines.grid, x, given, *found, *lines.sizes, block=lines.block, real=x.dtype)
     if lines.parts == 1:
         return found[0][0], found[1][0]
     whole = [empty(lines.shape, x.dtype) for _ in range(2)]

@@ -41,12 +41,10 @@ def own(a: Any, b: Any, out: Any, bias: Any = None, with_relu: bool = False) -> 
     tiles = -(-m // TILE) * -(-n // TILE) * count
     splits = parts(tiles, k)
     to = whole if splits == 1 else empty((splits, *out.shape), dtype)
-    after = int(bias is not None), int(with_relu)
-    bias = a if bias is None else bias
     sizes = count, m, n, k, turned_a, turned_b, step_a, step_b, splits, -(-k // splits)
-    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, *after, block=THREADS, **types)
+    launch("gemm", "gemm", (tiles * splits,), a, b, bias, to, *sizes, int(with_relu), block=THREADS, **types)
     if splits > 1:
-        launch("gemm", "add_parts", out.size, to, bias, whole, out.size, n, splits, *after, **types)
+        launch("gemm", "add_parts", out.size, to, bias, whole, out.size, n, splits, int(with_relu), **types)
     if whole is not out:
         out[...] = whole
 
