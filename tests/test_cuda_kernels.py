@@ -680,6 +680,9 @@ struct __align__(16) Four { float numbers[4]; };
 extern "C" __global__ void copy_four(const float* x, float* y, int far) {
   reinterpret_cast<Four*>(y)[threadIdx.x] = reinterpret_cast<const Four*>(x)[threadIdx.x + far];
 }
+struct Large { int numbers[1022]; };
+extern "C" __global__ void __launch_bounds__(64, 2) fits(const float* x, const __grid_constant__ Large large) {}
+extern "C" __global__ void is_too_large(const float* x, const __grid_constant__ Large large, int n) {}
 extern "C" __global__ void never_written(float* y) { __shared__ float s[64]; y[threadIdx.x] = s[threadIdx.x]; }
 """
 
@@ -776,6 +779,12 @@ def test_the_emulator_is_strict_about_arguments():
     for grid, block in (((0,), (64,)), ((1,), (1025,)), ((1, 70000), (64,)), ((1,), (32, 64))):
         with pytest.raises(ValueError, match="at most|between"):
             kernel(grid, block, (x, y, n, n))
+    large = np.zeros((), [("numbers", np.int32, 1022)])[()]
+    emulator.Module(PLANTED).get_function("fits")((1,), (64,), (x, large))
+    with pytest.raises(ValueError, match="at most 64 threads"):
+        emulator.Module(PLANTED).get_function("fits")((1,), (96,), (x, large))
+    with pytest.raises(ValueError, match="4104 bytes of arguments"):
+        emulator.Module(PLANTED).get_function("is_too_large")
     with pytest.raises(AttributeError, match="no kernel 'nothing'"):
         emulator.Module(PLANTED).get_function("nothing")
     with pytest.raises(RuntimeError, match=r"kernels.cu:1"):

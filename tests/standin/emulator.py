@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import math
 import mmap
 import os
 import pathlib
@@ -24,10 +25,11 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 FLAGS = "-std=c++17 -O3 -g1 -fPIC -w -U_FORTIFY_SOURCE -DCUDA_ON_CPU -fsanitize=bounds -fno-sanitize-recover=bounds".split()
-KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
+KERNEL = re.compile(r'extern "C"\s+__global__\s+void\s+(?:__launch_bounds__\((\d+)[^)]*\)\s*)?(\w+)\s*\(')
 MARGIN = 64  # canary elements on each side of an array
 EVEN = 256  # a power of two; by what greater one a place in memory can be divided, no kernel asks
 LIMITS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # of grids and of blocks
+MOST_THREADS, MOST_BYTES = 1024, 4096  # of a block; of all arguments of a launch
 
 _state = {"order": 0, "guard": False}
 _one_at_a_time = threading.Lock()  # a kernel's threads are turns of one
@@ -87,7 +89,7 @@ class Module:
             text=True,
             check=True,
         ).stdout
-        self.names = KERNEL.findall(text)
+        self.names = {name: int(threads or MOST_THREADS) for threads, name in KERNEL.findall(text)}  # and threads
         entries = "".join(
             f'extern "C" const char* run_{n}(const unsigned* d, unsigned o, void** a) {{ return emu::launch({n}, d, o, a); }}\n'
             f'extern "C" const char* signature_{n}() {{ return emu::signature({n}); }}\n'
@@ -118,18 +120,21 @@ class Module:
         """The kernel of this name."""
         if name not in self.names:
             raise AttributeError(f"there is no kernel {name!r}, only {', '.join(self.names)}")
-        return Kernel(self._library, name)
+        return Kernel(self._library, name, self.names[name])
 
 
 class Kernel:
     """``kernel(grid, block, args)`` on NumPy arrays."""
 
-    def __init__(self, library: Any, name: str) -> None:
-        self.name = name
+    def __init__(self, library: Any, name: str, threads: int) -> None:
+        self.name, self.threads = name, threads
         self._run, signature = getattr(library, f"run_{name}"), getattr(library, f"signature_{name}")
         self._run.restype = signature.restype = ctypes.c_char_p
         found = re.findall(r"([?A-Za-z])([=*c])(\d+)", signature().decode())
         self.signature = [(np.dtype(f"V{size}" if letter == "V" else letter), kind) for letter, kind, size in found]
+        nbytes = sum(-(-dtype.itemsize // 8) * 8 if kind == "=" else 8 for dtype, kind in self.signature)
+        if nbytes > MOST_BYTES:
+            raise ValueError(f"{name}: {nbytes} bytes of arguments; a launch can be given {MOST_BYTES}")
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
         if shared_mem:
@@ -138,8 +143,8 @@ class Kernel:
         for what, size, limit in zip(("grid", "block"), dims, LIMITS):
             if not all(0 < n <= most for n, most in zip(size, limit)):
                 raise ValueError(f"{self.name}: a {what} of {size}; it must be between 1 and {limit}")
-        if dims[1][0] * dims[1][1] * dims[1][2] > 1024:
-            raise ValueError(f"{self.name}: a block of {dims[1]}; at most 1024 threads can be in one")
+        if math.prod(dims[1]) > self.threads:
+            raise ValueError(f"{self.name}: a block of {dims[1]}; at most {self.threads} threads can be in one")
         cells, guarded = self._cells(args)
         pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(c) for c in cells))
         with _one_at_a_time:
