@@ -238,6 +238,32 @@ def test_lines_that_are_read_together_lie_in_different_banks(types):
     assert len({(line * size[0] // 4 + word) % 32 for line in range(8) for word in range(4)}) == 32
 
 
+WALK = r"""
+struct Noted {
+  typedef int Line[1];
+  static const int ROWS = 1, COLUMNS = 1;
+  int starts[3], n = 0;
+  __device__ void add(const Line*, const Line*) {}
+  __device__ void fetch(int start) { starts[n++] = start; }
+  __device__ void keep(Line*, Line*) const {}
+};
+extern "C" __global__ void walk(int* starts, int start, int stop) {
+  __shared__ Strips<Noted> strips;
+  Noted noted;
+  multiply(noted, strips, noted, start, stop);
+  for (int i = 0; i < noted.n; i++) starts[i] = noted.starts[i];
+}
+"""
+
+
+@pytest.mark.skipif(REAL, reason="a question to the emulator")
+def test_a_long_sum_ends_where_the_next_step_would_be_2_to_the_31():
+    text, starts = "".join((loader.HERE / name).read_text() for name in ("common.cuh", "tiles.cuh")), np.zeros(3, np.int32)
+    walk = emulator.Module(text + WALK, ("-DREAL=float",)).get_function("walk")
+    walk((1,), (1,), (starts, np.int32(2**31 - 40), np.int32(2**31 - 1)))
+    assert starts.tolist() == [2**31 - 40, 2**31 - 24, 2**31 - 8]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(windows(), st.integers(0, 2), seeds, st.booleans())
 def test_pooling(dtype, geometry, n, seed, ties):
