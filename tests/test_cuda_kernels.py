@@ -169,17 +169,6 @@ def test_convolutions_over_several_tiles(dtype, window, size, n, channels, filte
         close(hard(conv.conv2d_parameters_grad, x, g, window, groups), (gw, g.sum((0, 2, 3), np.float64)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_gradient_may_begin_anywhere_in_memory(dtype):
-    """Where four numbers cannot be read at a time; to the last bit the same."""
-    window, size, n, channels, filters, _ = SEVERAL_TILES[5]
-    x, g = numbers(0, n, channels, *size, dtype=dtype), numbers(1, n, filters, *window.out_size(size), dtype=dtype)
-    odd = cupy.empty(g.size + 1, dtype)[1:].reshape(g.shape)
-    odd[...] = cupy.asarray(g)
-    found = [cuda.conv2d_weight_grad(cupy.asarray(x), a, window, 1).get() for a in (cupy.asarray(g), odd)]
-    np.testing.assert_array_equal(*found)
-
-
 def rounded(x, operands):
     """float32 to the bits that the tensor cores take, in float64; halves as in IEEE 754, but of tf32 away from zero."""
     if operands == "float16":
@@ -189,6 +178,34 @@ def rounded(x, operands):
     whole = np.ldexp(fraction, bits)
     whole = np.rint(whole) if operands == "bfloat16" else np.copysign(np.floor(np.abs(whole) + 0.5), whole)
     return np.ldexp(whole, exponent - bits)
+
+
+@pytest.mark.parametrize("operands", ["float32", "bfloat16"])
+def test_convolutions_in_tall_tiles(operands, monkeypatch):
+    """As large pictures have them: of 64 and of 32 rows, where without this there are 16."""
+    monkeypatch.setattr(conv, "BLOCKS", 1)
+    monkeypatch.setattr(conv, "_grid", conv._grid.__wrapped__)  # which remembers none of other tests
+    monkeypatch.setattr(conv, "_cut", conv._cut.__wrapped__)
+    monkeypatch.setitem(precision.allowed, "conv", operands)
+    window, size, n, channels, filters, _ = SEVERAL_TILES[5]
+    x, w = numbers(0, n, channels, *size, dtype=np.float32), numbers(1, filters, channels, *window.kernel, dtype=np.float32)
+    g = numbers(2, n, filters, *window.out_size(size), dtype=np.float32)
+    given = (x, w, g) if operands == "float32" else (rounded(a, operands) for a in (x, w, g))
+    out, gx, gw = definition(*given, window, 1)
+    close(hard(cuda.conv2d, x, w, None, window, 1), out)
+    close(hard(cuda.conv2d_input_grad, g, w, window, 1, size), gx)
+    close(hard(cuda.conv2d_weight_grad, x, g, window, 1), gw)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gradient_may_begin_anywhere_in_memory(dtype):
+    """Where four numbers cannot be read at a time; to the last bit the same."""
+    window, size, n, channels, filters, _ = SEVERAL_TILES[5]
+    x, g = numbers(0, n, channels, *size, dtype=dtype), numbers(1, n, filters, *window.out_size(size), dtype=dtype)
+    odd = cupy.empty(g.size + 1, dtype)[1:].reshape(g.shape)
+    odd[...] = cupy.asarray(g)
+    found = [cuda.conv2d_weight_grad(cupy.asarray(x), a, window, 1).get() for a in (cupy.asarray(g), odd)]
+    np.testing.assert_array_equal(*found)
 
 
 BARS = {"tf32": 5e-4, "bfloat16": 1e-2, "float16": 5e-4}  # how far from products that nothing was rounded for, by norm
