@@ -726,6 +726,18 @@ extern "C" __global__ void copy_four(const float* x, float* y, int far) {
 struct Large { int numbers[1022]; };
 extern "C" __global__ void __launch_bounds__(64, 2) fits(const float* x, const __grid_constant__ Large large) {}
 extern "C" __global__ void is_too_large(const float* x, const __grid_constant__ Large large, int n) {}
+extern "C" __global__ void two_sums(const float* x, float* y, int bug) {  // the second is begun where the first is still read
+  __shared__ float s[2];
+  int t = threadIdx.x;
+  for (int i = 0; i < 2; i++) {
+    float sum = x[t] * (i + 1);
+    for (int far = 16; far; far /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, far);
+    if (!bug) __syncthreads();
+    if (t % 32 == 0) s[t / 32] = sum;
+    __syncthreads();
+    y[t + 64 * i] = s[0] + s[1];
+  }
+}
 extern "C" __global__ void never_written(float* y) { __shared__ float s[64]; y[threadIdx.x] = s[threadIdx.x]; }
 """
 
@@ -767,6 +779,11 @@ def test_the_emulator_catches_what_is_planted():
         else:
             assert y[0] == x.sum()
     assert sums != {float(x.sum())}
+    found = np.zeros((2, len(ORDERS), 128), np.float32)
+    for bug, (i, order) in itertools.product((0, 1), enumerate(ORDERS)):
+        with emulator.running(order):
+            module.get_function("two_sums")((1,), (64,), (x, found[bug, i], np.int32(bug)))
+    assert (found[0] == np.repeat([x.sum(), 2 * x.sum()], 64)).all() and (found[1] != found[0]).any()  # one warp is ahead
     y = np.zeros(64, np.float32)
     module.get_function("never_written")((1,), (64,), (y,))
     assert np.isnan(y).all()

@@ -1,8 +1,9 @@
 // CUDA C++ kernels on the CPU, for tests: one thread block at a time, its threads in turns.
 //
 // It shows what a kernel computes, with its barriers and its shared memory, and catches a barrier that is missing or not reached
-// by all, a shuffle with threads that are elsewhere, and an index outside a shared or local array. It knows nothing of speed, of memory models or of real concurrency:
-// what would be a race on a GPU shows as a result that depends on the order of the threads, which can be chosen.
+// by all, a shuffle with threads that are elsewhere, and an index outside a shared or local array. It knows nothing of speed, of memory
+// models or of real concurrency: what would be a race on a GPU shows as a result that depends on the order of warps and threads, which
+// can be chosen.
 #pragma once
 #include <math.h>
 #include <setjmp.h>
@@ -14,6 +15,7 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -56,7 +58,7 @@ struct Thread { jmp_buf place; State state; int barrier; dim3 index; };
 struct Stack { std::vector<char> memory; ucontext_t start; jmp_buf place; };
 static std::vector<Thread> threads;
 static std::vector<int> turn;                           // the order in which the threads go on ...
-static int next;                                        // ... and the first of it that has not begun
+static int next, until;                                 // ... and those of it that begin now
 static std::deque<Stack> stacks;
 static std::vector<Stack*> resting;
 static std::vector<uint64_t> published;                 // what each thread offers to the others of its warp
@@ -80,7 +82,7 @@ inline void rest(Stack* self) {
 }
 inline void serve() {                                   // a stack serves one thread after the other, until one has to wait on it
   for (Stack* self = &stacks.back();; rest(self))
-    while (next < static_cast<int>(turn.size())) {
+    while (next < until) {
       current = turn[next++];
       threadIdx = threads[current].index;
       body();
@@ -118,34 +120,51 @@ inline bool release(int lo, int hi, State state) {      // open a barrier that a
   for (int i = lo; i < hi; i++) if (threads[i].state == state) threads[i].state = READY;
   return any;
 }
-inline void shuffle(unsigned& seed) {
-  for (int i = static_cast<int>(turn.size()) - 1; i > 0; i--) {
-    seed = seed * 1664525u + 1013904223u;
-    std::swap(turn[i], turn[(seed >> 8) % (i + 1)]);
+inline void mix(std::vector<int>& what, unsigned& order) {  // order: 0 forward, 1 backward, else shuffled by this seed
+  if (order == 1) std::reverse(what.begin(), what.end());
+  for (int i = static_cast<int>(what.size()) - 1; i > 0 && order > 1; i--) {
+    order = order * 1664525u + 1013904223u | 2;
+    std::swap(what[i], what[(order >> 8) % (i + 1)]);
   }
 }
-inline void run_block(int n, unsigned order) {          // order: 0 forward, 1 backward, else shuffled by this seed
-  threads.resize(n); turn.resize(n); published.assign(n, 0); factors.assign(n, {});
+inline void arrange(int n, unsigned& order) {            // warp after warp
+  std::vector<int> warps((n + 31) / 32);
+  std::iota(warps.begin(), warps.end(), 0);
+  mix(warps, order);
+  turn.clear();
+  for (int w : warps) {
+    std::vector<int> own(std::min(32, n - 32 * w));
+    std::iota(own.begin(), own.end(), 32 * w);
+    mix(own, order);
+    turn.insert(turn.end(), own.begin(), own.end());
+  }
+}
+// Each warp goes on alone until all of it waits for the block: so what it does before another one, or after it, without a barrier of
+// the block in between, comes in another order where the warps do.
+inline void run_block(int n, unsigned order) {
+  threads.resize(n); published.assign(n, 0); factors.assign(n, {});
   for (int i = 0; i < n; i++) {
     threads[i].state = READY;
     threads[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
-    turn[i] = order == 1 ? n - 1 - i : i;
   }
-  if (order > 1) shuffle(order);
-  for (next = 0; next < n;) { begin(); if (error) return; }
-  for (;;) {
-    bool alive = false, opened = false;
-    for (auto& t : threads) alive |= t.state != DONE;
-    if (!alive) return;
-    for (int w = 0; w < n; w += 32) opened |= release(w, std::min(w + 32, n), WARP);
-    opened |= release(0, n, BLOCK);
-    if (!opened) error = "deadlock: some threads never reach the barrier";
-    if (error) return;
-    if (order > 1) shuffle(order);
-    for (int i : turn) {
-      if (threads[i].state == READY) resume(i);
-      if (error) return;
+  arrange(n, order);
+  for (bool begun = false;; begun = true) {
+    for (int lo = 0, hi; lo < n; lo = hi) {
+      int first = turn[lo] / 32 * 32, last = std::min(first + 32, n);
+      hi = lo + last - first;
+      if (!begun)
+        for (next = lo, until = hi; next < hi;) { begin(); if (error) return; }
+      do
+        for (int k = lo; k < hi; k++) {
+          if (threads[turn[k]].state == READY) resume(turn[k]);
+          if (error) return;
+        }
+      while (release(first, last, WARP));
     }
+    if (std::all_of(threads.begin(), threads.end(), [](const Thread& t) { return t.state == DONE; })) return;
+    if (!release(0, n, BLOCK)) error = "deadlock: some threads never reach the barrier";
+    if (error) return;
+    if (order > 1) arrange(n, order);
   }
 }
 template <class T> T exchange(int which, T v, int lane) {  // every thread of a warp publishes v and reads that of another
