@@ -3,6 +3,7 @@
 On a GPU nobody writes down what waits, and `strict.SYNCS` stays empty: the numbers and the graphs are tested all the same.
 """
 
+import itertools
 import warnings
 import weakref
 
@@ -227,6 +228,20 @@ def test_a_mistake_in_a_later_step_is_told_when_somebody_waits():
     with pytest.raises(IndexError, match="found on the GPU"):
         found.item()
     assert loss(x, y[0]).item() == right
+
+
+def test_more_numbers_than_one_launch_can_tell():
+    """300 draws are 600 words; and each is the next one, in every repetition."""
+    kernels, count = backend.gpu.kernels, itertools.count()
+    graph = kernels.Graph()
+    drawn = graph.capture(lambda: [kernels.uniform(3, np.float32, lambda: (7, next(count))) for _ in range(300)])
+    assert graph.used > kernels.capture.AT_ONCE
+    again = itertools.count()
+    for first in (True, False):
+        graph.launch(first)
+        for found in drawn:
+            wanted = kernels.uniform(3, np.float32, lambda: (7, next(again)))
+            np.testing.assert_array_equal(found.get(), wanted.get())
 
 
 # -- what is not captured
