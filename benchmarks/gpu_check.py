@@ -447,11 +447,11 @@ def main():
 
     def add(row):
         results["rows"].append(row)
-        print(in_words(row), flush=True)
         try:
             keep()
         except OSError as error:
             print(f"{output} cannot be written now: {error}", flush=True)
+        print(in_words(row), flush=True)
 
     try:
         keep()

@@ -321,6 +321,21 @@ def test_a_step_that_finds_a_parameter_elsewhere_is_captured_once_it_is_back(lau
     assert step(x).tolist() == step(x).tolist() == wanted and len(launches) == 4
 
 
+def test_a_step_whose_states_have_been_elsewhere_is_captured_again(launches):
+    def story(run):
+        run.train(6)
+        run.net.cpu()
+        with minidl.device("cpu"):
+            x, y = (minidl.tensor(a) for a in run.draw(run.rng, 4))
+            run.step(x, y)
+        run.net.cuda()
+        return run.train(4).all()
+
+    wanted, run = story(Run(line, sgd, compiled=False)), Run(line, sgd)
+    assert story(run) == wanted
+    assert len(launches) == 6 and len({*map(id, launches)}) == 2
+
+
 def test_one_hot_is_captured(launches):
     step = minidl.compile(lambda t: F.one_hot(t, 3) * 2)
     right, wrong = minidl.tensor([0, 2], device="cuda"), minidl.tensor([0, 3], device="cuda")

@@ -72,6 +72,8 @@ class Captured:
             if self.graph is not None and _same(self.ground, self._ground()):
                 self._repeat(inputs)
                 return self._results(), None
+            if self._left_behind():
+                return self.program.run(inputs), None
             self.why_not = self._capture(inputs)
             if self.why_not:
                 return self.program.run(inputs), NO_GRAPH + self.why_not
@@ -79,6 +81,16 @@ class Captured:
             return self._results(), "captured as a CUDA graph" if self.captures == 1 else None
 
     # -- capturing
+
+    def _left_behind(self) -> bool:
+        """Whether a state is where its parameter was before: the next step brings it along, which cannot be captured."""
+        states = [(p, v) for o in self.optimizers for p, kept in o.state.items() for v in kept.values()]
+        return any(
+            isinstance(v, TensorBase)
+            and v._array.shape == p._array.shape != ()  # the counts of steps stay on the CPU
+            and devices.device_of(v._array) != devices.device_of(p._array)
+            for p, v in states
+        )
 
     def _obstacle(self, inputs: list[Any]) -> str | None:
         """Why the program cannot be captured, as far as is known before it is tried."""
