@@ -21,7 +21,7 @@ leaves the others alone:
 * suite: the tests of the whole library on the device "cuda", as many as time allows.
 
 Each row is written down as soon as it is there, so whatever ends this program, what was found out is kept. Ctrl-C (and a
-SIGTERM) means that the time is over. A CUDA error that spoils a process is one row; the rows after it come from a new one.
+SIGTERM) means that the time is over. What spoils a process, or hangs, is one row; the rows after it come from a new one.
 
 The exit status is 0 if all that was checked is right. What takes too long is stopped and named, and is no failure.
 """

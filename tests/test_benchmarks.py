@@ -280,6 +280,19 @@ for name in "abc":
     assert not found["the rest"]["ok"]
 
 
+def test_a_row_that_hangs_is_followed_by_the_others(tmp_path, monkeypatch):
+    from sides import gpu_processes
+
+    monkeypatch.setattr(gpu_processes, "PATIENCE", 1.5)
+    program = """
+for name in "abc":
+    tried("a", name, lambda: {"ok": True} if name != "b" else time.sleep(60))
+"""
+    found = rows_of(program, tmp_path)
+    assert {name: row["ok"] for name, row in found.items()} == {"a": True, "b": False, "c": True}
+    assert "nothing was heard of it for 1.5 s" in found["b"]["error"]
+
+
 def test_an_interruption_ends_the_time_and_keeps_the_rows(tmp_path):
     program = "report(stage='a', name='one', ok=True)\nos.kill(os.getppid(), 2)\ntime.sleep(60)"
     found = rows_of(program, tmp_path)

@@ -22,6 +22,7 @@ ROOT = BENCHMARKS.parent
 MISSING = [name for name in ("safetensors", "threadpoolctl") if not find_spec(name)]
 PATHS = [str(ROOT), *([str(BENCHMARKS / "bare")] if MISSING else [])]  # for this process and those of the stages
 SPOILED = 75  # the exit status of a stage whose process can do no more on the GPU
+PATIENCE = 120  # seconds that a row may take, with the kernels and PyTorch's graphs that it has translated
 MOST_TESTS_AT_ONCE = 8
 
 # -- in a stage
@@ -38,6 +39,7 @@ def tried(stage, name, function):
     """Report what ``function()`` finds out, or how it failed."""
     if name in done:
         return
+    print("\nTRIES " + name, flush=True)
     start = time.perf_counter()
     try:
         found = function()
@@ -82,29 +84,34 @@ class Clock:
 clock = Clock()
 
 
-def limited(command, seconds, heard=lambda line: None):
-    """What a command prints, each line of it also to ``heard`` at once, and its exit status: None if it had to be stopped."""
+def limited(command, seconds, heard=lambda line: None, patience=float("inf")):
+    """What a command prints, each line also to ``heard`` at once, and its exit status: None if it had to be stopped, after
+    so many ``seconds``, or since it printed nothing for longer than ``patience``.
+    """
     inside = {**os.environ, "PYTHONPATH": os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
     process = subprocess.Popen(
         command, cwd=ROOT, env=inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True,
     )  # fmt: skip
-    lines = []
+    lines, end = [], time.perf_counter() + max(seconds, 1)
+    last = time.perf_counter()
 
     def read():
+        nonlocal last
         with process.stdout as said:
             for line in said:
+                last = time.perf_counter()
                 lines.append(line)
                 heard(line)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
+    code = None
     try:
-        code = process.wait(max(seconds, 1))
-    except subprocess.TimeoutExpired:
-        code = None
+        while code is None and (left := min(end, last + patience) - time.perf_counter()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(left)
     except KeyboardInterrupt:
-        code = None
         clock.stop()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its children, too
@@ -114,10 +121,16 @@ def limited(command, seconds, heard=lambda line: None):
 
 
 def run_stage(stage, command, limit, add):
-    """Run a stage that is no tests, and ``add`` its rows as they come: in a process and, if it is spoiled, in others."""
-    start, found = time.perf_counter(), set()
+    """Run a stage that is no tests, ``add`` its rows as they come: in a process and, if that is spoiled or hangs, in others."""
+    start, found, now = time.perf_counter(), set(), None
+
+    def left():
+        return min(limit - (time.perf_counter() - start), clock.left())
 
     def heard(line):
+        nonlocal now
+        if line.startswith("TRIES "):
+            now = line[6:].rstrip("\n")
         if line.startswith("ROW "):
             with contextlib.suppress(ValueError):  # of a line that was cut off
                 row = json.loads(line[4:])
@@ -126,8 +139,12 @@ def run_stage(stage, command, limit, add):
 
     code, before = SPOILED, -1
     while code == SPOILED and len(found) > before:
-        before, left = len(found), limit - (time.perf_counter() - start)
-        output, code = limited([*command, "--done", json.dumps([*found])], left, heard)
+        before = len(found)
+        output, code = limited([*command, "--done", json.dumps([*found])], left(), heard, PATIENCE)
+        if code is None and left() > 1 and now not in found | {None}:  # it hangs
+            code = SPOILED
+            found.add(now)
+            add({"stage": stage, "name": now, "ok": False, "error": f"nothing was heard of it for {PATIENCE} s"})
     rest = {"stage": stage, "name": "the rest", "seconds": round(time.perf_counter() - start, 2)}
     if code is None:
         add({**rest, "ok": True, "stopped": f"after {rest['seconds']:.0f} s"})
