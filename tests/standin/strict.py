@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import types
+import weakref
 import warnings
 
 import numpy as np
@@ -102,9 +103,10 @@ class CUDARuntimeError(RuntimeError):
 class Block:
     """A piece of device memory, which arrays and their views share."""
 
-    __slots__ = ("__weakref__", "device", "nbytes", "pool")
+    __slots__ = ("__weakref__", "device", "nbytes", "owner", "pool")
 
     def __init__(self, nbytes, device):
+        self.owner = lambda: None  # or a weak reference to the array of all of it
         self.nbytes, self.device, self.pool = -(-nbytes // 512) * 512, device, here.pool or POOLS[device]
         capture.taken(self, here.pool)
         self.pool.take(self.nbytes)
@@ -389,7 +391,7 @@ def _key(key, reading):
 class ndarray:
     """`cupy.ndarray`."""
 
-    __slots__ = ("__weakref__", "a", "block")
+    __slots__ = ("__weakref__", "a", "block", "seen_in")
     __array_priority__ = 100
     __hash__ = None
 
@@ -400,6 +402,9 @@ class ndarray:
             self.a = np.empty(shape, dtype, order)
             self.a.fill(_filling(self.a.dtype))
             self.block = Block(self.a.nbytes, here.device)
+        self.seen_in = None
+        if self.a.base is None and self.block.owner() is None:
+            self.block.owner = weakref.ref(self)
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array.")
@@ -439,7 +444,15 @@ class ndarray:
 
     @property
     def base(self):
-        return self if self.a.base is not None else None
+        """Of a view the array of all the memory, which it keeps."""
+        root, behind, owner = self.a, self.a, self.block.owner()
+        while (behind := getattr(behind, "base", None)) is not None:  # arrays, and what NumPy puts between them
+            root = behind if isinstance(behind, np.ndarray) else root
+        if owner is None and root is not self.a:
+            owner = ndarray(root, self.block)
+        if self.seen_in is None and owner is not self:
+            self.seen_in = owner
+        return self.seen_in
 
     def _wait(name, read):
         def method(self):
