@@ -22,8 +22,7 @@ FP16 = 74
 ATTRIBUTES = {  # of cublasLt.h: the name and type by the number, and what it is until it is set
     "MatmulDesc": {
         0: ("compute", ctypes.c_int32, 0), 1: ("scale", ctypes.c_int32, 0), 3: ("transa", ctypes.c_int32, 0),
-        4: ("transb", ctypes.c_int32, 0), 7: ("epilogue", ctypes.c_uint32, 1), 8: ("bias", P, None), 11: ("aux", P, None),
-        12: ("aux_ld", ctypes.c_int64, 0), 13: ("aux_stride", ctypes.c_int64, 0),
+        4: ("transb", ctypes.c_int32, 0), 7: ("epilogue", ctypes.c_uint32, 1), 8: ("bias", P, None),
     },
     "MatrixLayout": {
         0: ("type", ctypes.c_uint32, 0), 2: ("rows", ctypes.c_uint64, 0), 3: ("columns", ctypes.c_uint64, 0),
@@ -34,7 +33,7 @@ ATTRIBUTES = {  # of cublasLt.h: the name and type by the number, and what it is
         6: ("aligned_b", ctypes.c_uint32, 256), 7: ("aligned_c", ctypes.c_uint32, 256), 8: ("aligned_d", ctypes.c_uint32, 256),
     },
 }  # fmt: skip
-BIAS, RELU, AUX, DRELU, BGRAD, BGRADA, BGRADB = 4, 2, 128, 8, 16, 256, 512
+BIAS, RELU, BGRADB = 4, 2, 512
 _asked = collections.defaultdict(weakref.WeakValueDictionary)  # by place in memory: arrays that were asked where they are
 
 
@@ -88,25 +87,21 @@ def rounded(x, bits):
 
 
 def arrays(product, a, b, d, places):
-    """What a product reads and writes, from descriptors as dicts: both factors, the result, the bias and the mask."""
+    """What a product reads and writes, from descriptors as dicts: both factors, the result and the bias."""
     found, how, (rows, columns) = (
         [_matrices(*m) for m in zip(places, (a, b, d))],
         product["epilogue"],
         (d["rows"], d["columns"]),
     )
-    bias = mask = None
+    bias = None
     assert found[0].dtype == found[1].dtype and a["batch"] == b["batch"] == d["batch"]
-    if how & (BIAS | BGRAD | BGRADA | BGRADB):
+    if how & (BIAS | BGRADB):
         assert d["batch"] == 1
         bias = _memory(product["bias"], TYPES[d["type"]], (columns if how == BGRADB else rows,), (1,))
-    if how & AUX:
-        ld, step = product["aux_ld"], product["aux_stride"]
-        assert ld % 128 == step % 128 == 0 and ld >= rows
-        mask = _memory(product["aux"], np.uint8, (d["batch"], -(-rows // 8), columns), (step // 8, 1, ld // 8))
-    return *found, bias, mask
+    return *found, bias
 
 
-def multiply(product, a, b, out, bias, mask):
+def multiply(product, a, b, out, bias):
     """What ``cublasLtMatmul`` does."""
     how, compute = product["epilogue"], product["compute"]
     wide = np.float64 if compute == 70 else np.float32
@@ -117,15 +112,7 @@ def multiply(product, a, b, out, bias, mask):
         found = found + bias[:, None]
     if how & RELU:
         found = np.where(found <= 0, wide(0), found)
-    if how & DRELU:
-        found = found * np.unpackbits(mask, 1, found.shape[1], "little")
-    elif how & AUX:
-        mask[...] = np.packbits(found > 0, 1, "little")
-    if how & BGRAD:
-        bias[...] = found[0].sum(1)
-    elif how == BGRADA:
-        bias[...] = a[0].sum(1)
-    elif how == BGRADB:
+    if how == BGRADB:
         bias[...] = b[0].sum(0)
     out[...] = found
 
@@ -183,8 +170,8 @@ class Library:
             return 15
         k = matrices[0]["rows"] if of["transa"] else matrices[0]["columns"]
         number = next(self.count)
-        bits = {name: of[name] or 0 for name in ("bias", "aux")}
-        self.algorithms[number] = {name: of[name] for name in ("transa", "transb", "epilogue")}, matrices, dict(wishes), bits
+        known = {name: of[name] for name in ("transa", "transb", "epilogue")}
+        self.algorithms[number] = known, matrices, dict(wishes), of["bias"]
         address = _address(choice)
         ctypes.c_uint64.from_address(address).value = number
         ctypes.c_size_t.from_address(address + 64).value = min(wishes["workspace"], 4 * 1024) if k > 64 else 0
@@ -195,17 +182,17 @@ class Library:
         of, places = dict(self._kept("MatmulDesc", product)), [_address(x) for x in (a, b, d)]
         matrices = [self._kept("MatrixLayout", m) for m in (of_a, of_b, of_c, of_d)]
         number = ctypes.c_uint64.from_address(_address(algorithm)).value
-        known, as_chosen, wishes, bits = self.algorithms[number]
+        known, as_chosen, wishes, bias = self.algorithms[number]
         assert as_chosen == matrices and all(of[name] == value for name, value in known.items()), (
             "an algorithm for another product"
         )
         for name, place in zip("abcd", (a, b, c, d)):
             assert _address(place) % wishes[f"aligned_{name}"] == 0, f"{name} is less even than was promised"
-        assert all(not kept or of[name] % kept == 0 for name, kept in bits.items())
+        assert not bias or of["bias"] % bias == 0
         number_type = ctypes.c_double if of["scale"] else ctypes.c_float
         assert (number_type.from_address(_address(one)).value, number_type.from_address(_address(zero)).value) == (1, 0)
         assert _address(c) == _address(d) and _address(stream) == self.stream(), "another stream than the current one"
-        used = [*places, *(of[name] for name in ("bias", "aux") if of[name])]
+        used = [*places, of["bias"]] if of["bias"] else places
         if size:
             _memory(_address(work), np.uint8, (size,), (1,))[...] = 0xFF
             used.append(_address(work))

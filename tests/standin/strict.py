@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 import types
-import weakref
 import warnings
+import weakref
 
 import numpy as np
 

@@ -27,21 +27,15 @@ from .loader import empty
 TYPES = {"f": (0, 4), "d": (1, 8), "e": (2, 2), "E": (14, 2)}  # the library's number for each, bfloat16 the last, and its bytes
 # What factors in float32 are rounded to, for the tensor cores; sums are in float32 all the same.
 COMPUTE = {"float32": 68, "tf32": 77, "bfloat16": 75, "float16": 74, "float64": 70}
-# What follows the product. With the first, `bias` (n,) is added to each row; "aux" keeps a bit for each number, whether relu
-# let it through, which "drelu" reads. "bgrad" puts sums in `bias`: of the result's columns (n,); of b's columns (n,) for
-# "bgrada"; of a's rows (m,) for "bgradb".
-EPILOGUES = {
-    "": 1, "bias": 4, "relu": 2, "relu_bias": 6, "relu_aux": 130, "relu_aux_bias": 134, "drelu": 136, "drelu_bgrad": 152,
-    "bgrada": 256, "bgradb": 512,
-}  # fmt: skip
+# What follows the product. With "bias" `bias` (n,) is added to each row; "bgradb" puts the sums of a's rows there, (m,).
+EPILOGUES = {"": 1, "bias": 4, "relu": 2, "relu_bias": 6, "bgradb": 512}
 MOST_WORKSPACE = 32 << 20  # bytes to work in; what NVIDIA advises for its H100, and more than most products want
 REPEATABLE = 2 | 4  # long sums may be cut, if the parts are added up afterwards, in order; 1 would be in place
 
 P = ctypes.c_void_p
 Attributes = dict[str, tuple[int, Any]]  # the number and the type of each
 OF_PRODUCT: Attributes = {
-    "transa": (3, ctypes.c_int32), "transb": (4, ctypes.c_int32), "epilogue": (7, ctypes.c_uint32),
-    "bias": (8, P), "aux": (11, P), "aux_ld": (12, ctypes.c_int64), "aux_stride": (13, ctypes.c_int64),
+    "transa": (3, ctypes.c_int32), "transb": (4, ctypes.c_int32), "epilogue": (7, ctypes.c_uint32), "bias": (8, P),
 }  # fmt: skip
 OF_MATRIX: Attributes = {"batch": (5, ctypes.c_int32), "stride": (6, ctypes.c_int64)}
 OF_PREFERENCE: Attributes = {"workspace": (1, ctypes.c_uint64), "reductions": (3, ctypes.c_uint32)}
@@ -138,23 +132,21 @@ class Matrix(NamedTuple):
 class Plan:
     """How the library is to make products of one kind: what it is told of them, and its algorithm, None if it has none.
 
-    ``aligned`` says by what powers of two the places in memory can be divided, of both factors, the result, the bias and the
-    mask: some algorithms fetch many bytes at once.
+    ``aligned`` says by what powers of two the places in memory can be divided, of both factors, the result and the bias: some
+    algorithms fetch many bytes at once.
     """
 
     def __init__(
-        self, device: int, matrices: tuple[Matrix, ...], turned: tuple[bool, bool], compute: str, epilogue: str, aux_ld: int,
+        self, device: int, matrices: tuple[Matrix, ...], turned: tuple[bool, bool], compute: str, epilogue: str,
         aligned: tuple[int, ...],
     ) -> None:  # fmt: skip
         wide = compute == "float64"
-        self.handle, self.lock, self.pointed = _handle(device), threading.Lock(), (0, 0)
+        self.handle, self.lock, self.pointed = _handle(device), threading.Lock(), 0
         self.one, self.zero = (ctypes.byref((ctypes.c_double if wide else ctypes.c_float)(x)) for x in (1, 0))
         self.product = self._new("MatmulDesc", COMPUTE[compute], TYPES["d" if wide else "f"][0])
         how = {"transa": turned[0], "transb": turned[1], "epilogue": EPILOGUES[epilogue]}
         _set("MatmulDesc", self.product, OF_PRODUCT, **how)
-        self.point(*aligned[3:])  # only how even these numbers are is looked at here
-        if aux_ld:
-            _set("MatmulDesc", self.product, OF_PRODUCT, aux_ld=aux_ld, aux_stride=aux_ld * matrices[2].columns)
+        self.point(aligned[3])  # only how even the number is is looked at here
         self.matrices = [self._matrix(*matrix) for matrix in matrices]
         wishes, count, choice = self._new("MatmulPreference"), ctypes.c_int(), Choice()
         places = dict(zip(("aligned_a", "aligned_b", "aligned_c", "aligned_d"), (*aligned[:3], aligned[2])))
@@ -175,13 +167,13 @@ class Plan:
         _set("MatrixLayout", made, OF_MATRIX, batch=batch, stride=stride)
         return made
 
-    def point(self, bias: int, aux: int) -> None:
-        """Say where bias and mask are, if there are any."""
-        if self.pointed != (bias, aux):
-            _set("MatmulDesc", self.product, OF_PRODUCT, **{n: p for n, p in (("bias", bias), ("aux", aux)) if p})
-            self.pointed = bias, aux
+    def point(self, bias: int) -> None:
+        """Say where the bias is, if there is one."""
+        if self.pointed != bias:
+            _set("MatmulDesc", self.product, OF_PRODUCT, bias=bias)
+            self.pointed = bias
 
-    def run(self, first: int, second: int, result: int, bias: int, aux: int) -> bool:
+    def run(self, first: int, second: int, result: int, bias: int) -> bool:
         """Have it made, from and to these places, by the current stream; whether the library does it, after all. What it works
         in is given back to the pool at once: whoever takes it next does so later in the same stream.
         """
@@ -189,7 +181,7 @@ class Plan:
         size = self.choice.workspace
         work = empty(size, np.uint8) if size else None
         with self.lock:
-            self.point(bias, aux)
+            self.point(bias)
             code = _ask(
                 "Matmul", self.handle, self.product, self.one, first, self.matrices[0], second, self.matrices[1], self.zero,
                 result, self.matrices[2], result, self.matrices[2], self.algorithm,
@@ -228,7 +220,7 @@ def _seen(x: Any, batch: tuple[int, ...]) -> tuple[Any, Matrix, bool]:
     return (x, *found) if found else _seen(cupy.ascontiguousarray(x), batch)
 
 
-def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = "", bias: Any = None, aux: Any = None) -> bool:
+def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = "", bias: Any = None) -> bool:
     """``out = a @ b``, and what the epilogue says; False if the library cannot do that, and then nothing is done.
 
     Parameters
@@ -241,13 +233,13 @@ def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = 
         What factors in float32 are rounded to, one of ``COMPUTE``.
     epilogue : str
         One of ``EPILOGUES``.
-    bias, aux : array, optional
-        What the epilogue reads or writes. ``aux`` are bits: uint8, (..., m, 16 * ceil(n / 128)).
+    bias : array, optional
+        What the epilogue reads or writes.
     """
     found = _lying(out.shape, out.strides, out.dtype.char)
     if found is None or found[1]:
         whole = empty(out.shape, out.dtype)
-        done = product(a, b, whole, compute, epilogue, bias, aux)
+        done = product(a, b, whole, compute, epilogue, bias)
         if done:
             out[...] = whole
         return done
@@ -255,8 +247,7 @@ def product(a: Any, b: Any, out: Any, compute: str = "float32", epilogue: str = 
     second, of_second, turn_second = _seen(a, out.shape[:-2])
     matrices, turned = (of_first, of_second, found[0]), (turn_first, turn_second)
     how = compute if a.dtype.char == "f" else "float64" if a.dtype.char == "d" else "float32"
-    places = [0 if x is None else x.data.ptr for x in (first, second, out, bias, aux)]
-    bits = 0 if aux is None else 8 * aux.shape[-1]
+    places = [0 if x is None else x.data.ptr for x in (first, second, out, bias)]
     even = tuple([place and (place & -place & 255 or 256) for place in places])  # by what power of two, up to 256
-    made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, bits, even)
+    made = plan(cupy.cuda.get_device_id(), matrices, turned, how, epilogue, even)
     return made.choice is not None and made.run(*places)
