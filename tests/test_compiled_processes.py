@@ -56,6 +56,26 @@ def test_what_is_kept_depends_on_whether_there_are_threads():
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 
 
+def test_loops_that_two_processes_have_kept_are_told_apart(tmp_path):
+    """Each was the first that its process made, of what another had made before; a last one takes both from the disk."""
+    code = """if True:
+        import numpy as np
+        from minidl.kernels import compiled
+        def first(out, x): out[...] = np.exp(x)
+        def twice_and_3(out, x): out[...] = np.exp(x) * 2.0 + 3.0
+        def and_2_thrice(out, x): out[...] = (np.exp(x) + 2.0) * 3.0
+        for function in ({names},):
+            found, wanted, x = np.zeros((3, 5000), np.float32)
+            x += np.linspace(-1, 1, 5000)
+            compiled.blockwise(function, found, x)
+            function(wanted, x)
+            np.testing.assert_allclose(found, wanted, 1e-6)
+    """
+    for names in ("first", "twice_and_3", "and_2_thrice", "twice_and_3, and_2_thrice"):
+        done = run(code.format(names=names), NUMBA_CACHE_DIR=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_library_of_threads_that_is_not_here_is_done_without():
     with contextlib.suppress(ImportError):
         importlib.import_module("numba.np.ufunc.tbbpool")

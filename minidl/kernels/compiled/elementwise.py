@@ -59,9 +59,13 @@ def _loop(steps: Steps, n_numbers: int) -> Any:
 
 
 def _from_source(source: str) -> Any:
-    """Its function ``in_parts``. Numba keeps what is compiled on the disk if its source is there, so that is put beside it."""
-    name = f"loop_{hashlib.sha256((EDITION + source).encode()).hexdigest()[:16]}.py"
-    path = Path(part.stats.cache_path or "") / name
+    """Its function ``in_parts``. Numba keeps what is compiled on the disk if its source is there, so that is put beside it.
+
+    Its machine code is found by module, name and a number, by which functions of one name are told apart in one process. Two
+    processes may give one number to two sources, and a third one take both from the disk: so each source has names of its own.
+    """
+    which = hashlib.sha256((EDITION + source).encode()).hexdigest()[:16]
+    path = Path(part.stats.cache_path or "") / f"loop_{which}.py"
     if part.stats.cache_path and not path.exists():
         with contextlib.suppress(OSError):
             new = path.with_suffix(f".{os.getpid()}")
@@ -69,6 +73,7 @@ def _from_source(source: str) -> Any:
             new.replace(path)
     names: dict[str, Any] = {**vars(mathematics), "math": math, "prange": prange, "part": part}
     exec(compile(source, str(path), "exec"), names)
+    names["run"].__qualname__, names["in_parts"].__qualname__ = f"run_{which}", f"in_parts_{which}"
     names["run"] = compiled(names["run"], fastmath={"contract"})
     return threaded(names["in_parts"])
 
