@@ -201,8 +201,8 @@ class Captured:
     def _results(self) -> list[Any]:
         """The outputs, out of the memory that the next repetition writes to."""
         copies = {number: wrap(t._array.copy(), t._node) for number, t in self._own_results().items()}
-        found = self.program.trace.constants | copies
-        return [found[number] for number in self.program.outputs]
+        constants = self.program.trace.constants
+        return [copies[number] if number in copies else constants[number] for number in self.program.outputs]
 
 
 class _Host:
